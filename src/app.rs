@@ -1,0 +1,270 @@
+//! Every part built from the [`Config`], and the program's life from binding the port to the clean stop.
+//!
+//! Invariants: nothing is announced before it works; a child that never came to its first handshake ends the program;
+//! whatever ends the program, the children are stopped first.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info, warn};
+
+use crate::child::guard::ChildGuard;
+use crate::child::{self, ChildHandle, ChildState};
+use crate::config::allow::{AllowHost, AllowOrigin};
+use crate::config::{Config, GuardConfig, HttpConfig};
+use crate::error::StartupError;
+use crate::http::Http;
+use crate::http::guard::Guard;
+use crate::http::listener::{Listener, Stop};
+use crate::router::Router;
+use crate::session::Registry;
+use crate::shutdown::{self, Parts, Signals};
+
+/// The running program.
+#[derive(Debug)]
+pub struct App {
+    local_addr: SocketAddr,
+    urls: [String; 2],
+    parts: Parts,
+}
+
+impl App {
+    /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `announce` is
+    /// given the URLs as soon as clients can use them.
+    ///
+    /// # Errors
+    /// The port or the child could not be had, now or (for the child) before its first handshake. Everything that was
+    /// started is stopped then too.
+    pub async fn run(config: Config, announce: impl FnOnce(&[String; 2])) -> Result<(), StartupError> {
+        let mut signals =
+            Signals::install().map_err(|source| StartupError::System { what: "handle signals", source })?;
+        let app = Self::start(config).await?;
+        announce(&app.urls);
+        let ending = tokio::select! {
+            signal = signals.stop() => {
+                info!(signal, "stopping");
+                Ok(())
+            }
+            error = child_lost(app.parts.child.state()) => {
+                error!("stopping: the server cannot be used");
+                Err(error)
+            }
+        };
+        shutdown::stop(app.parts, async {
+            let signal = signals.stop().await;
+            warn!(signal, "stopping at once");
+        })
+        .await;
+        ending
+    }
+
+    /// Binds, starts the child, and serves. Returns when the child's handshake stands, or after a second if it takes
+    /// longer than that (requests wait for it). The running executable must be mcp-mux's own: it is started once more
+    /// as the children's guard.
+    ///
+    /// # Errors
+    /// The port or the child could not be had. Everything that was started is stopped then.
+    pub async fn start(config: Config) -> Result<Self, StartupError> {
+        let guard = ChildGuard::start();
+        let guard = guard.map_err(|source| StartupError::System { what: "start the guard process", source })?;
+        Self::start_with(config, guard).await
+    }
+
+    /// [`App::start`] with a guard of the caller's, for programs that are not mcp-mux's own.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_with(config: Config, guard: ChildGuard) -> Result<Self, StartupError> {
+        raise_open_files_limit();
+        let listener = Listener::bind(&config.listen).await?;
+        let local_addr = listener.local_addr();
+        warn_of_exposure(local_addr, &config.guard);
+        let urls = urls(&config.listen.host, local_addr, &config.http);
+
+        let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
+        let (stop, sweeper) = (Stop::default(), CancellationToken::new());
+        let child = child::spawn(config.child, Router::new(config.router), guard, &tasks);
+        let registry = Registry::new(config.session, child.clone());
+        let (swept, until) = (Arc::clone(&registry), sweeper.clone());
+        tasks.spawn(async move { swept.run(until).await });
+        let http = Http::new(config.http, Guard::new(config.guard), Arc::clone(&registry), child.clone());
+        let http = Arc::new(http);
+        let handle = move |request, local| {
+            let http = Arc::clone(&http);
+            async move { http.handle(request, local).await }
+        };
+        tasks.spawn(listener.serve(handle, connections.clone(), stop.clone()));
+
+        let drain_timeout = config.drain_timeout;
+        let parts = Parts { registry, child, connections, tasks, stop, sweeper, drain_timeout };
+        let app = Self { local_addr, urls, parts };
+        let first = first_state(app.parts.child.state());
+        match timeout(ANNOUNCE_AFTER, first).await {
+            Ok(Ok(())) => info!(address = %local_addr, "serving"),
+            Ok(Err(error)) => {
+                app.shutdown().await;
+                return Err(error);
+            }
+            Err(_) => info!(address = %local_addr, "serving; the server is still starting"),
+        }
+        Ok(app)
+    }
+
+    /// Stops cleanly: requests in flight get the drain time, then the children are stopped.
+    pub async fn shutdown(self) {
+        shutdown::stop(self.parts, std::future::pending()).await;
+    }
+
+    /// The URLs a client needs: Streamable HTTP, then HTTP+SSE.
+    pub const fn urls(&self) -> &[String; 2] {
+        &self.urls
+    }
+
+    /// The address that is listened on, with the port that the system chose.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The sessions.
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.parts.registry
+    }
+
+    /// The child.
+    pub const fn child(&self) -> &ChildHandle {
+        &self.parts.child
+    }
+}
+
+/// Resolves when the child's first handshake stands, or never will.
+async fn first_state(mut state: watch::Receiver<ChildState>) -> Result<(), StartupError> {
+    let settled = state.wait_for(|state| matches!(state, ChildState::Ready | ChildState::Failed(_))).await;
+    match settled.as_deref() {
+        Ok(ChildState::Failed(reason)) => Err(StartupError::Child(reason.clone())),
+        Ok(ChildState::Ready | ChildState::Starting | ChildState::Restarting(_) | ChildState::Stopped) => Ok(()),
+        Err(_) => Err(CHILD_TASK_LOST),
+    }
+}
+
+/// Resolves when the child can never be used (again).
+async fn child_lost(mut state: watch::Receiver<ChildState>) -> StartupError {
+    let failed = state.wait_for(|state| matches!(state, ChildState::Failed(_))).await;
+    match failed.as_deref() {
+        Ok(ChildState::Failed(reason)) => StartupError::Child(reason.clone()),
+        Ok(ChildState::Ready | ChildState::Starting | ChildState::Restarting(_) | ChildState::Stopped) | Err(_) => {
+            CHILD_TASK_LOST
+        }
+    }
+}
+
+/// The URLs as a client on this machine can use them.
+fn urls(host: &str, local: SocketAddr, http: &HttpConfig) -> [String; 2] {
+    let authority = if local.ip().is_unspecified() {
+        let loopback = if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        SocketAddr::new(loopback, local.port()).to_string()
+    } else if host.parse::<IpAddr>().is_ok() {
+        local.to_string()
+    } else {
+        // A name is printed as given: the guard lets it in, and it is what the operator wants clients to use.
+        format!("{host}:{}", local.port())
+    };
+    [&http.path, &http.sse_path].map(|path| format!("http://{authority}{path}"))
+}
+
+fn warn_of_exposure(local: SocketAddr, guard: &GuardConfig) {
+    if local.ip().is_unspecified() {
+        warn!(
+            address = %local,
+            "listening on all interfaces without authentication: whoever can reach this port can use the server. \
+             Listen on 127.0.0.1 (--host), or put a firewall or an authenticating proxy in front; clients that use a \
+             host name need it in --allow-host"
+        );
+    } else if !local.ip().to_canonical().is_loopback() {
+        warn!(
+            address = %local,
+            "listening without authentication on an address that other machines can reach: put a firewall or an \
+             authenticating proxy in front, or listen on 127.0.0.1 (--host)"
+        );
+    }
+    if guard.allow_host.contains(&AllowHost::Any) {
+        warn!("--allow-host * lets web pages reach the server through DNS rebinding: name the hosts instead");
+    }
+    if guard.allow_origin.contains(&AllowOrigin::Any) {
+        warn!("--allow-origin * lets the pages of every web site use the server: name the origins instead");
+    }
+}
+
+/// Every client's stream is an open file. The usual soft limit of 1024 is for programs that use `select`.
+fn raise_open_files_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }) {
+        Ok(()) => debug!(from = current, to = wanted, "limit of open files raised"),
+        Err(error) => warn!(%error, limit = current, "the limit of open files stays as it is"),
+    }
+}
+
+const CHILD_TASK_LOST: StartupError = StartupError::Bug("the task that owns the server's process ended by itself");
+/// How long the URLs are held back for the child's handshake.
+const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
+/// Enough, and not so many that a child that closes all it might have inherited takes long.
+const OPEN_FILES: u64 = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http() -> HttpConfig {
+        HttpConfig {
+            path: "/mcp".to_owned(),
+            sse_path: "/sse".to_owned(),
+            message_path: "/messages".to_owned(),
+            body_bytes_max: 1,
+            body_timeout: Duration::ZERO,
+            sse_after: Duration::ZERO,
+            keep_alive: Duration::ZERO,
+            sessions: crate::config::SessionMode::Sessions,
+        }
+    }
+
+    #[test]
+    fn urls_are_usable_on_this_machine() {
+        for (host, local, expected) in [
+            ("127.0.0.1", "127.0.0.1:8000", "http://127.0.0.1:8000"),
+            ("::1", "[::1]:8000", "http://[::1]:8000"),
+            ("0.0.0.0", "0.0.0.0:9", "http://127.0.0.1:9"),
+            ("::", "[::]:9", "http://[::1]:9"),
+            ("localhost", "127.0.0.1:8000", "http://localhost:8000"),
+            ("10.0.0.7", "10.0.0.7:1", "http://10.0.0.7:1"),
+        ] {
+            let urls = urls(host, local.parse().unwrap(), &http());
+            assert_eq!(urls, [format!("{expected}/mcp"), format!("{expected}/sse")]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_failed_or_vanished_child_ends_the_program() {
+        let (sender, state) = watch::channel(ChildState::Starting);
+        assert!(timeout(Duration::from_secs(3600), child_lost(state.clone())).await.is_err());
+        sender.send_replace(ChildState::Restarting("exit status: 1".to_owned()));
+        assert!(timeout(Duration::from_secs(3600), child_lost(state.clone())).await.is_err());
+        sender.send_replace(ChildState::Ready);
+        first_state(state.clone()).await.unwrap();
+        sender.send_replace(ChildState::Failed("exit status: 1".to_owned()));
+        assert_eq!(child_lost(state.clone()).await.exit_code(), 69);
+        assert_eq!(first_state(state.clone()).await.unwrap_err().exit_code(), 69);
+        sender.send_replace(ChildState::Starting);
+        drop(sender);
+        assert_eq!(first_state(state.clone()).await.unwrap_err().exit_code(), 70);
+        assert_eq!(child_lost(state).await.exit_code(), 70);
+    }
+}

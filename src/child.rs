@@ -1,0 +1,187 @@
+//! The actor that owns one child: its process, its pipes and its router.
+//!
+//! A child here is a place that a process fills, one after the other: the actor starts it, brings its handshake about,
+//! moves messages between it and the sessions attached to it, and starts the next one when it exits. Whoever attaches
+//! hands in an [`Outbox`], so that this module knows nothing of sessions.
+//!
+//! ```text
+//! ChildHandle ─ inbox ─▶ actor ─ router ─▶ backlog ─ pump ─▶ stdin
+//!                          │  ▲                              process ◀─ supervisor ─ guard
+//!              Outbox ◀────┘  └──── stdout ◀─ lines ◀──────  stdout
+//!                                             log ◀────────  stderr
+//! ```
+//!
+//! Invariants: the actor never waits for a session or for the child's stdin; nothing of a process outlives it, its
+//! helpers included, nor does it outlive the actor.
+//!
+//! Unix only. DESIGN sections 3 and 7; spec: 2025-11-25, Transports, stdio, and Lifecycle, Shutdown.
+
+mod actor;
+mod backlog;
+mod environment;
+mod flood;
+pub mod guard;
+mod life;
+mod lines;
+mod process;
+mod restart;
+#[cfg(test)]
+mod scenarios;
+mod stderr;
+mod stdin;
+mod stdout;
+mod supervisor;
+#[cfg(test)]
+pub(crate) mod testing;
+mod text;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use self::actor::{ChildActor, ChildCommand};
+use self::backlog::Backlog;
+pub use self::guard::ChildGuard;
+use self::process::{Launch, Launcher};
+use crate::config::ChildConfig;
+use crate::error::Reject;
+use crate::jsonrpc::Message;
+use crate::router::{self, Origin, Payload, Profile, Router, SessionKey, StreamId};
+
+/// Where an actor puts what belongs to a session. Never waits: what the session cannot take it has a rule for.
+pub trait Outbox: Send + Sync + std::fmt::Debug {
+    /// Takes one delivery.
+    fn deliver(&self, stream: StreamId, payload: Payload);
+}
+
+/// How the child is doing, for `/readyz` and for start-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChildState {
+    /// Started, or about to be; its handshake does not stand yet.
+    Starting,
+    /// Its handshake stands.
+    Ready,
+    /// It exited and is to be started again; the text says how it ended.
+    Restarting(String),
+    /// It could not be started, or exited before its first handshake stood; the text is for the operator (several
+    /// lines: what happened, the last stderr lines).
+    Failed(String),
+    /// Stopped on request.
+    Stopped,
+}
+
+/// How much an actor keeps, for tests and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Outboxes of attached sessions.
+    pub outboxes: usize,
+    /// The router's tables.
+    pub router: router::Stats,
+}
+
+/// How many commands may wait for the actor, which takes them without ever waiting itself.
+const INBOX_COMMANDS_MAX: usize = 256;
+
+/// Talks to the actor. Cheap to clone; with the last one gone the child is stopped.
+#[derive(Clone, Debug)]
+pub struct ChildHandle {
+    inbox: mpsc::Sender<ChildCommand>,
+    backlog: Arc<Backlog>,
+    state: watch::Receiver<ChildState>,
+    queue_timeout: Duration,
+    tracker: TaskTracker,
+}
+
+/// Starts a child and the actor that owns it, within a tokio runtime. Both are gone when the tracker's tasks are.
+pub fn spawn(config: ChildConfig, router: Router, guard: ChildGuard, tracker: &TaskTracker) -> ChildHandle {
+    let launcher = Launcher::new(&config, guard, tracker.clone());
+    spawn_with(&config, router, launcher, tracker)
+}
+
+fn spawn_with(config: &ChildConfig, router: Router, launcher: impl Launch, tracker: &TaskTracker) -> ChildHandle {
+    let program = config.command.first().map_or("", String::as_str);
+    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (commands, inbox) = mpsc::channel(INBOX_COMMANDS_MAX);
+    let (state_changes, state) = watch::channel(ChildState::Starting);
+    let backlog = Arc::new(Backlog::new(config.queue_bytes_max));
+    let span = tracing::info_span!("child", name);
+    let shared = (inbox, Arc::clone(&backlog), state_changes);
+    let actor = ChildActor::new(config, &name, router, launcher, shared, tracker.clone());
+    tracker.spawn(actor.run().instrument(span));
+    ChildHandle { inbox: commands, backlog, state, queue_timeout: config.queue_timeout, tracker: tracker.clone() }
+}
+
+impl ChildHandle {
+    /// Attaches a session; from now on its deliveries go to `outbox`.
+    ///
+    /// # Errors
+    /// [`Reject::ShuttingDown`] when the actor is gone.
+    pub async fn attach(&self, session: SessionKey, profile: Profile, outbox: Arc<dyn Outbox>) -> Result<(), Reject> {
+        let attach = ChildCommand::Attach { session, profile, outbox };
+        self.inbox.send(attach).await.map_err(|_| Reject::ShuttingDown)
+    }
+
+    /// Hands a message over; for a request the outcome comes by the outbox, also when it is refused.
+    /// Waits while the child's input is full.
+    ///
+    /// # Errors
+    /// [`Reject::QueueFull`] after `queue_timeout`, [`Reject::ShuttingDown`] when the actor is gone.
+    ///
+    /// # Cancel safety
+    /// Cancelled before it returns, the message was not sent.
+    pub async fn send(&self, from: Origin, message: Message) -> Result<(), Reject> {
+        let room = async {
+            let admission = self.backlog.admit(message.bytes().len()).await?;
+            let slot = self.inbox.reserve().await.ok()?;
+            Some((admission, slot))
+        };
+        match timeout(self.queue_timeout, room).await {
+            Ok(Some((admission, slot))) => {
+                slot.send(ChildCommand::Message { from, message, admission });
+                Ok(())
+            }
+            Ok(None) => Err(Reject::ShuttingDown),
+            Err(_) => Err(Reject::QueueFull(self.queue_timeout)),
+        }
+    }
+
+    /// Detaches a session; never waits and cannot fail.
+    pub fn detach(&self, session: SessionKey) {
+        if let Err(mpsc::error::TrySendError::Full(detach)) = self.inbox.try_send(ChildCommand::Detach(session)) {
+            let inbox = self.inbox.clone();
+            // The actor is gone if this fails, and with it what was to be detached.
+            let detach = async move { drop(inbox.send(detach).await) };
+            self.tracker.spawn(detach.instrument(tracing::debug_span!("detach")));
+        }
+    }
+
+    /// How the child is doing, and every change.
+    pub fn state(&self) -> watch::Receiver<ChildState> {
+        self.state.clone()
+    }
+
+    /// Stops the child and waits until it is gone: stdin closed, SIGTERM, SIGKILL, each after the stop timeout. What is
+    /// answered meanwhile is delivered; everything else is settled with [`Reject::ShuttingDown`].
+    ///
+    /// # Cancel safety
+    /// Cancelled after its first wait, the child is stopped all the same.
+    pub async fn stop(&self) {
+        let mut state = self.state.clone();
+        // An error in either means that the actor is gone already.
+        if self.inbox.send(ChildCommand::Stop).await.is_ok() {
+            let _ = state.wait_for(|state| *state == ChildState::Stopped).await;
+        }
+    }
+
+    /// How much the actor keeps; none when it is gone.
+    pub async fn stats(&self) -> Option<Stats> {
+        let (stats, answer) = oneshot::channel();
+        self.inbox.send(ChildCommand::Stats(stats)).await.ok()?;
+        answer.await.ok()
+    }
+}

@@ -1,0 +1,86 @@
+//! The environment of a child. Pure: mcp-mux's own environment is an input.
+//!
+//! `MCP_MUX_*` is mcp-mux's configuration and may hold its secrets, so it is never inherited (DESIGN section 2,
+//! invariant 7); what the operator sets for the child by name is set, whatever its name.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+use crate::config::InheritEnv;
+
+/// The prefix of mcp-mux's own variables.
+const OWN_PREFIX: &str = "MCP_MUX_";
+/// What programs need to start at all and to find their files.
+const MINIMAL: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR", "TZ"];
+/// The prefix of the locale's categories.
+const LOCALE_PREFIX: &str = "LC_";
+/// Without it a Python program keeps up to 8 KiB of its output back when that is a pipe.
+const PYTHON_UNBUFFERED: &str = "PYTHONUNBUFFERED";
+
+/// Puts a child's environment together from mcp-mux's own one and what was configured.
+pub(super) fn environment(
+    own: impl IntoIterator<Item = (OsString, OsString)>,
+    inherit: InheritEnv,
+    configured: &BTreeMap<String, String>,
+) -> BTreeMap<OsString, OsString> {
+    let mut environment: BTreeMap<_, _> = own.into_iter().filter(|(name, _)| inherits(name, inherit)).collect();
+    environment.extend(configured.iter().map(|(name, value)| (name.into(), value.into())));
+    environment.entry(PYTHON_UNBUFFERED.into()).or_insert_with(|| "1".into());
+    environment
+}
+
+fn inherits(name: &OsStr, inherit: InheritEnv) -> bool {
+    let starts_with = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+    if starts_with(OWN_PREFIX) {
+        return false;
+    }
+    match inherit {
+        InheritEnv::All => true,
+        InheritEnv::Minimal => starts_with(LOCALE_PREFIX) || MINIMAL.iter().any(|minimal| name == *minimal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn made(own: &[(&str, &str)], inherit: InheritEnv, configured: &[(&str, &str)]) -> Vec<String> {
+        let own = own.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let configured = configured.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let show = |(name, value): (OsString, OsString)| format!("{}={}", name.display(), value.display());
+        environment(own, inherit, &configured).into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn own_variables_are_removed_unless_configured_for_the_child() {
+        let own = [("MCP_MUX_TOKEN", "secret"), ("MCP_MUX_", "x"), ("MCP_MUXER", "stays"), ("HOME", "/h")];
+        assert_eq!(made(&own, InheritEnv::All, &[]), ["HOME=/h", "MCP_MUXER=stays", "PYTHONUNBUFFERED=1"]);
+        let configured = [("MCP_MUX_FOR_THE_CHILD", "y")];
+        assert_eq!(
+            made(&own, InheritEnv::Minimal, &configured),
+            ["HOME=/h", "MCP_MUX_FOR_THE_CHILD=y", "PYTHONUNBUFFERED=1"]
+        );
+    }
+
+    #[test]
+    fn minimal_keeps_what_programs_need_to_start() {
+        let own = [("PATH", "/bin"), ("LC_ALL", "C"), ("LANG", "C"), ("AWS_SECRET_ACCESS_KEY", "k"), ("PATHS", "x")];
+        assert_eq!(made(&own, InheritEnv::Minimal, &[]), ["LANG=C", "LC_ALL=C", "PATH=/bin", "PYTHONUNBUFFERED=1"]);
+    }
+
+    #[test]
+    fn what_is_configured_wins_and_so_does_a_choice_about_buffering() {
+        assert_eq!(made(&[("A", "own")], InheritEnv::All, &[("A", "mine")]), ["A=mine", "PYTHONUNBUFFERED=1"]);
+        assert_eq!(made(&[("PYTHONUNBUFFERED", "")], InheritEnv::All, &[]), ["PYTHONUNBUFFERED="]);
+        assert_eq!(made(&[], InheritEnv::Minimal, &[("PYTHONUNBUFFERED", "0")]), ["PYTHONUNBUFFERED=0"]);
+    }
+
+    #[test]
+    fn values_that_are_not_utf8_pass() {
+        let odd = OsString::from_vec(vec![0xff, 0xfe]);
+        let made = environment([(OsString::from("ODD"), odd.clone())], InheritEnv::All, &BTreeMap::new());
+        assert_eq!(made.get(OsStr::new("ODD")), Some(&odd));
+    }
+}

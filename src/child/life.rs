@@ -1,0 +1,193 @@
+//! The life of one process in an actor's hands: the tasks at its pipes, how far it is, and what is said of its end.
+//!
+//! Separate from the actor because it is gone with the process, while the actor goes on to the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::backlog::Backlog;
+use super::lines::LineReader;
+use super::process::{Process, Source};
+use super::stderr::{self, Tail};
+use super::stdin::{PumpEnd, pump};
+use super::supervisor::{EndedBy, Exit, Order};
+use crate::config::ChildConfig;
+use crate::router::ChildExit;
+
+/// How long what a process wrote before its exit may take to be read. Its group is dead by then, so the pipes end at once,
+/// unless somebody who left the group holds them.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What an actor is at.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// There is no process and none will come.
+    Idle,
+    /// There is no process; the next one is started then.
+    Waiting {
+        /// When.
+        until: Instant,
+    },
+    /// There is a process.
+    Up(Box<Running>),
+}
+
+/// Why a process is being stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was asked for.
+    Requested,
+    /// The first start failed.
+    Failed,
+    /// It closed a pipe that it cannot do without; most often because it is exiting anyway.
+    PipeClosed(&'static str),
+    /// It did what it must not do.
+    Fault(String),
+}
+
+/// A process and the tasks at its pipes, which end with this.
+pub(super) struct Running {
+    /// Its pid.
+    pub(super) pid: u32,
+    /// Its stdout, until that ends.
+    pub(super) lines: Option<LineReader<Source>>,
+    /// Its exit, until it is known.
+    pub(super) exit: Option<oneshot::Receiver<Exit>>,
+    /// The task at its stdin, until it ends.
+    pub(super) pump: Option<JoinHandle<Option<PumpEnd>>>,
+    /// The task at its stderr, until it ends.
+    pub(super) stderr: Option<JoinHandle<Option<()>>>,
+    /// The last lines of its stderr.
+    pub(super) tail: Tail,
+    /// Since when its handshake stands.
+    pub(super) ready_since: Option<Instant>,
+    /// Why it is being stopped, if it is.
+    pub(super) ending: Option<Ending>,
+    handshake_until: Instant,
+    gone: Option<Gone>,
+    orders: watch::Sender<Order>,
+    _tasks: DropGuard,
+}
+
+#[derive(Debug)]
+struct Gone {
+    exit: Exit,
+    last_words_until: Instant,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("pid", &self.pid).field("ending", &self.ending).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Starts the tasks at a process's pipes.
+    pub(super) fn new(
+        process: Process,
+        config: &ChildConfig,
+        name: &str,
+        backlog: &Arc<Backlog>,
+        tracker: &TaskTracker,
+        now: Instant,
+    ) -> Self {
+        let Process { pid, stdin, stdout, stderr, orders, exit } = process;
+        let over = CancellationToken::new();
+        let span = tracing::info_span!(target: stderr::TARGET, "child", name, pid);
+        let (backlog, epoch) = (Arc::clone(backlog), backlog.open());
+        let pump = async move { pump(&backlog, epoch, stdin).await };
+        let pump = over.clone().run_until_cancelled_owned(pump).instrument(span.clone());
+        let tail = Tail::default();
+        let stderr = over.clone().run_until_cancelled_owned(stderr::drain(stderr, tail.clone())).instrument(span);
+        Self {
+            pid,
+            lines: Some(LineReader::new(stdout, config.line_bytes_max)),
+            exit: Some(exit),
+            pump: Some(tracker.spawn(pump)),
+            stderr: Some(tracker.spawn(stderr)),
+            tail,
+            ready_since: None,
+            ending: None,
+            handshake_until: now + config.start_timeout,
+            gone: None,
+            orders,
+            _tasks: over.drop_guard(),
+        }
+    }
+
+    /// Has it stopped; the first reason given is the one that counts.
+    pub(super) fn end(&mut self, why: Ending, order: Order) {
+        self.ending.get_or_insert(why);
+        self.orders.send_if_modified(|present| {
+            let sterner = order > *present;
+            *present = order.max(*present);
+            sterner
+        });
+    }
+
+    /// It exited; what it wrote before is still to be read.
+    pub(super) fn exited(&mut self, exit: Exit, now: Instant) {
+        self.exit = None;
+        self.gone = Some(Gone { exit, last_words_until: now + LAST_WORDS_TIMEOUT });
+    }
+
+    /// Whether it lives and is not being stopped.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.ending.is_none() && self.gone.is_none()
+    }
+
+    /// Whether its handshake should stand by now and does not.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.is_wanted() && self.ready_since.is_none() && self.handshake_until <= now
+    }
+
+    /// Whether it is gone and everything it wrote has been read, or is not worth waiting for any longer.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let silent = self.lines.is_none() && self.stderr.is_none();
+        self.gone.as_ref().is_some_and(|gone| silent || gone.last_words_until <= now)
+    }
+
+    /// When one of the above changes with the time alone.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.gone {
+            Some(gone) => Some(gone.last_words_until),
+            None => Some(self.handshake_until).filter(|_| self.is_wanted() && self.ready_since.is_none()),
+        }
+    }
+
+    /// How it ended, for those whose requests it did not answer.
+    pub(super) fn into_exit(self) -> ChildExit {
+        let exit = self.gone.map_or_else(|| Exit::unknown("it was abandoned"), |gone| gone.exit);
+        let status = match self.ending {
+            Some(Ending::Fault(fault)) => format!("{fault}; {}", exit.status),
+            // An exit closes the pipes too: only where it took a signal were they closed first.
+            Some(Ending::PipeClosed(pipe)) if exit.ended_by == EndedBy::Ladder => {
+                format!("it closed its {pipe}; {}", exit.status)
+            }
+            Some(Ending::PipeClosed(_) | Ending::Requested | Ending::Failed) | None => exit.status,
+        };
+        ChildExit { status, exit_code: exit.exit_code, signal: exit.signal, stderr: self.tail.lines() }
+    }
+}
+
+/// What the operator is told of a first start that failed.
+pub(super) fn failure(name: &str, what: &str, stderr: &[String], advice: &str) -> String {
+    let mut text = format!("the server ({name}) did not start: {what}\n");
+    if !stderr.is_empty() {
+        text.push_str("its last lines on stderr:\n");
+        for line in stderr {
+            text.push_str("  ");
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text.push_str(advice);
+    text.trim_end().to_owned()
+}

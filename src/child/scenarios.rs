@@ -1,0 +1,650 @@
+//! Whole stories of a child: the actor over pipes in memory, with a paused clock, and once over a real process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::process::{Launch, Process, SpawnError};
+use super::supervisor::{EndedBy, Exit, Order};
+use super::{ChildGuard, ChildHandle, ChildState, Outbox, Stats, spawn, spawn_with};
+use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, RouterConfig};
+use crate::error::Reject;
+use crate::jsonrpc::Message;
+use crate::mcp::Revision;
+use crate::router::{Origin, Payload, Profile, Router, SessionKey, StreamId};
+
+const DEADLINE: Duration = Duration::from_secs(600);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The other side of a process in memory.
+struct Fake {
+    stdin: Lines<BufReader<DuplexStream>>,
+    stdout: Option<DuplexStream>,
+    stderr: Option<DuplexStream>,
+    orders: watch::Receiver<Order>,
+    exit: Option<oneshot::Sender<Exit>>,
+}
+
+/// Hands the other side of each process it starts to the test, unless the next start is to fail.
+struct FakeLauncher {
+    started: mpsc::Sender<Fake>,
+    failures: VecDeque<bool>,
+    pipe_bytes: usize,
+}
+
+impl Launch for FakeLauncher {
+    fn launch(&mut self) -> Result<Process, SpawnError> {
+        if self.failures.pop_front() == Some(true) {
+            return Err(SpawnError::NotFound { program: "fake".to_owned() });
+        }
+        let (stdin, child_stdin) = tokio::io::duplex(self.pipe_bytes);
+        let (stdout, child_stdout) = tokio::io::duplex(1024 * 1024);
+        let (stderr, child_stderr) = tokio::io::duplex(1024);
+        let (orders, received) = watch::channel(Order::Run);
+        let (exited, exit) = oneshot::channel();
+        let fake = Fake {
+            stdin: BufReader::new(child_stdin).lines(),
+            stdout: Some(child_stdout),
+            stderr: Some(child_stderr),
+            orders: received,
+            exit: Some(exited),
+        };
+        self.started.try_send(fake).expect("the test takes them");
+        let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Box::new(stderr));
+        Ok(Process { pid: 4711, stdin, stdout, stderr, orders, exit })
+    }
+}
+
+impl Fake {
+    async fn reads(&mut self) -> Value {
+        let line = within(self.stdin.next_line()).await.expect("readable").expect("a line");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    async fn reads_the_end(&mut self) {
+        assert_eq!(within(self.stdin.next_line()).await.expect("readable"), None);
+    }
+
+    async fn writes(&mut self, text: &str) {
+        let stdout = self.stdout.as_mut().expect("open");
+        within(stdout.write_all(text.as_bytes())).await.expect("it is read");
+    }
+
+    async fn answers(&mut self, request: &Value) {
+        let (id, method) = (&request["id"], &request["method"]);
+        self.writes(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"to\":{method}}}}}\n")).await;
+    }
+
+    async fn complains(&mut self, text: &str) {
+        let stderr = self.stderr.as_mut().expect("open");
+        within(stderr.write_all(text.as_bytes())).await.expect("it is read");
+    }
+
+    async fn shakes_hands(&mut self) {
+        let initialize = self.reads().await;
+        assert_eq!(initialize["method"], "initialize");
+        let result =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}});
+        self.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": initialize["id"], "result": result}))).await;
+        assert_eq!(self.reads().await["method"], "notifications/initialized");
+    }
+
+    async fn is_ordered(&mut self, order: Order) {
+        within(self.orders.wait_for(|present| *present == order)).await.expect("it is supervised");
+    }
+
+    /// Its process ends; the pipes stay until this is dropped.
+    fn ends(&mut self, exit: Exit) {
+        self.exit.take().expect("once").send(exit).expect("it is supervised");
+    }
+
+    /// It exits as processes do: pipes first.
+    fn exits(mut self, code: i32) {
+        (self.stdout, self.stderr) = (None, None);
+        self.ends(exit(code));
+    }
+}
+
+fn exit(code: i32) -> Exit {
+    Exit { status: format!("exit status: {code}"), exit_code: Some(code), signal: None, ended_by: EndedBy::Itself }
+}
+
+fn terminated() -> Exit {
+    Exit { status: "signal: 15 (SIGTERM)".to_owned(), exit_code: None, signal: Some(15), ended_by: EndedBy::Ladder }
+}
+
+/// Keeps what a session is given.
+#[derive(Debug)]
+struct Kept(SessionKey, mpsc::Sender<(SessionKey, StreamId, Payload)>);
+
+impl Outbox for Kept {
+    fn deliver(&self, stream: StreamId, payload: Payload) {
+        self.1.try_send((self.0, stream, payload)).expect("the test takes them");
+    }
+}
+
+/// An actor and everything around it.
+struct World {
+    handle: ChildHandle,
+    tracker: TaskTracker,
+    state: watch::Receiver<ChildState>,
+    started: mpsc::Receiver<Fake>,
+    outbox: mpsc::Sender<(SessionKey, StreamId, Payload)>,
+    deliveries: mpsc::Receiver<(SessionKey, StreamId, Payload)>,
+}
+
+fn child_config(command: &[&str]) -> ChildConfig {
+    ChildConfig {
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        cwd: None,
+        env: BTreeMap::new(),
+        inherit_env: InheritEnv::All,
+        line_bytes_max: 2000,
+        queue_bytes_max: 1000,
+        queue_timeout: QUEUE_TIMEOUT,
+        start_timeout: START_TIMEOUT,
+        stop_timeout: Duration::from_secs(5),
+    }
+}
+
+fn router() -> Router {
+    Router::new(RouterConfig {
+        request_timeout: None,
+        request_timeout_max: None,
+        in_flight_max: NonZeroUsize::MAX,
+        queue_timeout: Duration::from_secs(60),
+        on_ambiguous: OnAmbiguous::Reject,
+        client_capabilities: DeclaredCapabilities { roots: true, sampling: true, elicitation: true },
+    })
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(&[], 1024)
+    }
+
+    fn with(failures: &[bool], pipe_bytes: usize) -> Self {
+        let (tracker, (started, starts)) = (TaskTracker::new(), mpsc::channel(100));
+        let launcher = FakeLauncher { started, failures: failures.iter().copied().collect(), pipe_bytes };
+        let handle = spawn_with(&child_config(&["/usr/bin/fake"]), router(), launcher, &tracker);
+        Self::around(handle, tracker, starts)
+    }
+
+    fn around(handle: ChildHandle, tracker: TaskTracker, started: mpsc::Receiver<Fake>) -> Self {
+        let (outbox, deliveries) = mpsc::channel(10_000);
+        let state = handle.state();
+        Self { handle, tracker, state, started, outbox, deliveries }
+    }
+
+    /// A world with an attached session whose child is ready.
+    async fn ready() -> (Self, Fake) {
+        let mut world = Self::new();
+        let mut child = world.starts().await;
+        child.shakes_hands().await;
+        world.becomes(&ChildState::Ready).await;
+        world.attach(1).await;
+        (world, child)
+    }
+
+    async fn starts(&mut self) -> Fake {
+        within(self.started.recv()).await.expect("a process")
+    }
+
+    async fn becomes(&mut self, state: &ChildState) {
+        within(self.state.wait_for(|present| present == state)).await.expect("the actor lives");
+    }
+
+    async fn fails(&mut self) -> String {
+        let failed = within(self.state.wait_for(|state| matches!(state, ChildState::Failed(_)))).await;
+        let ChildState::Failed(text) = failed.expect("the actor lives").clone() else { unreachable!() };
+        text
+    }
+
+    async fn attach(&self, session: u64) {
+        let profile = Profile { revision: Some(Revision::LATEST), ..Profile::default() };
+        let session = SessionKey(session);
+        let outbox = Arc::new(Kept(session, self.outbox.clone()));
+        within(self.handle.attach(session, profile, outbox)).await.expect("the actor lives");
+    }
+
+    async fn sends(&self, id: u64, params: &str) -> Result<(), Reject> {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"x":"{params}"}}}}"#);
+        let from = Origin { session: SessionKey(1), stream: StreamId(id) };
+        within(self.handle.send(from, Message::parse(Bytes::from(text), 100).expect("a message"))).await
+    }
+
+    async fn asks(&self, id: u64) {
+        self.sends(id, "").await.expect("there is room");
+    }
+
+    /// The next thing the session is given: for a response its bytes, else the reject.
+    async fn given(&mut self) -> (u64, Result<String, Reject>) {
+        let (_, stream, payload) = within(self.deliveries.recv()).await.expect("a delivery");
+        let text = |frame: crate::jsonrpc::Frame| String::from_utf8(frame.into_bytes().to_vec()).expect("UTF-8");
+        let what = match payload {
+            Payload::Response(frame) | Payload::Initialized(frame, _) | Payload::Message(frame) => Ok(text(frame)),
+            Payload::Rejected(id, reject) => {
+                assert_eq!(id.as_str(), stream.0.to_string());
+                Err(reject)
+            }
+            Payload::Cancelled => panic!("nothing was cancelled"),
+        };
+        (stream.0, what)
+    }
+
+    async fn is_answered(&mut self, id: u64) {
+        let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"to":"tools/call"}}}}"#);
+        assert_eq!(self.given().await, (id, Ok(expected)));
+    }
+
+    async fn is_rejected(&mut self, id: u64, kind: &str) -> Reject {
+        let (stream, what) = self.given().await;
+        let reject = what.expect_err("a reject");
+        assert_eq!((stream, reject.wire().kind), (id, kind));
+        reject
+    }
+
+    async fn leaves_nothing(self) {
+        self.tracker.close();
+        within(self.tracker.wait()).await;
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.expect("it happens before the deadline")
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_wait_for_the_handshake_and_are_answered_each_on_its_stream() {
+    let mut world = World::new();
+    world.attach(1).await;
+    world.asks(1).await;
+    world.asks(2).await;
+    let mut child = world.starts().await;
+    assert_eq!(*world.state.borrow(), ChildState::Starting);
+    child.shakes_hands().await;
+    let (first, second) = (child.reads().await, child.reads().await);
+    child.answers(&second).await;
+    child.answers(&first).await;
+    world.is_answered(2).await;
+    world.is_answered(1).await;
+    assert_eq!(*world.state.borrow(), ChildState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_is_rejected_by_the_outbox() {
+    let (mut world, mut child) = World::ready().await;
+    world.asks(7).await;
+    world.asks(7).await;
+    world.is_rejected(7, "invalid-request").await;
+    let request = child.reads().await;
+    child.answers(&request).await;
+    world.is_answered(7).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn exit_before_the_first_handshake_is_final_and_says_why() {
+    let mut world = World::new();
+    world.attach(1).await;
+    world.asks(1).await;
+    let mut child = world.starts().await;
+    child.complains("Traceback\nModuleNotFoundError: No module named 'mcp'\n").await;
+    child.exits(3);
+    let text = world.fails().await;
+    let expected = "the server (fake) did not start: it exited (exit status: 3) before its handshake (initialize) stood\n\
+                    its last lines on stderr:\n  Traceback\n  ModuleNotFoundError: No module named 'mcp'\n\
+                    run the command by itself in a terminal to see what it misses";
+    assert_eq!(text, expected);
+    world.is_rejected(1, "child-unavailable").await;
+    world.asks(2).await;
+    world.is_rejected(2, "child-unavailable").await;
+    assert!(world.started.try_recv().is_err());
+    within(world.handle.stop()).await;
+    world.leaves_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_cannot_be_started_is_final() {
+    let mut world = World::with(&[true], 1024);
+    let text = world.fails().await;
+    assert!(text.contains("the command `fake` was not found in PATH: install it"), "{text}");
+    world.attach(1).await;
+    world.asks(1).await;
+    world.is_rejected(1, "child-unavailable").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_handshake_that_takes_too_long_is_final_and_the_child_is_stopped() {
+    let mut world = World::new();
+    let begun = Instant::now();
+    let mut child = world.starts().await;
+    let text = world.fails().await;
+    assert!(text.contains("did not stand within 30s") && text.contains("--start-timeout"), "{text}");
+    assert_eq!(begun.elapsed().as_secs(), START_TIMEOUT.as_secs());
+    child.is_ordered(Order::Stop).await;
+    assert_eq!(child.reads().await["method"], "initialize");
+    child.reads_the_end().await;
+    child.exits(0);
+    within(world.handle.stop()).await;
+    world.leaves_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_first_handshake_is_final() {
+    let mut world = World::new();
+    let mut child = world.starts().await;
+    let initialize = child.reads().await;
+    let error = json!({"code": -32602, "message": "unsupported revision"});
+    child.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": initialize["id"], "error": error}))).await;
+    let text = world.fails().await;
+    assert!(
+        text.contains("it refused the handshake (initialize): ") && text.contains("unsupported revision"),
+        "{text}"
+    );
+    child.is_ordered(Order::Stop).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_before_a_crash_is_delivered_the_rest_is_told_and_the_session_lives_on() {
+    let (mut world, mut child) = World::ready().await;
+    for id in 1..=3 {
+        world.asks(id).await;
+    }
+    let first = child.reads().await;
+    child.complains("out of memory\n").await;
+    // The exit is known before the answer has been read.
+    child.ends(exit(3));
+    child.answers(&first).await;
+    drop(child);
+    world.is_answered(1).await;
+    for id in [2, 3] {
+        let reject = world.is_rejected(id, "child-exited").await;
+        let expected = Reject::ChildExited {
+            status: "exit status: 3".to_owned(),
+            exit_code: Some(3),
+            signal: None,
+            stderr: vec!["out of memory".to_owned()],
+        };
+        assert_eq!(reject, expected);
+    }
+    let mut child = world.starts().await;
+    world.asks(4).await;
+    child.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    let request = child.reads().await;
+    child.answers(&request).await;
+    world.is_answered(4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipes_held_open_after_the_exit_do_not_hold_up_the_restart() {
+    let (mut world, mut child) = World::ready().await;
+    world.asks(1).await;
+    child.reads().await;
+    let begun = Instant::now();
+    child.ends(exit(1));
+    world.is_rejected(1, "child-exited").await;
+    assert_eq!(begun.elapsed().as_millis(), 500);
+    world.starts().await.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    drop(child);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_exits_back_off_and_a_failed_start_counts_as_one() {
+    let mut world = World::with(&[false, true, true], 1024);
+    let mut child = world.starts().await;
+    child.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    child.exits(1);
+    let mut child = world.starts().await;
+    child.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    child.exits(2);
+    world.becomes(&ChildState::Restarting("exit status: 2".to_owned())).await;
+    world.starts().await.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_child_whose_handshake_fails_counts_as_exited() {
+    let (mut world, child) = World::ready().await;
+    child.exits(1);
+    let mut silent = world.starts().await;
+    silent.is_ordered(Order::Stop).await;
+    silent.ends(terminated());
+    drop(silent);
+    let text = "its handshake (initialize) did not stand within 30s; signal: 15 (SIGTERM)";
+    world.becomes(&ChildState::Restarting(text.to_owned())).await;
+    world.starts().await.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_closes_a_pipe_and_lives_is_replaced() {
+    let (mut world, mut child) = World::ready().await;
+    world.asks(1).await;
+    child.reads().await;
+    child.stdout = None;
+    child.is_ordered(Order::Stop).await;
+    child.reads_the_end().await;
+    child.ends(terminated());
+    drop(child);
+    let reject = world.is_rejected(1, "child-exited").await;
+    assert!(reject.to_string().contains("it closed its stdout; signal: 15 (SIGTERM)"), "{reject}");
+
+    let Fake { stdin, mut stdout, stderr, mut orders, exit: exited } = {
+        let mut child = world.starts().await;
+        child.shakes_hands().await;
+        child
+    };
+    world.becomes(&ChildState::Ready).await;
+    drop(stdin);
+    world.asks(2).await;
+    within(orders.wait_for(|order| *order == Order::Stop)).await.expect("it is supervised");
+    (exited.expect("it lives")).send(terminated()).expect("it is supervised");
+    drop((stdout.take(), stderr));
+    let reject = world.is_rejected(2, "child-exited").await;
+    assert!(reject.to_string().contains("it closed its stdin; signal: 15 (SIGTERM)"), "{reject}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_delivers_what_is_still_answered_and_settles_the_rest() {
+    let (mut world, mut child) = World::ready().await;
+    world.asks(1).await;
+    world.asks(2).await;
+    let (handle, stopped) = (world.handle.clone(), world.handle.clone());
+    let stop = world.tracker.spawn(async move { handle.stop().await });
+    let again = world.tracker.spawn(async move { stopped.stop().await });
+    child.is_ordered(Order::Stop).await;
+    let request = child.reads().await;
+    child.reads().await;
+    child.reads_the_end().await;
+    child.answers(&request).await;
+    world.is_answered(1).await;
+    assert_eq!(*world.state.borrow(), ChildState::Ready);
+    child.exits(0);
+    world.is_rejected(2, "shutting-down").await;
+    within(stop).await.expect("no panic");
+    within(again).await.expect("no panic");
+    assert_eq!(*world.state.borrow(), ChildState::Stopped);
+    assert_eq!(world.sends(3, "").await, Err(Reject::ShuttingDown));
+    assert_eq!(world.handle.stats().await, None);
+    world.handle.detach(SessionKey(1));
+    within(world.handle.stop()).await;
+    world.leaves_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_every_handle_stops_the_child_and_leaves_no_task() {
+    let (world, mut child) = World::ready().await;
+    let World { handle, tracker, .. } = world;
+    drop(handle);
+    child.is_ordered(Order::Stop).await;
+    child.exits(0);
+    tracker.close();
+    within(tracker.wait()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_during_the_backoff_is_at_once() {
+    let (mut world, child) = World::ready().await;
+    child.exits(1);
+    world.starts().await.exits(1);
+    world.becomes(&ChildState::Restarting("exit status: 1".to_owned())).await;
+    within(world.handle.stop()).await;
+    world.leaves_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn senders_wait_while_the_childs_input_is_full_and_go_on_when_it_reads() {
+    let mut world = World::with(&[], 64);
+    let mut child = world.starts().await;
+    child.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    world.attach(1).await;
+    let large = "x".repeat(800);
+    world.sends(1, &large).await.expect("there is room");
+    let begun = Instant::now();
+    assert_eq!(world.sends(2, &large).await, Err(Reject::QueueFull(QUEUE_TIMEOUT)));
+    assert_eq!(begun.elapsed(), QUEUE_TIMEOUT);
+    let waiting = world.sends(3, &large);
+    let read = async {
+        let request = child.reads().await;
+        child.answers(&request).await;
+    };
+    let (sent, ()) = tokio::join!(waiting, read);
+    sent.expect("there is room again");
+    let request = child.reads().await;
+    child.answers(&request).await;
+    world.is_answered(1).await;
+    world.is_answered(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_writes_and_never_reads_is_killed_and_replaced() {
+    let (mut world, mut child) = World::ready().await;
+    world.asks(1).await;
+    // Each ping is answered by mcp-mux itself, which does not wait for room.
+    for id in 0..200 {
+        child.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "method": "ping"}))).await;
+    }
+    child.is_ordered(Order::Kill).await;
+    child.ends(Exit {
+        status: "signal: 9 (SIGKILL)".to_owned(),
+        exit_code: None,
+        signal: Some(9),
+        ended_by: EndedBy::Ladder,
+    });
+    drop(child);
+    let reject = world.is_rejected(1, "child-exited").await;
+    assert!(reject.to_string().contains("it did not read its stdin; signal: 9 (SIGKILL)"), "{reject}");
+    world.starts().await.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn noise_is_harmless_and_an_answer_of_no_use_is_told() {
+    let (mut world, mut child) = World::ready().await;
+    for id in 1..=3 {
+        world.asks(id).await;
+    }
+    let (first, second, third) = (child.reads().await, child.reads().await, child.reads().await);
+    child.writes("Listening…\n\n\u{1b}[31m{\"not\": \"rpc\"}\n").await;
+    for line in 0..100 {
+        child.writes(&format!("noise {line}\n")).await;
+    }
+    child.writes(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":"{}"}}"#, first["id"], "x".repeat(3000))).await;
+    child.writes(&format!("\n{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":\nloading ", second["id"])).await;
+    child.answers(&third).await;
+    let reject = world.is_rejected(1, "child-answer-unusable").await;
+    assert!(reject.to_string().contains("--line-bytes-max"), "{reject}");
+    world.is_rejected(2, "child-answer-unusable").await;
+    world.is_answered(3).await;
+    assert!(world.handle.stats().await.is_some_and(|stats| stats.router.in_flight == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn detaching_settles_what_is_in_flight_and_leaves_nothing_behind() {
+    let (mut world, mut child) = World::ready().await;
+    world.asks(1).await;
+    let request = child.reads().await;
+    world.handle.detach(SessionKey(1));
+    world.is_rejected(1, "session-closed").await;
+    assert_eq!(child.reads().await["method"], "notifications/cancelled");
+    child.answers(&request).await;
+    // More than the inbox holds, without letting the actor run between.
+    for session in 2..1000 {
+        world.attach(session).await;
+    }
+    for session in 2..1000 {
+        world.handle.detach(SessionKey(session));
+    }
+    world.asks(9).await;
+    child.writes("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n").await;
+    assert_eq!(child.reads().await["result"], json!({}));
+    let mut stats = None;
+    while stats != Some(Stats::default()) {
+        stats = within(world.handle.stats()).await;
+    }
+    assert!(world.deliveries.try_recv().is_err());
+}
+
+/// A server that answers everything, echoes its environment's secrets if it has any, and dies on request.
+const SERVER: &str = r#"
+import json, os, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" not in message: continue
+    if message["method"] == "initialize":
+        result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}}
+    elif message["params"].get("x") == "die":
+        print("dying as asked", file=sys.stderr)
+        os._exit(3)
+    else:
+        result = {"to": message["method"]}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}, separators=(",", ":")))
+"#;
+
+#[tokio::test]
+async fn a_real_process_is_served_replaced_and_stopped() {
+    let tracker = TaskTracker::new();
+    let config = child_config(&["python3", "-c", SERVER]);
+    let handle = spawn(config, router(), ChildGuard::absent(), &tracker);
+    let mut world = World::around(handle, tracker, mpsc::channel(1).1);
+    world.attach(1).await;
+    for id in 1..=20 {
+        world.asks(id).await;
+        world.is_answered(id).await;
+    }
+    world.sends(21, "die").await.expect("there is room");
+    let Reject::ChildExited { status, stderr, .. } = world.is_rejected(21, "child-exited").await else {
+        unreachable!()
+    };
+    assert_eq!((status.as_str(), stderr), ("exit status: 3", vec!["dying as asked".to_owned()]));
+    world.asks(22).await;
+    world.is_answered(22).await;
+    within(world.handle.stop()).await;
+    world.leaves_nothing().await;
+}
+
+#[tokio::test]
+async fn a_real_command_that_exits_at_once_fails_with_its_last_lines() {
+    let tracker = TaskTracker::new();
+    let mut config = child_config(&["sh", "-c", "echo no licence >&2; exit 9"]);
+    config.cwd = Some(PathBuf::from("/"));
+    let handle = spawn(config, router(), ChildGuard::absent(), &tracker);
+    let mut world = World::around(handle, tracker, mpsc::channel(1).1);
+    let text = world.fails().await;
+    assert!(text.contains("it exited (exit status: 9)") && text.contains("\n  no licence\n"), "{text}");
+}

@@ -1,0 +1,185 @@
+//! What a line of a child's stdout is: a message, an answer that cannot be used, or noise. Separate from the actor because
+//! it is a pure function of the line, and from [`super::lines`] because it knows JSON-RPC.
+//!
+//! Noise is never fatal and never forwarded: it is counted, and shown in the log at a bounded rate. A message behind noise on
+//! the same line (`text{json}`, from a print without a line break) is found.
+//!
+//! Spec: 2025-11-25, Transports, stdio ("The server MUST NOT write anything to its stdout that is not a valid MCP
+//! message"), and servers that do all the same.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::flood::Flood;
+use super::lines::Line;
+use super::text::printable;
+use crate::jsonrpc::{Body, Message, ParseError, SalvageId, parse_body};
+
+/// The deepest nesting taken from a child: deeper than what is taken from clients, since it is for the client that asked
+/// to say what is too deep for it.
+const DEPTH_MAX: usize = 1024;
+/// How much of a line of noise is shown.
+const EXCERPT_BYTES_MAX: usize = 200;
+/// How many lines of noise are shown in a second.
+const NOISE_PER_SECOND_MAX: u32 = 5;
+
+/// What is in a line.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// A message.
+    Message(Message),
+    /// A message behind noise.
+    AfterNoise(Message, Bytes),
+    /// A batch, which revision 2025-03-26 allows; what is no message in it is noise.
+    Batch(Vec<Result<Message, ParseError>>, Bytes),
+    /// The answer to a request, but of no use.
+    Unusable {
+        /// The request's id.
+        id: u64,
+        /// What is wrong with the answer.
+        what: String,
+    },
+    /// None of these.
+    Noise(Bytes),
+    /// A line without an id that was longer than the limit.
+    Overlong {
+        /// How long it was.
+        bytes: usize,
+    },
+    /// Nothing.
+    Blank,
+}
+
+/// Says what a line is.
+pub(super) fn read(line: Line, line_bytes_max: usize) -> Reading {
+    let line = match line {
+        Line::Whole(line) => line,
+        Line::Overlong { id: Some(id), bytes } => {
+            let what = format!("it has {bytes} bytes, more than {line_bytes_max} (--line-bytes-max)");
+            return Reading::Unusable { id, what };
+        }
+        Line::Overlong { id: None, bytes } => return Reading::Overlong { bytes },
+    };
+    if line.trim_ascii().is_empty() {
+        return Reading::Blank;
+    }
+    let error = match parse_body(line.clone(), DEPTH_MAX) {
+        Ok(Body::Single(message)) => return Reading::Message(message),
+        Ok(Body::Batch(messages)) => return Reading::Batch(messages, line),
+        Err(error) => error,
+    };
+    if let Some(message) = Message::find_trailing(&line, DEPTH_MAX) {
+        return Reading::AfterNoise(message, line);
+    }
+    let mut salvage = SalvageId::default();
+    salvage.feed(&line);
+    match salvage.id() {
+        Some(id) => Reading::Unusable { id, what: error.to_string() },
+        None => Reading::Noise(line),
+    }
+}
+
+/// Counts noise and shows some of it.
+#[derive(Debug)]
+pub(super) struct Noise {
+    flood: Flood,
+    lines: u64,
+}
+
+impl Noise {
+    /// None yet.
+    pub(super) const fn new() -> Self {
+        Self { flood: Flood::new(NOISE_PER_SECOND_MAX), lines: 0 }
+    }
+
+    /// A line, or what stands on it beside a message, was noise.
+    pub(super) fn line(&mut self, line: &[u8], now: Instant) {
+        if self.count(now) {
+            let excerpt = printable(line, EXCERPT_BYTES_MAX);
+            tracing::warn!(
+                lines = self.lines,
+                excerpt,
+                "the child wrote something to stdout that is no JSON-RPC message"
+            );
+        }
+    }
+
+    /// A line was too long.
+    pub(super) fn overlong(&mut self, bytes: usize, now: Instant) {
+        if self.count(now) {
+            tracing::warn!(
+                lines = self.lines,
+                bytes,
+                "the child wrote a line longer than --line-bytes-max; it is dropped"
+            );
+        }
+    }
+
+    /// An answer was of no use.
+    pub(super) fn unusable(&mut self, id: u64, what: &str, now: Instant) {
+        if self.count(now) {
+            tracing::warn!(lines = self.lines, id, what, "the child's answer to a request cannot be passed on");
+        }
+    }
+
+    /// When there is something to be reported.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.flood.due()
+    }
+
+    /// Reports what was not shown, if it is time.
+    pub(super) fn report(&mut self, now: Instant) {
+        if let Some(suppressed) = self.flood.summary(now) {
+            tracing::warn!(lines = self.lines, suppressed, "the child wrote more noise to stdout than is shown");
+        }
+    }
+
+    fn count(&mut self, now: Instant) -> bool {
+        self.report(now);
+        self.lines = self.lines.saturating_add(1);
+        self.flood.admit(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(line: &str) -> Reading {
+        read(Line::Whole(Bytes::copy_from_slice(line.as_bytes())), 1000)
+    }
+
+    #[test]
+    fn messages_are_messages_even_behind_noise_and_in_a_batch() {
+        let message = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+        assert!(matches!(reading(message), Reading::Message(_)));
+        let Reading::AfterNoise(found, _) = reading(&format!("Server started{message}")) else {
+            panic!("one is there")
+        };
+        assert_eq!(found.id_as_u64(), Some(1));
+        let Reading::Batch(messages, _) = reading(&format!("[{message},7]")) else { panic!("it is a batch") };
+        assert_eq!((messages.len(), messages.iter().filter(|message| message.is_ok()).count()), (2, 1));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_used_is_known_by_its_id() {
+        let Reading::Unusable { id, what } = reading(r#"{"jsonrpc":"2.0","id":12,"result":{"a":nan}}"#) else {
+            panic!("it is an answer");
+        };
+        assert_eq!(id, 12);
+        assert!(what.contains("not valid JSON"), "{what}");
+        let overlong = read(Line::Overlong { id: Some(12), bytes: 2000 }, 1000);
+        let Reading::Unusable { id: 12, what } = overlong else { panic!("it is an answer") };
+        assert_eq!(what, "it has 2000 bytes, more than 1000 (--line-bytes-max)");
+    }
+
+    #[test]
+    fn everything_else_is_noise_or_nothing() {
+        for noise in ["hello", "{}", "[]", "[", "null", "\"id\":3", r#"{"jsonrpc":"2.0","method":"x","params":nan}"#] {
+            assert!(matches!(reading(noise), Reading::Noise(_)), "{noise}: {:?}", reading(noise));
+        }
+        assert!(matches!(read(Line::Whole(Bytes::from_static(b"\xff\xfe")), 1000), Reading::Noise(_)));
+        assert!(matches!(read(Line::Overlong { id: None, bytes: 9 }, 5), Reading::Overlong { bytes: 9 }));
+        assert!(matches!((reading(""), reading(" \t")), (Reading::Blank, Reading::Blank)));
+    }
+}

@@ -1,0 +1,61 @@
+//! A handle whose other end a test holds instead of an actor, for the layers above.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+use super::actor::ChildCommand;
+use super::{Backlog, ChildHandle, ChildState, INBOX_COMMANDS_MAX, Outbox};
+use crate::jsonrpc::Message;
+use crate::router::{Origin, Profile, SessionKey};
+
+/// What arrives at the actor.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "handled at once and never kept")]
+pub(crate) enum Command {
+    Attach(SessionKey, Profile, Arc<dyn Outbox>),
+    Send(Origin, Message),
+    Detach(SessionKey),
+}
+
+/// The actor's end.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    commands: mpsc::Receiver<ChildCommand>,
+    _state: watch::Sender<ChildState>,
+}
+
+impl ChildHandle {
+    /// A handle to no actor: what it is asked arrives at the inbox. The child looks ready.
+    pub(crate) fn for_tests() -> (Self, Inbox) {
+        let (inbox, commands) = mpsc::channel(INBOX_COMMANDS_MAX);
+        let (_state, state) = watch::channel(ChildState::Ready);
+        let backlog = Arc::new(Backlog::new(usize::MAX));
+        let (queue_timeout, tracker) = (Duration::from_secs(30), TaskTracker::new());
+        (Self { inbox, backlog, state, queue_timeout, tracker }, Inbox { commands, _state })
+    }
+}
+
+impl Inbox {
+    /// Waits for the next command; none when all handles are gone.
+    pub(crate) async fn recv(&mut self) -> Option<Command> {
+        self.commands.recv().await.map(command)
+    }
+
+    /// The next command, if it is there.
+    pub(crate) fn try_recv(&mut self) -> Option<Command> {
+        self.commands.try_recv().ok().map(command)
+    }
+}
+
+fn command(command: ChildCommand) -> Command {
+    match command {
+        ChildCommand::Attach { session, profile, outbox } => Command::Attach(session, profile, outbox),
+        // The room it took is given back at once.
+        ChildCommand::Message { from, message, .. } => Command::Send(from, message),
+        ChildCommand::Detach(session) => Command::Detach(session),
+        ChildCommand::Stats(_) | ChildCommand::Stop => panic!("not expected in this test: {command:?}"),
+    }
+}

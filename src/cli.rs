@@ -1,0 +1,340 @@
+//! What the user can type: every flag, its help text, its default and its environment variable.
+//!
+//! The texts here are also the man page. Values are kept as typed; [`Config::load`](crate::config::Config::load) turns
+//! them into what they mean and reports everything that is wrong at once. What is refused here is only what cannot be
+//! read as a command line at all (an unknown flag, no server to run).
+//!
+//! Invariant: a flag wins over its variable, a variable over the default; an empty variable counts as unset.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
+
+/// The command line as typed, with the variables of the environment filled in.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "mcp-mux",
+    version,
+    about = "Serve a stdio MCP server to many network clients at once",
+    long_about = "Serve a stdio MCP server to many network clients at once.\n\n\
+        mcp-mux starts one stdio MCP server as a child process and serves it on one port to any number of clients, \
+        over Streamable HTTP and HTTP+SSE at the same time. Every client gets the answers to its own requests and \
+        nothing of anybody else's.",
+    after_help = "Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.",
+    after_long_help = "Every flag but --help and --version has an environment variable: --body-bytes-max is \
+        MCP_MUX_BODY_BYTES_MAX. A flag wins over its variable; an empty variable counts as unset. No MCP_MUX_ variable \
+        is passed on to the server.\n\n\
+        Durations: 90 (seconds), 1.5, 500ms, 30m, 1h 30m; where there may be none at all: none, off or 0.\n\
+        Sizes: 16777216, 16MiB, 16MB, 64k (k, M, G are powers of 1000, Ki, Mi, Gi of 1024).\n\n\
+        Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.\n\n\
+        Exit codes: 0 stopped by SIGINT or SIGTERM, 1 unexpected failure, 2 wrong usage, 69 cannot listen or cannot \
+        start the server, 70 a bug in mcp-mux, 78 a value in the configuration is wrong.",
+    override_usage = "mcp-mux [OPTIONS] -- <COMMAND>...\n       mcp-mux [OPTIONS] --spawn <COMMAND LINE>",
+    allow_negative_numbers = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// The server's program and arguments
+    ///
+    /// They stand after `--` and are started without a shell.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+
+    /// The server's command in one string, split like a shell does
+    ///
+    /// Quotes and backslashes mean what they mean to a shell; but the server is started without one, so there are no
+    /// variables, globs or pipes.
+    #[arg(long, value_name = "COMMAND LINE", help_heading = SERVER, conflicts_with = "command")]
+    pub spawn: Option<String>,
+
+    /// The server's working directory
+    #[arg(long, value_name = "FOLDER", help_heading = SERVER)]
+    pub cwd: Option<PathBuf>,
+
+    /// A variable for the server's environment (repeatable)
+    ///
+    /// MCP_MUX_ENV holds one NAME=VALUE a line. Other people on the machine can read command lines: give secrets by
+    /// MCP_MUX_ENV, or let the server inherit them.
+    #[arg(long, value_name = "NAME=VALUE", help_heading = SERVER)]
+    pub env: Vec<String>,
+
+    /// Do not pass mcp-mux's environment on to the server
+    ///
+    /// It gets what programs need to start at all (PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_*, TERM, TMPDIR, TZ) and
+    /// what --env sets.
+    #[arg(long, value_name = "BOOL", help_heading = SERVER, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    pub clean_env: String,
+
+    /// Client capabilities declared to the server: roots, sampling, elicitation, or none
+    ///
+    /// A question of the server is passed on only to a client that declared the capability itself.
+    #[arg(long, value_name = "LIST", help_heading = SERVER, default_value = "roots,sampling,elicitation")]
+    pub client_capabilities: String,
+
+    /// How long the server may take to start
+    ///
+    /// The time from its start to the end of its handshake.
+    #[arg(long, value_name = "DURATION", help_heading = SERVER, default_value = "60s")]
+    pub start_timeout: String,
+
+    /// How long the server may take to exit
+    ///
+    /// It has this long after its stdin was closed, before it gets SIGTERM; and once more, before it gets SIGKILL.
+    #[arg(long, value_name = "DURATION", help_heading = SERVER, default_value = "5s")]
+    pub stop_timeout: String,
+
+    /// The longest line taken from the server
+    ///
+    /// A longer one is dropped; the request that it would have answered gets an error.
+    #[arg(long, value_name = "SIZE", help_heading = SERVER, default_value = "16MiB")]
+    pub line_bytes_max: String,
+
+    /// The address or host name to listen on
+    ///
+    /// The default is reachable from this machine alone. 0.0.0.0 or :: listens on all interfaces, and there is no
+    /// authentication: put something that has it in front.
+    #[arg(long, value_name = "HOST", help_heading = LISTENING, default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// The port to listen on; 0 lets the system choose
+    #[arg(long, value_name = "PORT", help_heading = LISTENING, default_value = "8000")]
+    pub port: String,
+
+    /// The path of Streamable HTTP
+    #[arg(long, value_name = "PATH", help_heading = LISTENING, default_value = "/mcp")]
+    pub path: String,
+
+    /// The path of the event stream of HTTP+SSE
+    #[arg(long, value_name = "PATH", help_heading = LISTENING, default_value = "/sse")]
+    pub sse_path: String,
+
+    /// The path that HTTP+SSE clients post to
+    #[arg(long, value_name = "PATH", help_heading = LISTENING, default_value = "/messages")]
+    pub message_path: String,
+
+    /// A host name that clients may use for this server (repeatable)
+    ///
+    /// As example.com or example.com:8443, several separated by commas; `*` allows every name. Loopback names, the
+    /// address a client connected to and the name given with --host are always allowed. This is what keeps web pages
+    /// from reaching the server through DNS rebinding.
+    #[arg(long, value_name = "HOST", help_heading = LISTENING, value_delimiter = ',')]
+    pub allow_host: Vec<String>,
+
+    /// A web origin whose pages may use this server (repeatable)
+    ///
+    /// As `https://app.example.com`, several separated by commas; `null` for pages without an origin; `*` allows every
+    /// origin. Origins on loopback names are always allowed, and so are clients that send no Origin because they are no
+    /// browsers.
+    #[arg(long, value_name = "ORIGIN", help_heading = LISTENING, value_delimiter = ',')]
+    pub allow_origin: Vec<String>,
+
+    /// Close a session without a request or an open stream for this long
+    #[arg(long, value_name = "DURATION", help_heading = SESSIONS, default_value = "30m")]
+    pub session_idle_timeout: String,
+
+    /// Close a session this long after it was opened
+    #[arg(long, value_name = "DURATION", help_heading = SESSIONS, default_value = "none")]
+    pub session_max_age: String,
+
+    /// The most sessions at once
+    #[arg(long, value_name = "COUNT", help_heading = SESSIONS, default_value = "10000")]
+    pub sessions_max: String,
+
+    /// Serve Streamable HTTP without sessions
+    ///
+    /// Every request stands alone: no Mcp-Session-Id, no GET stream, no question of the server to a client.
+    #[arg(long, value_name = "BOOL", help_heading = SESSIONS, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    pub stateless: String,
+
+    /// The most events kept for replay in one session
+    ///
+    /// A client whose stream broke gets them when it comes back with Last-Event-ID.
+    #[arg(long, value_name = "COUNT", help_heading = SESSIONS, default_value = "256")]
+    pub replay_events: String,
+
+    /// The most bytes of events kept for replay in one session
+    #[arg(long, value_name = "SIZE", help_heading = SESSIONS, default_value = "1MiB")]
+    pub replay_bytes: String,
+
+    /// How long a request may go without an answer or progress
+    ///
+    /// Then the client gets an error, and the server is told to cancel the request.
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "none")]
+    pub request_timeout: String,
+
+    /// How long a request may go on, whatever its progress
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "none")]
+    pub request_timeout_max: String,
+
+    /// The most requests in flight in one session
+    #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "128")]
+    pub in_flight_max: String,
+
+    /// What to do with a question of the server that could be for several clients: reject, serialize
+    ///
+    /// Sampling, elicitation and roots requests do not say which client they are for. `reject` answers such a question
+    /// with an error; `serialize` lets only one client that can be asked have requests in flight at a time, so that it
+    /// could never be for more than one. In neither does a client ever see another's question.
+    #[arg(long, value_name = "RULE", help_heading = REQUESTS, default_value = "reject")]
+    pub on_ambiguous: String,
+
+    /// The largest request body
+    #[arg(long, value_name = "SIZE", help_heading = REQUESTS, default_value = "16MiB")]
+    pub body_bytes_max: String,
+
+    /// How long a request body may take to arrive
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "30s")]
+    pub body_timeout: String,
+
+    /// The most bytes waiting for the server
+    ///
+    /// Further requests wait in turn, for --queue-timeout.
+    #[arg(long, value_name = "SIZE", help_heading = REQUESTS, default_value = "64MiB")]
+    pub queue_bytes_max: String,
+
+    /// How long a request waits for room or for a restarting server
+    ///
+    /// Then it fails.
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "60s")]
+    pub queue_timeout: String,
+
+    /// Turn a POST without an answer into an event stream after this long
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "1s")]
+    pub sse_after: String,
+
+    /// The time between two keep-alive comments on an event stream
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "15s")]
+    pub keep_alive: String,
+
+    /// How much to log: off, error, warn, info, debug, trace, or a filter
+    ///
+    /// A filter looks like `mcp_mux=debug,hyper=warn`. Requests, answers, tokens and session ids are never logged; what
+    /// the server writes to stderr is, and its log messages that belong to no client.
+    #[arg(long, value_name = "LEVEL", help_heading = OPERATING, default_value = "info")]
+    pub log_level: String,
+
+    /// How a log line looks: text, json
+    #[arg(long, value_name = "FORMAT", help_heading = OPERATING, default_value = "text")]
+    pub log_format: String,
+
+    /// How long requests in flight may go on after SIGINT or SIGTERM
+    ///
+    /// A second signal cuts it short.
+    #[arg(long, value_name = "DURATION", help_heading = OPERATING, default_value = "10s")]
+    pub drain_timeout: String,
+
+    /// Where the values came from.
+    #[arg(skip)]
+    pub(crate) variables: Variables,
+}
+
+const SERVER: &str = "Server";
+const LISTENING: &str = "Listening";
+const SESSIONS: &str = "Sessions";
+const REQUESTS: &str = "Requests";
+const OPERATING: &str = "Operating";
+
+/// Which flags were given by the environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variables {
+    used: BTreeSet<String>,
+    /// Variables that could not be used, since they are not UTF-8.
+    pub(crate) not_utf8: Vec<String>,
+}
+
+impl Variables {
+    /// What the user wrote to give this flag: `--port`, or `MCP_MUX_PORT`.
+    pub(crate) fn origin(&self, flag: &str) -> String {
+        if self.used.contains(flag) { variable_name(flag) } else { format!("--{flag}") }
+    }
+}
+
+impl Cli {
+    /// Reads the command line (`args` starts with the program's own name), and from the environment (`variable` gives
+    /// a variable's value) what the command line does not say.
+    ///
+    /// # Errors
+    /// What clap has to say, `--help` and `--version` included: print it and exit with its code.
+    pub fn read(
+        args: impl IntoIterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, clap::Error> {
+        let mut args: Vec<OsString> = args.into_iter().collect();
+        let mut command = command();
+        let given = command.try_get_matches_from_mut(&args)?;
+        let has_command = given.value_source("command").is_some();
+
+        let mut variables = Variables::default();
+        let mut additions = Vec::new();
+        for flag in command.get_arguments().filter_map(flag_with_variable) {
+            let typed = given.value_source(&flag.replace('-', "_")) == Some(ValueSource::CommandLine);
+            if typed || (flag == "spawn" && has_command) {
+                continue;
+            }
+            let name = variable_name(flag);
+            let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
+            let Some(text) = value.to_str() else {
+                variables.not_utf8.push(name);
+                continue;
+            };
+            let added = additions.len();
+            match flag {
+                "env" => {
+                    additions.extend(text.lines().filter(|line| !line.is_empty()).map(|line| argument(flag, line)));
+                }
+                _ => additions.push(argument(flag, text)),
+            }
+            if additions.len() > added {
+                variables.used.insert(flag.to_owned());
+            }
+        }
+        // Before everything typed: behind a `--` they would belong to the server's command.
+        let at = args.len().min(1);
+        args.splice(at..at, additions);
+
+        let mut cli = Self::from_arg_matches(&command.try_get_matches_from_mut(&args)?)?;
+        if cli.command.is_empty() && cli.spawn.is_none() && variables.not_utf8.is_empty() {
+            let text = "no server to run: give its command after `--`, or in one string with --spawn";
+            return Err(command.error(ErrorKind::MissingRequiredArgument, text));
+        }
+        cli.variables = variables;
+        Ok(cli)
+    }
+}
+
+/// The command line's definition, for the help text and the man page. The long help says every flag's variable.
+pub fn command() -> Command {
+    Cli::command().mut_args(|arg| {
+        let Some(flag) = flag_with_variable(&arg) else { return arg };
+        let default = arg.get_default_values().first().filter(|_| !arg.is_hide_default_value_set());
+        let default = default.map_or_else(String::new, |default| format!(" [default: {}]", default.display()));
+        let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let long = arg.get_long_help().map_or_else(|| short.clone(), ToString::to_string);
+        let variable = variable_name(flag);
+        arg.help(short + &default).long_help(format!("{long}\n\n[env: {variable}]{default}")).hide_default_value(true)
+    })
+}
+
+/// The variable of a flag: `MCP_MUX_BODY_BYTES_MAX` for `body-bytes-max`.
+fn variable_name(flag: &str) -> String {
+    format!("MCP_MUX_{}", flag.replace('-', "_").to_ascii_uppercase())
+}
+
+fn flag_with_variable(arg: &Arg) -> Option<&str> {
+    arg.get_long().filter(|flag| !matches!(*flag, "help" | "version"))
+}
+
+fn argument(flag: &str, value: impl AsRef<OsStr>) -> OsString {
+    let mut argument = OsString::from(format!("--{flag}="));
+    argument.push(value);
+    argument
+}
+
+#[cfg(test)]
+mod tests;

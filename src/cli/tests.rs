@@ -1,0 +1,108 @@
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use super::*;
+use crate::config::Config;
+
+fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Cli, clap::Error> {
+    let args = ["mcp-mux"].iter().chain(args).map(Into::into);
+    Cli::read(args, |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    command().debug_assert();
+}
+
+#[test]
+fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
+    let variables = [("MCP_MUX_PORT", "1"), ("MCP_MUX_HOST", ""), ("MCP_MUX_SSE_PATH", "/s")];
+    let cli = read(&["--port", "2", "--", "server"], &variables).unwrap();
+    assert_eq!((cli.port.as_str(), cli.host.as_str(), cli.sse_path.as_str()), ("2", "127.0.0.1", "/s"));
+    assert_eq!(cli.variables.origin("port"), "--port");
+    assert_eq!(cli.variables.origin("sse-path"), "MCP_MUX_SSE_PATH");
+}
+
+#[test]
+fn every_flag_has_a_variable_that_works() {
+    let mut definition = command();
+    definition.build();
+    for flag in definition.get_arguments().filter_map(flag_with_variable) {
+        let name = variable_name(flag);
+        let cli = read(&["--", "server"], &[(name.as_str(), "some=value")]).unwrap();
+        let reached = format!("{cli:?}").contains("some=value");
+        // A command that was typed wins over the variable.
+        assert_eq!(reached, flag != "spawn", "{flag}");
+    }
+}
+
+#[test]
+fn exactly_one_command_is_wanted() {
+    assert_eq!(read(&["--", "a", "-b"], &[]).unwrap().command, ["a", "-b"]);
+    assert_eq!(read(&["--spawn", "a b"], &[]).unwrap().spawn.as_deref(), Some("a b"));
+    assert_eq!(read(&[], &[("MCP_MUX_SPAWN", "a b")]).unwrap().spawn.as_deref(), Some("a b"));
+    assert_eq!(read(&["--", "a"], &[("MCP_MUX_SPAWN", "b")]).unwrap().spawn, None);
+    for (args, text) in [
+        (&["--spawn", "a", "--", "b"] as &[&str], "cannot be used with"),
+        (&[], "no server to run: give its command after `--`, or in one string with --spawn"),
+        (&["--"], "no server to run"),
+        (&["server"], "unexpected argument 'server'"),
+        (&["--prot", "80", "--", "a"], "--port"),
+        (&["--port", "1", "--port", "2", "--", "a"], "multiple times"),
+    ] {
+        let error = read(args, &[]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_a_problem_of_the_configuration() {
+    let variable = |name: &str| (name == "MCP_MUX_SPAWN").then(|| OsString::from_vec(vec![b'a', 0xff]));
+    let cli = Cli::read(["mcp-mux".into()], variable).unwrap();
+    let problems = Config::load(cli).unwrap_err().to_string();
+    assert!(problems.contains("MCP_MUX_SPAWN: must be valid UTF-8"), "{problems}");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for flag in ["--help", "-h", "--version", "-V"] {
+        assert_eq!(read(&[flag], &[("MCP_MUX_PORT", "x")]).unwrap_err().exit_code(), 0);
+    }
+    assert_eq!(read(&["-V"], &[]).unwrap_err().to_string(), format!("mcp-mux {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn an_empty_argument_list_is_survived() {
+    let error = Cli::read([], |_| None).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn the_help_text_is_the_one_in_the_repository() {
+    let long = command().term_width(100).render_long_help().to_string();
+    expect_file("tests/snapshots/help.txt", &long);
+    let short = command().term_width(100).render_help().to_string();
+    expect_file("tests/snapshots/help-short.txt", &short);
+}
+
+#[test]
+fn the_man_page_is_the_one_in_the_repository() {
+    let mut page = Vec::new();
+    let date_free = clap_mangen::Man::new(command()).date("").manual("mcp-mux");
+    date_free.render(&mut page).unwrap();
+    expect_file("man/mcp-mux.1", &String::from_utf8(page).unwrap());
+}
+
+/// Compares with a file of the repository, or writes it where `UPDATE_EXPECT` is set. Blanks at line ends do not count.
+fn expect_file(path: &str, text: &str) {
+    let text: String = text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, &text).unwrap();
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    assert!(expected == text, "{path} is not up to date: run the tests once with UPDATE_EXPECT=1 and look at the diff");
+}

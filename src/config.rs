@@ -1,0 +1,190 @@
+//! The configuration as the program uses it: only valid values, one plain struct per component.
+//!
+//! `cli` holds what the user typed; [`Config::load`] turns it into this. After that nothing reads the environment,
+//! parses or checks again: each constructor consumes its own part.
+
+pub mod allow;
+mod load;
+mod values;
+
+pub use load::{ConfigErrors, Problem};
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use allow::{AllowHost, AllowOrigin};
+
+/// Everything the program needs to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: ListenConfig,
+    /// Paths and limits of the HTTP side.
+    pub http: HttpConfig,
+    /// Whom the HTTP side answers.
+    pub guard: GuardConfig,
+    /// Sessions and their streams.
+    pub session: SessionConfig,
+    /// The child process.
+    pub child: ChildConfig,
+    /// Multiplexing.
+    pub router: RouterConfig,
+    /// Logs.
+    pub telemetry: TelemetryConfig,
+    /// How long requests in flight may go on after a stop was asked for.
+    pub drain_timeout: Duration,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct ListenConfig {
+    /// A host name or an address.
+    pub host: String,
+    /// The port; 0 lets the system choose.
+    pub port: u16,
+}
+
+/// Paths and limits of the HTTP side.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// The MCP endpoint (Streamable HTTP).
+    pub path: String,
+    /// The event stream of HTTP+SSE.
+    pub sse_path: String,
+    /// Where HTTP+SSE clients post.
+    pub message_path: String,
+    /// The largest request body.
+    pub body_bytes_max: usize,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+    /// After this long without an answer a POST becomes an event stream.
+    pub sse_after: Duration,
+    /// The time between two keep-alive comments on an event stream.
+    pub keep_alive: Duration,
+    /// Whether legacy requests are served without a session.
+    pub sessions: SessionMode,
+}
+
+/// Whether legacy clients get sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionMode {
+    /// `initialize` opens a session, every later request names it.
+    Sessions,
+    /// Every request stands alone (`--stateless`).
+    Stateless,
+}
+
+/// Whom the HTTP side answers.
+#[derive(Clone, Debug)]
+pub struct GuardConfig {
+    /// Hosts accepted in `Host` beside the loopback names and the address of the connection itself.
+    pub allow_host: Vec<AllowHost>,
+    /// Origins accepted beside the loopback ones.
+    pub allow_origin: Vec<AllowOrigin>,
+}
+
+/// Sessions and their streams.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// A session without a request or an open stream for this long is closed; none: never.
+    pub idle_timeout: Option<Duration>,
+    /// A session older than this is closed; none: never.
+    pub age_max: Option<Duration>,
+    /// The most sessions at once.
+    pub sessions_max: NonZeroUsize,
+    /// The most events kept for replay in one session.
+    pub replay_events: usize,
+    /// The most bytes of events kept for replay in one session.
+    pub replay_bytes: usize,
+}
+
+/// The child process.
+#[derive(Clone, Debug)]
+pub struct ChildConfig {
+    /// The program and its arguments; never empty.
+    pub command: Vec<String>,
+    /// The working directory; none: mcp-mux's own.
+    pub cwd: Option<PathBuf>,
+    /// Variables set for the child.
+    pub env: BTreeMap<String, String>,
+    /// What the child inherits of mcp-mux's environment.
+    pub inherit_env: InheritEnv,
+    /// The longest line taken from the child's stdout.
+    pub line_bytes_max: usize,
+    /// The most bytes waiting for the child's stdin before requests wait too.
+    pub queue_bytes_max: usize,
+    /// How long a request waits for room, or for a child that is not ready, before it fails.
+    pub queue_timeout: Duration,
+    /// How long a child may take from its start to the end of its handshake.
+    pub start_timeout: Duration,
+    /// How long the child may take to exit after its stdin was closed, and again after SIGTERM.
+    pub stop_timeout: Duration,
+}
+
+/// What a child inherits of mcp-mux's environment. `MCP_MUX_*` is never inherited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InheritEnv {
+    /// All of it.
+    All,
+    /// Only what programs need to start at all (`PATH`, `HOME`, `LANG`, …), see `--clean-env`.
+    Minimal,
+}
+
+/// Multiplexing.
+#[derive(Clone, Debug)]
+pub struct RouterConfig {
+    /// How long a request may go without an answer or progress; none: for ever.
+    pub request_timeout: Option<Duration>,
+    /// How long a request may go on whatever its progress; none: for ever.
+    pub request_timeout_max: Option<Duration>,
+    /// The most requests in flight in one session.
+    pub in_flight_max: NonZeroUsize,
+    /// How long an accepted request may wait for a child that is not ready.
+    pub queue_timeout: Duration,
+    /// What to do when a child's question could belong to several sessions.
+    pub on_ambiguous: OnAmbiguous,
+    /// The capabilities mcp-mux declares to a shared child.
+    pub client_capabilities: DeclaredCapabilities,
+}
+
+/// What to do when a child's question could belong to several sessions (`--on-ambiguous`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnAmbiguous {
+    /// The child gets an error that says how many sessions it could have meant.
+    #[default]
+    Reject,
+    /// Only one session that can be asked has requests in flight at a time.
+    Serialize,
+}
+
+/// The client capabilities mcp-mux declares to a shared child (`--client-capabilities`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeclaredCapabilities {
+    /// `roots`.
+    pub roots: bool,
+    /// `sampling`.
+    pub sampling: bool,
+    /// `elicitation`.
+    pub elicitation: bool,
+}
+
+/// Logs.
+#[derive(Clone, Debug)]
+pub struct TelemetryConfig {
+    /// A valid filter, such as `mcp_mux=debug,hyper=warn`.
+    pub log_level: String,
+    /// How a line of the log looks.
+    pub log_format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,280 @@
+//! From what was typed to what is used: every value is read, every rule between values checked, and everything that is
+//! wrong is reported at once.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::allow::{AllowHost, AllowOrigin, Authority, Host};
+use super::values;
+use super::{
+    ChildConfig, Config, GuardConfig, HttpConfig, InheritEnv, ListenConfig, RouterConfig, SessionConfig, SessionMode,
+    TelemetryConfig,
+};
+use crate::cli::{Cli, Variables};
+
+/// Everything that is wrong with the configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<Problem>);
+
+impl ConfigErrors {
+    /// One by one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.0
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [problem] => write!(f, "invalid configuration: {problem}"),
+            problems => {
+                write!(f, "invalid configuration, {} problems:", problems.len())?;
+                problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where the value is: `--port`, or `MCP_MUX_PORT`.
+    pub origin: String,
+    /// The value as given; none where it may be a secret.
+    pub value: Option<String>,
+    /// What would be right.
+    pub wanted: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)?;
+        if let Some(value) = &self.value {
+            write!(f, " {value:?}")?;
+        }
+        write!(f, ": must be {}", self.wanted)
+    }
+}
+
+impl Config {
+    /// Turns what was typed into what is used.
+    ///
+    /// Looks at the file system for `--cwd` alone.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(cli: Cli) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader { variables: cli.variables.clone(), problems: Vec::new() };
+        for name in &cli.variables.not_utf8 {
+            reader.problems.push(Problem { origin: name.clone(), value: None, wanted: "valid UTF-8".to_owned() });
+        }
+        let config = read(cli, &mut reader);
+        match config {
+            Some(config) if reader.problems.is_empty() => Ok(config),
+            _ => Err(ConfigErrors(reader.problems)),
+        }
+    }
+}
+
+/// Reads values and collects what is wrong with them.
+struct Reader {
+    variables: Variables,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// Reads one value. None means that a problem was recorded.
+    fn read<T>(&mut self, flag: &str, text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        parse(text).map_err(|wanted| self.problem(flag, Some(text), wanted)).ok()
+    }
+
+    /// Reads every entry of a list, so that every wrong one is reported.
+    fn read_all<T>(
+        &mut self,
+        flag: &str,
+        texts: &[String],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let read: Vec<_> = texts.iter().map(|text| self.read(flag, text.trim(), &parse)).collect();
+        read.into_iter().collect()
+    }
+
+    fn problem(&mut self, flag: &str, value: Option<&str>, wanted: impl Into<String>) {
+        let origin = self.variables.origin(flag);
+        self.problems.push(Problem { origin, value: value.map(str::to_owned), wanted: wanted.into() });
+    }
+}
+
+/// None means that a problem was recorded; every value is read before the first one is missed.
+fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
+    let listen = read_listen(&cli, reader);
+    let http = read_http(&cli, reader);
+    let guard = read_guard(&cli, reader, listen.as_ref());
+    let session = read_session(&cli, reader);
+    let router = read_router(&cli, reader);
+    let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
+    let log_format = reader.read("log-format", &cli.log_format, values::log_format);
+    let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
+    let child = read_child(cli, reader);
+
+    if let (Some(http), Some(child)) = (&http, &child)
+        && child.queue_bytes_max < http.body_bytes_max
+    {
+        let wanted = format!("at least as much as --body-bytes-max, {} bytes", http.body_bytes_max);
+        reader.problem("queue-bytes-max", Some(&child.queue_bytes_max.to_string()), wanted);
+    }
+    Some(Config {
+        listen: listen?,
+        http: http?,
+        guard: guard?,
+        session: session?,
+        child: child?,
+        router: router?,
+        telemetry: TelemetryConfig { log_level: log_level?, log_format: log_format? },
+        drain_timeout: drain_timeout?,
+    })
+}
+
+fn read_listen(cli: &Cli, reader: &mut Reader) -> Option<ListenConfig> {
+    let host = reader.read("host", &cli.host, values::host);
+    let port = reader.read("port", &cli.port, values::port);
+    Some(ListenConfig { host: host?, port: port? })
+}
+
+fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
+    let path = reader.read("path", &cli.path, values::path);
+    let sse_path = reader.read("sse-path", &cli.sse_path, values::path);
+    let message_path = reader.read("message-path", &cli.message_path, values::path);
+    let body_bytes_max = reader.read("body-bytes-max", &cli.body_bytes_max, values::some_size);
+    let body_timeout = reader.read("body-timeout", &cli.body_timeout, values::some_duration);
+    let sse_after = reader.read("sse-after", &cli.sse_after, values::duration);
+    let keep_alive = reader.read("keep-alive", &cli.keep_alive, values::some_duration);
+    let stateless = reader.read("stateless", &cli.stateless, values::switch);
+
+    let paths = [("path", &path), ("sse-path", &sse_path), ("message-path", &message_path)];
+    for (at, (flag, path)) in paths.iter().enumerate() {
+        if let Some((other, _)) = paths.iter().take(at).find(|(_, earlier)| path.is_some() && earlier == path) {
+            reader.problem(flag, path.as_deref(), format!("another path than that of --{other}"));
+        }
+    }
+    Some(HttpConfig {
+        path: path?,
+        sse_path: sse_path?,
+        message_path: message_path?,
+        body_bytes_max: body_bytes_max?,
+        body_timeout: body_timeout?,
+        sse_after: sse_after?,
+        keep_alive: keep_alive?,
+        sessions: if stateless? { SessionMode::Stateless } else { SessionMode::Sessions },
+    })
+}
+
+fn read_guard(cli: &Cli, reader: &mut Reader, listen: Option<&ListenConfig>) -> Option<GuardConfig> {
+    let allow_host = reader.read_all("allow-host", &cli.allow_host, |text| {
+        AllowHost::parse(text).ok_or_else(|| "a host such as example.com or example.com:8443, or *".to_owned())
+    });
+    let allow_origin = reader.read_all("allow-origin", &cli.allow_origin, |text| {
+        let wanted = "an origin such as https://app.example.com (scheme, host, no path), null, or *";
+        AllowOrigin::parse(text).ok_or_else(|| wanted.to_owned())
+    });
+    let mut allow_host = allow_host?;
+    // The name that is printed in the URLs must be one that works. An address needs no entry: the guard lets in
+    // whatever address a connection came to.
+    let named = listen.and_then(|listen| Authority::parse(&listen.host));
+    allow_host.extend(named.filter(|authority| matches!(authority.host, Host::Name(_))).map(AllowHost::Host));
+    Some(GuardConfig { allow_host, allow_origin: allow_origin? })
+}
+
+fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
+    let idle_timeout = reader.read("session-idle-timeout", &cli.session_idle_timeout, values::optional_duration);
+    let age_max = reader.read("session-max-age", &cli.session_max_age, values::optional_duration);
+    let sessions_max = reader.read("sessions-max", &cli.sessions_max, values::some_count);
+    let replay_events = reader.read("replay-events", &cli.replay_events, values::count);
+    let replay_bytes = reader.read("replay-bytes", &cli.replay_bytes, values::size);
+    Some(SessionConfig {
+        idle_timeout: idle_timeout?,
+        age_max: age_max?,
+        sessions_max: sessions_max?,
+        replay_events: replay_events?,
+        replay_bytes: replay_bytes?,
+    })
+}
+
+fn read_router(cli: &Cli, reader: &mut Reader) -> Option<RouterConfig> {
+    let request_timeout = reader.read("request-timeout", &cli.request_timeout, values::optional_duration);
+    let request_timeout_max = reader.read("request-timeout-max", &cli.request_timeout_max, values::optional_duration);
+    let in_flight_max = reader.read("in-flight-max", &cli.in_flight_max, values::some_count);
+    // Its problems are reported where the child's configuration is read.
+    let queue_timeout = values::duration(&cli.queue_timeout).ok();
+    let on_ambiguous = reader.read("on-ambiguous", &cli.on_ambiguous, values::on_ambiguous);
+    let capabilities = reader.read("client-capabilities", &cli.client_capabilities, values::capabilities);
+
+    if let (Some(Some(timeout)), Some(Some(max))) = (request_timeout, request_timeout_max)
+        && max < timeout
+    {
+        let wanted = format!("at least as long as --request-timeout, {}", humantime::format_duration(timeout));
+        reader.problem("request-timeout-max", Some(&cli.request_timeout_max), wanted);
+    }
+    Some(RouterConfig {
+        request_timeout: request_timeout?,
+        request_timeout_max: request_timeout_max?,
+        in_flight_max: in_flight_max?,
+        queue_timeout: queue_timeout?,
+        on_ambiguous: on_ambiguous?,
+        client_capabilities: capabilities?,
+    })
+}
+
+fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
+    let command = match &cli.spawn {
+        Some(line) => reader.read("spawn", line, values::command_line),
+        None => {
+            let problem = |wanted| Problem { origin: "the command after --".to_owned(), value: None, wanted };
+            values::command(cli.command).map_err(|wanted| reader.problems.push(problem(wanted))).ok()
+        }
+    };
+    let cwd = cli.cwd.map(|folder| read_folder(folder, reader));
+    let mut env = std::collections::BTreeMap::new();
+    for text in &cli.env {
+        match values::variable(text) {
+            Ok((name, value)) => {
+                env.insert(name, value);
+            }
+            // What stands behind the name may be a secret.
+            Err(wanted) => reader.problem("env", text.split('=').next(), wanted),
+        }
+    }
+    let clean_env = reader.read("clean-env", &cli.clean_env, values::switch);
+    let line_bytes_max = reader.read("line-bytes-max", &cli.line_bytes_max, values::some_size);
+    let queue_bytes_max = reader.read("queue-bytes-max", &cli.queue_bytes_max, values::some_size);
+    let queue_timeout = reader.read("queue-timeout", &cli.queue_timeout, values::duration);
+    let start_timeout = reader.read("start-timeout", &cli.start_timeout, values::some_duration);
+    let stop_timeout = reader.read("stop-timeout", &cli.stop_timeout, values::duration);
+    Some(ChildConfig {
+        command: command?,
+        // None: a problem was recorded. Some(None): none was given.
+        cwd: cwd.map_or(Some(None), |folder| folder.map(Some))?,
+        env,
+        inherit_env: if clean_env? { InheritEnv::Minimal } else { InheritEnv::All },
+        line_bytes_max: line_bytes_max?,
+        queue_bytes_max: queue_bytes_max?,
+        queue_timeout: queue_timeout?,
+        start_timeout: start_timeout?,
+        stop_timeout: stop_timeout?,
+    })
+}
+
+fn read_folder(folder: PathBuf, reader: &mut Reader) -> Option<PathBuf> {
+    let wanted = match folder.metadata() {
+        Ok(metadata) if metadata.is_dir() => return Some(folder),
+        Ok(_) => "a folder; this is none".to_owned(),
+        Err(error) => format!("a folder that can be entered ({error})"),
+    };
+    reader.problem("cwd", Some(&Path::display(&folder).to_string()), wanted);
+    None
+}
+
+#[cfg(test)]
+mod tests;

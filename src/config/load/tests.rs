@@ -1,0 +1,248 @@
+use std::time::Duration;
+
+use super::*;
+use crate::config::allow::WebOrigin;
+use crate::config::{DeclaredCapabilities, LogFormat, OnAmbiguous};
+
+fn load_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let args = ["mcp-mux"].iter().chain(args).map(Into::into);
+    let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+    let cli = Cli::read(args, variable).unwrap();
+    Config::load(cli).map_err(|errors| errors.problems().iter().map(Problem::to_string).collect())
+}
+
+fn load(args: &[&str]) -> Result<Config, Vec<String>> {
+    load_with(&[args, &["--", "server"]].concat(), &[])
+}
+
+/// The one problem of these arguments.
+fn problem(args: &[&str]) -> String {
+    let problems = load(args).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems[0].clone()
+}
+
+#[test]
+fn defaults_are_those_of_the_help_text() {
+    let config = load(&[]).unwrap();
+    assert_eq!((config.listen.host.as_str(), config.listen.port), ("127.0.0.1", 8000));
+    assert_eq!(config.http.path, "/mcp");
+    assert_eq!(config.http.sse_path, "/sse");
+    assert_eq!(config.http.message_path, "/messages");
+    assert_eq!(config.http.body_bytes_max, 16 << 20);
+    assert_eq!(config.http.body_timeout, Duration::from_secs(30));
+    assert_eq!(config.http.sse_after, Duration::from_secs(1));
+    assert_eq!(config.http.keep_alive, Duration::from_secs(15));
+    assert_eq!(config.http.sessions, SessionMode::Sessions);
+    assert_eq!(config.guard.allow_host, []);
+    assert_eq!(config.guard.allow_origin, []);
+    assert_eq!(config.session.idle_timeout, Some(Duration::from_secs(30 * 60)));
+    assert_eq!(config.session.age_max, None);
+    assert_eq!(config.session.sessions_max.get(), 10_000);
+    assert_eq!(config.session.replay_events, 256);
+    assert_eq!(config.session.replay_bytes, 1 << 20);
+    assert_eq!(config.child.command, ["server"]);
+    assert_eq!(config.child.cwd, None);
+    assert!(config.child.env.is_empty());
+    assert_eq!(config.child.inherit_env, InheritEnv::All);
+    assert_eq!(config.child.line_bytes_max, 16 << 20);
+    assert_eq!(config.child.queue_bytes_max, 64 << 20);
+    assert_eq!(config.child.queue_timeout, Duration::from_secs(60));
+    assert_eq!(config.child.start_timeout, Duration::from_secs(60));
+    assert_eq!(config.child.stop_timeout, Duration::from_secs(5));
+    assert_eq!(config.router.request_timeout, None);
+    assert_eq!(config.router.request_timeout_max, None);
+    assert_eq!(config.router.in_flight_max.get(), 128);
+    assert_eq!(config.router.queue_timeout, Duration::from_secs(60));
+    assert_eq!(config.router.on_ambiguous, OnAmbiguous::Reject);
+    let all = DeclaredCapabilities { roots: true, sampling: true, elicitation: true };
+    assert_eq!(config.router.client_capabilities, all);
+    assert_eq!(config.telemetry.log_level, "warn,mcp_mux=info");
+    assert_eq!(config.telemetry.log_format, LogFormat::Text);
+    assert_eq!(config.drain_timeout, Duration::from_secs(10));
+}
+
+#[test]
+fn durations_are_read_in_every_documented_way() {
+    for (text, milliseconds) in [
+        ("90", 90_000),
+        ("1.5", 1_500),
+        ("500ms", 500),
+        ("30m", 1_800_000),
+        ("1h 30m", 5_400_000),
+        ("1h30m", 5_400_000),
+    ] {
+        let config = load(&["--request-timeout", text]).unwrap();
+        assert_eq!(config.router.request_timeout, Some(Duration::from_millis(milliseconds)), "{text}");
+    }
+    for text in ["none", "off", "0", "0s", "None", "0.0"] {
+        assert_eq!(load(&["--session-idle-timeout", text]).unwrap().session.idle_timeout, None, "{text}");
+    }
+    for text in ["", "soon", "-1", "1e3", "inf", "NaN", ".", "1.2.3", "30M", "3651d", "9".repeat(400).as_str(), "1 2"] {
+        let problem = problem(&["--request-timeout", text]);
+        assert!(problem.contains("such as 90 (seconds)"), "{problem}");
+        assert!(problem.ends_with("or none"), "{problem}");
+    }
+    assert!(problem(&["--keep-alive", "0"]).contains("longer than 0"));
+    assert!(problem(&["--body-timeout", "none"]).starts_with("--body-timeout \"none\": must be a duration"));
+    assert_eq!(load(&["--sse-after", "0"]).unwrap().http.sse_after, Duration::ZERO);
+}
+
+#[test]
+fn sizes_are_read_in_every_documented_way() {
+    for (text, bytes) in
+        [("16777216", 16 << 20), ("16MiB", 16 << 20), ("16 MiB", 16 << 20), ("16MB", 16_000_000), ("64k", 64_000)]
+    {
+        assert_eq!(load(&["--body-bytes-max", text]).unwrap().http.body_bytes_max, bytes, "{text}");
+    }
+    for text in ["", "big", "-1", "16 potatoes", "1.5.5M", "2TiB", "99999999999999999999EiB"] {
+        assert!(problem(&["--replay-bytes", text]).contains("such as 16777216"), "{text}");
+    }
+    assert!(problem(&["--line-bytes-max", "0"]).contains("more than 0"));
+    assert_eq!(load(&["--replay-bytes", "0"]).unwrap().session.replay_bytes, 0);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_where_what_and_what_would_be_right() {
+    let variables = [("MCP_MUX_PORT", "http"), ("MCP_MUX_STATELESS", "maybe"), ("MCP_MUX_HOST", "")];
+    let args = ["--path", "mcp", "--cwd", "/does/not/exist", "--sessions-max", "0", "--spawn", "'open"];
+    let problems = load_with(&args, &variables).unwrap_err();
+    for expected in [
+        "MCP_MUX_PORT \"http\": must be a port number from 0 to 65535",
+        "MCP_MUX_STATELESS \"maybe\": must be true or false",
+        "--path \"mcp\": must be a path that starts with /",
+        "--cwd \"/does/not/exist\": must be a folder that can be entered (No such file or directory",
+        "--sessions-max \"0\": must be a whole number, 1 or more",
+        "--spawn \"'open\": must be a command whose quotes are closed",
+    ] {
+        assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected} is missing in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 6, "{problems:#?}");
+}
+
+#[test]
+fn paths_are_plain_distinct_and_not_taken() {
+    for path in ["", "mcp", "/m cp", "/mcp?x", "/mcp#x", "/m\u{e9}", "/mcp\n"] {
+        assert!(problem(&["--path", path]).contains("starts with /"), "{path:?}");
+    }
+    assert!(problem(&["--sse-path", "/healthz"]).contains("/readyz are mcp-mux's own"));
+    assert!(problem(&["--message-path", "/mcp"]).ends_with("another path than that of --path"));
+    assert!(problem(&["--path", "/x", "--sse-path", "/x"]).starts_with("--sse-path"));
+    assert_eq!(load(&["--path", "/"]).unwrap().http.path, "/");
+}
+
+#[test]
+fn limits_that_contradict_each_other_are_reported() {
+    let problem_of_queue = problem(&["--body-bytes-max", "65MiB"]);
+    assert!(problem_of_queue.starts_with("--queue-bytes-max"), "{problem_of_queue}");
+    let problem_of_timeout = problem(&["--request-timeout", "2m", "--request-timeout-max", "1m"]);
+    assert!(problem_of_timeout.ends_with("at least as long as --request-timeout, 2m"), "{problem_of_timeout}");
+    load(&["--request-timeout", "1m", "--request-timeout-max", "1m"]).unwrap();
+    load(&["--request-timeout", "1m", "--request-timeout-max", "none"]).unwrap();
+}
+
+#[test]
+fn the_command_is_split_like_a_shell_does_but_not_expanded() {
+    let spawn = |line| load_with(&["--spawn", line], &[]).map(|config| config.child.command);
+    assert_eq!(
+        spawn(r#"python3 "my server.py" --x='a b' c\ d $HOME *"#).unwrap(),
+        ["python3", "my server.py", "--x=a b", "c d", "$HOME", "*"]
+    );
+    for line in ["", "  ", "''", "# comment", "\"open"] {
+        assert!(spawn(line).unwrap_err()[0].starts_with("--spawn"), "{line:?}");
+    }
+    let words = load_with(&["--", "a b", "--port", "1"], &[]).unwrap();
+    assert_eq!((words.child.command, words.listen.port), (vec!["a b".into(), "--port".into(), "1".into()], 8000));
+    assert!(load_with(&["--", ""], &[]).unwrap_err()[0].starts_with("the command after --"));
+}
+
+#[test]
+fn variables_for_the_child_are_checked_without_telling_their_values() {
+    let config = load(&["--env", "A=1", "--env", "B=x=y", "--env", "A=2", "--env", "C="]).unwrap();
+    let env: Vec<_> = config.child.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(env, [("A", "2"), ("B", "x=y"), ("C", "")]);
+    assert_eq!(problem(&["--env", "NAME"]), "--env \"NAME\": must be NAME=VALUE");
+    assert!(problem(&["--env", "=secret"]).starts_with("--env \"\": must be"));
+    let own = problem(&["--env", "MCP_MUX_PORT=secret"]);
+    assert!(own.contains("mcp-mux's own") && !own.contains("secret"), "{own}");
+
+    let several = load_with(&["--", "server"], &[("MCP_MUX_ENV", "A=1,2\nB=3\n\n")]).unwrap();
+    assert_eq!(several.child.env.len(), 2);
+    assert_eq!(several.child.env["A"], "1,2");
+}
+
+#[test]
+fn hosts_to_listen_on_have_no_port() {
+    for (typed, expected) in [("::1", "::1"), ("[::1]", "::1"), ("0.0.0.0", "0.0.0.0"), ("mux.local", "mux.local")] {
+        assert_eq!(load(&["--host", typed]).unwrap().listen.host, expected);
+    }
+    for typed in ["", "127.0.0.1:80", "http://localhost", "a b", "[localhost]", "[::1"] {
+        assert!(problem(&["--host", typed]).contains("--port"), "{typed:?}");
+    }
+    assert!(problem(&["--port", "65536"]).starts_with("--port \"65536\""));
+    assert!(problem(&["--port", "-1"]).starts_with("--port \"-1\""));
+}
+
+#[test]
+fn a_name_that_is_listened_on_is_allowed_as_host() {
+    assert_eq!(load(&["--host", "Mux.local"]).unwrap().guard.allow_host, [AllowHost::parse("mux.local").unwrap()]);
+    assert_eq!(load(&["--host", "10.0.0.7"]).unwrap().guard.allow_host, []);
+}
+
+#[test]
+fn allowed_hosts_and_origins_are_lists() {
+    let config =
+        load(&["--allow-host", "a.example, b.example:1", "--allow-host=*", "--allow-origin", "https://A.example,null"]);
+    let guard = config.unwrap().guard;
+    assert_eq!(guard.allow_host.len(), 3);
+    assert_eq!(guard.allow_host[2], AllowHost::Any);
+    let origin = AllowOrigin::Origin(WebOrigin::parse("https://a.example:443").unwrap());
+    assert_eq!(guard.allow_origin, [origin, AllowOrigin::Null]);
+    for host in ["*.example.com", "http://a.example", "a.example/x", "a b", "a:b"] {
+        assert!(problem(&["--allow-host", host]).contains("a host such as"), "{host}");
+    }
+    for origin in ["a.example", "https://a.example/", "https://*.example", "https://", "://a", "https://a:99999"] {
+        assert!(problem(&["--allow-origin", origin]).contains("an origin such as"), "{origin}");
+    }
+}
+
+#[test]
+fn switches_take_what_people_write() {
+    for (value, expected) in [("true", true), ("1", true), ("YES", true), ("0", false), ("false", false), ("no", false)]
+    {
+        let config = load_with(&["--", "server"], &[("MCP_MUX_CLEAN_ENV", value)]).unwrap();
+        assert_eq!(config.child.inherit_env == InheritEnv::Minimal, expected, "{value}");
+    }
+    assert_eq!(load(&["--stateless"]).unwrap().http.sessions, SessionMode::Stateless);
+    let off = load_with(&["--stateless=false", "--", "server"], &[("MCP_MUX_STATELESS", "1")]).unwrap();
+    assert_eq!(off.http.sessions, SessionMode::Sessions);
+}
+
+#[test]
+fn words_of_closed_lists_are_checked() {
+    let declared = load(&["--client-capabilities", "sampling, roots"]).unwrap().router.client_capabilities;
+    assert_eq!(declared, DeclaredCapabilities { roots: true, sampling: true, elicitation: false });
+    let none = load(&["--client-capabilities", "none"]).unwrap().router.client_capabilities;
+    assert_eq!(none, DeclaredCapabilities { roots: false, sampling: false, elicitation: false });
+    assert!(problem(&["--client-capabilities", "sampling,tools"]).contains("or none"));
+    assert_eq!(load(&["--on-ambiguous", "serialize"]).unwrap().router.on_ambiguous, OnAmbiguous::Serialize);
+    assert!(problem(&["--on-ambiguous", "guess"]).ends_with("must be reject or serialize"));
+    assert_eq!(load(&["--log-format", "json"]).unwrap().telemetry.log_format, LogFormat::Json);
+    assert!(problem(&["--log-format", "xml"]).ends_with("must be text or json"));
+}
+
+#[test]
+fn a_bare_log_level_is_for_mcp_mux_and_a_filter_is_taken_as_it_is() {
+    for (typed, filter) in [
+        ("debug", "warn,mcp_mux=debug"),
+        ("WARN", "warn"),
+        ("off", "off"),
+        ("mcp_mux=trace,hyper=info", "mcp_mux=trace,hyper=info"),
+        ("warn,mcp_mux::x=debug", "warn,mcp_mux::x=debug"),
+    ] {
+        assert_eq!(load(&["--log-level", typed]).unwrap().telemetry.log_level, filter);
+    }
+    for typed in ["", "verbose", "mcp_mux=loud", "debug,verbose"] {
+        assert!(problem(&["--log-level", typed]).contains("or a filter such as"), "{typed:?}");
+    }
+}

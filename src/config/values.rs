@@ -1,0 +1,198 @@
+//! What a typed value means: one small parser per kind of value. Each says, when it fails, what would be right.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use tracing_subscriber::EnvFilter;
+
+use super::{DeclaredCapabilities, LogFormat, OnAmbiguous};
+
+/// What would be right, in words; follows "must be" in the message.
+pub(super) type Wanted = String;
+
+/// Longer ones are mistakes, and could overflow a deadline.
+const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+/// Larger ones are mistakes, and could overflow a sum.
+const SIZE_MAX: usize = 1 << 40;
+
+const A_DURATION: &str = "a duration of at most 3650d, such as 90 (seconds), 1.5, 500ms, 30m or 1h 30m";
+const A_SIZE: &str = "a size of at most 1TiB, such as 16777216, 16MiB, 16MB or 64k";
+
+/// A duration, also zero.
+pub(super) fn duration(text: &str) -> Result<Duration, Wanted> {
+    let text = text.trim();
+    let number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let duration = if number {
+        text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    } else if text.contains('M') {
+        // Months: too easily meant as minutes.
+        None
+    } else {
+        humantime::parse_duration(text).ok()
+    };
+    duration.filter(|duration| *duration <= DURATION_MAX).ok_or_else(|| A_DURATION.to_owned())
+}
+
+/// A duration that is not zero.
+pub(super) fn some_duration(text: &str) -> Result<Duration, Wanted> {
+    let not_zero = duration(text).ok().filter(|duration| !duration.is_zero());
+    not_zero.ok_or_else(|| format!("{A_DURATION}, and longer than 0"))
+}
+
+/// A duration, or none at all.
+pub(super) fn optional_duration(text: &str) -> Result<Option<Duration>, Wanted> {
+    if matches!(text.trim().to_ascii_lowercase().as_str(), "none" | "off") {
+        return Ok(None);
+    }
+    match duration(text) {
+        Ok(duration) => Ok(Some(duration).filter(|duration| !duration.is_zero())),
+        Err(wanted) => Err(format!("{wanted}; or none")),
+    }
+}
+
+/// A number of bytes, also zero.
+pub(super) fn size(text: &str) -> Result<usize, Wanted> {
+    let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
+    bytes.filter(|bytes| *bytes <= SIZE_MAX).ok_or_else(|| A_SIZE.to_owned())
+}
+
+/// A number of bytes that is not zero.
+pub(super) fn some_size(text: &str) -> Result<usize, Wanted> {
+    size(text).ok().filter(|bytes| *bytes > 0).ok_or_else(|| format!("{A_SIZE}, and more than 0"))
+}
+
+/// A number, also zero.
+pub(super) fn count(text: &str) -> Result<usize, Wanted> {
+    let count = text.trim().parse().ok().filter(|count| *count <= SIZE_MAX);
+    count.ok_or_else(|| "a whole number, 0 or more".to_owned())
+}
+
+/// A number that is not zero.
+pub(super) fn some_count(text: &str) -> Result<NonZeroUsize, Wanted> {
+    count(text).ok().and_then(NonZeroUsize::new).ok_or_else(|| "a whole number, 1 or more".to_owned())
+}
+
+/// A switch.
+pub(super) fn switch(text: &str) -> Result<bool, Wanted> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("true or false (also 1, 0, yes, no)".to_owned()),
+    }
+}
+
+/// A port.
+pub(super) fn port(text: &str) -> Result<u16, Wanted> {
+    text.trim().parse().map_err(|_| "a port number from 0 to 65535 (0 lets the system choose)".to_owned())
+}
+
+/// A host name or an address, without the brackets of an IPv6 address in a URL.
+pub(super) fn host(text: &str) -> Result<String, Wanted> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse::<std::net::IpAddr>().is_ok();
+    let name = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    if address || (name && bare == text) {
+        return Ok(bare.to_owned());
+    }
+    Err("an address or a host name, such as 127.0.0.1, ::1 or localhost (the port goes into --port)".to_owned())
+}
+
+/// The path of an endpoint.
+pub(super) fn path(text: &str) -> Result<String, Wanted> {
+    let plain = text.starts_with('/')
+        && !text.contains(['?', '#'])
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && text.parse::<http::uri::PathAndQuery>().is_ok();
+    if !plain {
+        return Err("a path that starts with /, such as /mcp, without ?, # or blanks".to_owned());
+    }
+    if matches!(text, "/healthz" | "/readyz") {
+        return Err("another path: /healthz and /readyz are mcp-mux's own".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A command in one string.
+pub(super) fn command_line(text: &str) -> Result<Vec<String>, Wanted> {
+    let words = shlex::split(text).ok_or("a command whose quotes are closed")?;
+    command(words)
+}
+
+/// A command as words.
+pub(super) fn command(words: Vec<String>) -> Result<Vec<String>, Wanted> {
+    if words.first().is_none_or(String::is_empty) {
+        return Err("a command that starts with a program, such as `python3 server.py`".to_owned());
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        return Err("a command without NUL bytes".to_owned());
+    }
+    Ok(words)
+}
+
+/// A variable for the child.
+pub(super) fn variable(text: &str) -> Result<(String, String), Wanted> {
+    let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        return Err("NAME=VALUE".to_owned());
+    };
+    if text.contains('\0') {
+        return Err("NAME=VALUE without NUL bytes".to_owned());
+    }
+    if name.starts_with("MCP_MUX_") {
+        return Err("a name that does not start with MCP_MUX_: those are mcp-mux's own".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The list of `--client-capabilities`.
+pub(super) fn capabilities(text: &str) -> Result<DeclaredCapabilities, Wanted> {
+    let mut declared = DeclaredCapabilities { roots: false, sampling: false, elicitation: false };
+    if text.trim() == "none" {
+        return Ok(declared);
+    }
+    for name in text.split(',') {
+        match name.trim() {
+            "roots" => declared.roots = true,
+            "sampling" => declared.sampling = true,
+            "elicitation" => declared.elicitation = true,
+            _ => return Err("a list of roots, sampling and elicitation, or none".to_owned()),
+        }
+    }
+    Ok(declared)
+}
+
+/// The rule of `--on-ambiguous`.
+pub(super) fn on_ambiguous(text: &str) -> Result<OnAmbiguous, Wanted> {
+    match text.trim() {
+        "reject" => Ok(OnAmbiguous::Reject),
+        "serialize" => Ok(OnAmbiguous::Serialize),
+        _ => Err("reject or serialize".to_owned()),
+    }
+}
+
+/// The format of `--log-format`.
+pub(super) fn log_format(text: &str) -> Result<LogFormat, Wanted> {
+    match text.trim() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("text or json".to_owned()),
+    }
+}
+
+/// A filter as `tracing-subscriber` reads it. A bare level is for mcp-mux; the libraries below it say warnings at most.
+pub(super) fn log_filter(text: &str) -> Result<String, Wanted> {
+    let level = text.trim().to_ascii_lowercase();
+    match level.as_str() {
+        "off" | "error" | "warn" => return Ok(level),
+        "info" | "debug" | "trace" => return Ok(format!("warn,mcp_mux={level}")),
+        _ => {}
+    }
+    // A bare word would be read as a target with everything on: more likely a misspelt level.
+    let spelled_out = text.split(',').all(|part| part.contains('=') || part.trim().parse::<tracing::Level>().is_ok());
+    let wanted = "off, error, warn, info, debug, trace, or a filter such as mcp_mux=debug,hyper=warn";
+    if !spelled_out || EnvFilter::try_new(text).is_err() {
+        return Err(wanted.to_owned());
+    }
+    Ok(text.to_owned())
+}

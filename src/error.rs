@@ -1,0 +1,398 @@
+//! Errors that leave the program: [`StartupError`] with its exit codes, and [`Reject`] with its one table to HTTP status
+//! and JSON-RPC code.
+
+use std::io;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::config::ConfigErrors;
+use crate::mcp::{Revision, code};
+
+/// Why the program did not start, or had to stop by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The host to listen on has no address.
+    #[error("host {host} has no address")]
+    HostUnknown {
+        /// `--host`.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Listening failed.
+    #[error("{}", listen_failure(host, *port, source))]
+    Listen {
+        /// `--host`.
+        host: String,
+        /// `--port`.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The child could not be started, or exited before its first handshake stood; several lines that say what to do.
+    #[error("{0}")]
+    Child(String),
+    /// Something that every process needs was refused by the system.
+    #[error("cannot {what}")]
+    System {
+        /// What was refused.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something that cannot happen did.
+    #[error("{0}: this is a bug in mcp-mux")]
+    Bug(&'static str),
+}
+
+impl StartupError {
+    /// The exit code (those above 2 are the ones of `sysexits.h`).
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 78,
+            Self::HostUnknown { .. } | Self::Listen { .. } | Self::Child(_) => 69,
+            Self::System { .. } => 1,
+            Self::Bug(_) => 70,
+        }
+    }
+
+    /// What to do about it, where the text does not say it.
+    pub fn hint(&self) -> Option<&'static str> {
+        let hint = match self {
+            Self::Config(_) => "`mcp-mux --help` lists every flag, its variable and its default",
+            Self::HostUnknown { .. } => "give --host an address or a name of this machine, such as 127.0.0.1",
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the others are rare and speak for themselves")]
+            Self::Listen { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "stop what uses it or choose another with --port (0 lets the system choose)"
+                }
+                io::ErrorKind::PermissionDenied => "choose a port of 1024 or more with --port",
+                io::ErrorKind::AddrNotAvailable => "give --host an address of this machine, such as 127.0.0.1",
+                _ => "choose another address with --host and --port",
+            },
+            Self::Child(_) => return None,
+            Self::System { .. } => "look at the limits of this process (ulimit -a) and the free memory",
+            Self::Bug(_) => "please report it, with the log",
+        };
+        Some(hint)
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the source says it")]
+fn listen_failure(host: &str, port: u16, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!("port {port} on {host} is in use"),
+        io::ErrorKind::PermissionDenied => format!("port {port} on {host} needs more rights than this process has"),
+        io::ErrorKind::AddrNotAvailable => format!("{host} is not an address of this machine"),
+        _ => format!("cannot listen on port {port} of {host}"),
+    }
+}
+
+/// Why a message was not accepted, or an accepted request was not answered by the child. Grouped by fault.
+///
+/// `Display` is the public message: fixed text and numbers, never a payload, a token or a session id.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Reject {
+    // --- the client's fault ---
+    /// The body is not JSON, or not UTF-8; the text says where and what.
+    #[error("parse error: {0}")]
+    Parse(String),
+    /// The body is JSON but not a JSON-RPC message that may stand here.
+    #[error("invalid request: {0}")]
+    InvalidRequest(String),
+    /// A request's params are not what the method takes.
+    #[error("invalid params: {0}")]
+    InvalidParams(String),
+    /// `Content-Type` is not `application/json`.
+    #[error("the request's Content-Type must be application/json")]
+    UnsupportedMediaType,
+    /// `Accept` admits nothing that mcp-mux can answer with.
+    #[error("the Accept header must admit {0}")]
+    NotAcceptable(&'static str),
+    /// The path exists, the method does not.
+    #[error("method not allowed; allowed: {0}")]
+    MethodNotAllowed(&'static str),
+    /// No such path.
+    #[error("no such path")]
+    NotFound,
+    /// A request other than `initialize` without `Mcp-Session-Id`.
+    #[error("the Mcp-Session-Id header is missing; send initialize first and use the session id of its answer")]
+    SessionMissing,
+    /// The session does not exist (any more).
+    #[error("session not found; it may have expired: send initialize to open a new one")]
+    SessionUnknown,
+    /// The `MCP-Protocol-Version` header names no revision that is served.
+    #[error("unsupported MCP-Protocol-Version; supported: 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25")]
+    VersionUnsupported,
+    /// `Last-Event-ID` names no stream of this session.
+    #[error("Last-Event-ID does not name an event of this session")]
+    EventUnknown,
+    /// `Host` is not among the allowed ones.
+    #[error("this Host is not allowed; allow it with --allow-host")]
+    HostForbidden,
+    /// `Origin` is not among the allowed ones.
+    #[error("this Origin is not allowed; allow it with --allow-origin")]
+    OriginForbidden,
+    // --- a limit ---
+    /// The body is larger than `--body-bytes-max`.
+    #[error("the request body is larger than {limit} bytes (--body-bytes-max)")]
+    BodyTooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The body took too long to arrive.
+    #[error("the request body did not arrive within {0:?} (--body-timeout)")]
+    BodyTimeout(Duration),
+    /// The session has too many requests in flight.
+    #[error("this session has {limit} requests in flight already (--in-flight-max)")]
+    InFlight {
+        /// The limit.
+        limit: usize,
+    },
+    /// There are too many sessions.
+    #[error("there are {limit} sessions already (--sessions-max)")]
+    Sessions {
+        /// The limit.
+        limit: usize,
+    },
+    /// The child does not take its input fast enough.
+    #[error("the server is too busy to take the request within {0:?} (--queue-timeout)")]
+    QueueFull(Duration),
+    // --- the child's fault ---
+    /// The child exited while the request was in flight.
+    #[error("the server exited ({status}) before it answered")]
+    ChildExited {
+        /// The exit status in words: `exit status: 3`, `signal: 9 (SIGKILL)`.
+        status: String,
+        /// The exit code, if it exited.
+        exit_code: Option<i32>,
+        /// The signal, if one ended it.
+        signal: Option<i32>,
+        /// Its last lines on stderr.
+        stderr: Vec<String>,
+    },
+    /// The child is not running, or its handshake does not stand in time.
+    #[error("the server is not available: {0}")]
+    ChildUnavailable(String),
+    /// The child did not answer in time.
+    #[error("the server did not answer within {0:?} ({1})")]
+    RequestTimeout(Duration, &'static str),
+    /// The child answered with something that cannot be passed on.
+    #[error("the server's answer cannot be passed on: {0}")]
+    ChildAnswerUnusable(String),
+    // --- ours ---
+    /// mcp-mux is stopping.
+    #[error("mcp-mux is shutting down")]
+    ShuttingDown,
+    /// The session was closed (by its client, its age or its idleness) while the request was in flight.
+    #[error("the session was closed before the server answered")]
+    SessionClosed,
+    /// The answer was larger than what is kept for a stream that nobody reads.
+    #[error("the answer was not kept: nobody read the stream and it is larger than {limit} bytes (--replay-bytes)")]
+    AnswerNotKept {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// What a [`Reject`] looks like on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// The HTTP status, where the reject is the whole answer.
+    pub status: StatusCode,
+    /// The JSON-RPC error code.
+    pub code: i32,
+    /// `data.kind`, a closed set of names for programs.
+    pub kind: &'static str,
+}
+
+impl Reject {
+    /// *The* table: HTTP status, JSON-RPC code and kind of every reject.
+    pub const fn wire(&self) -> Wire {
+        const fn wire(status: StatusCode, code: i32, kind: &'static str) -> Wire {
+            Wire { status, code, kind }
+        }
+        match self {
+            Self::Parse(_) => wire(StatusCode::BAD_REQUEST, code::PARSE_ERROR, "parse-error"),
+            Self::InvalidRequest(_) => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "invalid-request"),
+            Self::InvalidParams(_) => wire(StatusCode::OK, code::INVALID_PARAMS, "invalid-params"),
+            Self::UnsupportedMediaType => {
+                wire(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "unsupported-media-type")
+            }
+            Self::NotAcceptable(_) => wire(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "not-acceptable"),
+            Self::MethodNotAllowed(_) => {
+                wire(StatusCode::METHOD_NOT_ALLOWED, code::INVALID_REQUEST, "method-not-allowed")
+            }
+            Self::NotFound => wire(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "not-found"),
+            Self::SessionMissing => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "session-missing"),
+            Self::SessionUnknown => wire(StatusCode::NOT_FOUND, code::SESSION_UNKNOWN, "session-unknown"),
+            Self::VersionUnsupported => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "version-unsupported"),
+            Self::EventUnknown => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "event-unknown"),
+            Self::HostForbidden => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "host-forbidden"),
+            Self::OriginForbidden => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "origin-forbidden"),
+            Self::BodyTooLarge { .. } => wire(StatusCode::PAYLOAD_TOO_LARGE, code::LIMIT_REACHED, "body-too-large"),
+            Self::BodyTimeout(_) => wire(StatusCode::REQUEST_TIMEOUT, code::LIMIT_REACHED, "body-timeout"),
+            Self::InFlight { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "in-flight-limit"),
+            Self::Sessions { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "sessions-limit"),
+            Self::QueueFull(_) => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "queue-full"),
+            Self::ChildExited { .. } => wire(StatusCode::OK, code::CHILD_EXITED, "child-exited"),
+            Self::ChildUnavailable(_) => {
+                wire(StatusCode::SERVICE_UNAVAILABLE, code::CHILD_UNAVAILABLE, "child-unavailable")
+            }
+            Self::RequestTimeout(..) => wire(StatusCode::OK, code::REQUEST_TIMEOUT, "request-timeout"),
+            Self::ChildAnswerUnusable(_) => wire(StatusCode::OK, code::CHILD_ANSWER_UNUSABLE, "child-answer-unusable"),
+            Self::ShuttingDown => wire(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, "shutting-down"),
+            Self::SessionClosed => wire(StatusCode::NOT_FOUND, code::SESSION_UNKNOWN, "session-closed"),
+            Self::AnswerNotKept { .. } => wire(StatusCode::OK, code::LIMIT_REACHED, "answer-not-kept"),
+        }
+    }
+
+    /// How long a client should wait before it tries again, where trying again makes sense (`Retry-After`).
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self.wire().status {
+            StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// The `data` of the JSON-RPC error: `source` and `kind`, so that a client can tell mcp-mux's errors from the
+    /// server's, and what else a program may want to know.
+    pub fn data(&self) -> Value {
+        let mut data = Map::new();
+        data.insert("source".to_owned(), json!("mcp-mux"));
+        data.insert("kind".to_owned(), json!(self.wire().kind));
+        let mut add = |key: &str, value: Value| {
+            data.insert(key.to_owned(), value);
+        };
+        #[expect(clippy::wildcard_enum_match_arm, reason = "most rejects have nothing to add")]
+        match self {
+            Self::BodyTooLarge { limit } => {
+                add("limit", json!("body-bytes-max"));
+                add("value", json!(limit));
+            }
+            Self::InFlight { limit } => {
+                add("limit", json!("in-flight-max"));
+                add("value", json!(limit));
+            }
+            Self::Sessions { limit } => {
+                add("limit", json!("sessions-max"));
+                add("value", json!(limit));
+            }
+            Self::VersionUnsupported => add("supported", json!(Revision::ALL.map(Revision::as_str))),
+            Self::ChildExited { exit_code, signal, stderr, .. } => {
+                if let Some(exit_code) = exit_code {
+                    add("exitCode", json!(exit_code));
+                }
+                if let Some(signal) = signal {
+                    add("signal", json!(signal));
+                }
+                add("stderr", json!(stderr));
+            }
+            _ => {}
+        }
+        Value::Object(data)
+    }
+
+    /// The value of the `error` member.
+    pub fn error_object(&self) -> Value {
+        json!({"code": self.wire().code, "message": self.to_string(), "data": self.data()})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each. A new variant does not compile until it is here.
+    fn all() -> Vec<Reject> {
+        use Reject::*;
+        let second = Duration::from_secs(1);
+        let exited = ChildExited { status: "exit status: 3".into(), exit_code: Some(3), signal: None, stderr: vec![] };
+        let all = vec![
+            Parse("x".into()),
+            InvalidRequest("x".into()),
+            InvalidParams("x".into()),
+            UnsupportedMediaType,
+            NotAcceptable("x"),
+            MethodNotAllowed("x"),
+            NotFound,
+            SessionMissing,
+            SessionUnknown,
+            VersionUnsupported,
+            EventUnknown,
+            HostForbidden,
+            OriginForbidden,
+            BodyTooLarge { limit: 1 },
+            BodyTimeout(second),
+            InFlight { limit: 1 },
+            Sessions { limit: 1 },
+            QueueFull(second),
+            exited,
+            ChildUnavailable("x".into()),
+            RequestTimeout(second, "x"),
+            ChildAnswerUnusable("x".into()),
+            ShuttingDown,
+            SessionClosed,
+            AnswerNotKept { limit: 1 },
+        ];
+        for reject in &all {
+            match reject {
+                Parse(_) | InvalidRequest(_) | InvalidParams(_) | UnsupportedMediaType | NotAcceptable(_) => {}
+                MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
+                EventUnknown | HostForbidden | OriginForbidden | BodyTooLarge { .. } | BodyTimeout(_) => {}
+                InFlight { .. } | Sessions { .. } | QueueFull(_) | ChildExited { .. } | ChildUnavailable(_) => {}
+                RequestTimeout(..) | ChildAnswerUnusable(_) | ShuttingDown | SessionClosed | AnswerNotKept { .. } => {}
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_reject_is_in_the_readme_with_its_status_and_code() {
+        let readme = include_str!("../README.md");
+        for reject in all() {
+            let Wire { status, code, kind } = reject.wire();
+            let row = readme.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{kind}`")));
+            let row = row.unwrap_or_else(|| panic!("{kind} is not in the README's table of errors"));
+            let status =
+                if status == StatusCode::OK { "in the answer".to_owned() } else { status.as_u16().to_string() };
+            assert!(row.contains(&status) && row.contains(&format!(" {code} ")), "{kind}: {status}, {code}: {row}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_distinct_and_codes_are_json_rpcs_or_in_the_documented_range() {
+        let mut kinds: Vec<&str> = all().iter().map(|reject| reject.wire().kind).collect();
+        kinds.sort_unstable();
+        let count = kinds.len();
+        kinds.dedup();
+        assert_eq!(kinds.len(), count);
+        for reject in all() {
+            let standard = [code::PARSE_ERROR, code::INVALID_REQUEST, code::INVALID_PARAMS];
+            let code = reject.wire().code;
+            assert!(standard.contains(&code) || (-31099..=-31000).contains(&code), "{reject}");
+            assert_eq!(reject.data()["source"], "mcp-mux");
+            assert_eq!(reject.error_object()["message"], reject.to_string());
+        }
+    }
+
+    #[test]
+    fn every_startup_error_says_what_to_do() {
+        let source = || io::Error::from(io::ErrorKind::AddrInUse);
+        for (error, exit_code, text) in [
+            (StartupError::HostUnknown { host: "h".into(), source: source() }, 69, "host h has no address"),
+            (StartupError::Listen { host: "h".into(), port: 1, source: source() }, 69, "port 1 on h is in use"),
+            (StartupError::Child("it exited".into()), 69, "it exited"),
+            (StartupError::System { what: "start threads", source: source() }, 1, "cannot start threads"),
+            (StartupError::Bug("a panic"), 70, "a panic: this is a bug in mcp-mux"),
+        ] {
+            assert_eq!((error.exit_code(), error.to_string().as_str()), (exit_code, text));
+            assert_eq!(error.hint().is_none(), matches!(error, StartupError::Child(_)));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The HTTP side: who may ask, what is asked for, and an answer for everything.
+//!
+//! One file for each transport (`streamable`, `legacy_sse`); `request` reads what a client sent and refuses, [`body`]
+//! is what it gets. [`Http`] puts them on their paths. Errors are JSON-RPC errors in JSON, whatever went wrong.
+//!
+//! Invariant: [`Http::handle`] always answers; what it waits for has a bound, save a request's own answer.
+//!
+//! Spec: 2025-11-25, Transports; 2024-11-05, Transports, HTTP with SSE.
+
+pub mod body;
+pub mod guard;
+pub mod health;
+mod legacy_sse;
+pub mod listener;
+mod request;
+pub mod sse;
+mod streamable;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Body as HttpBody;
+use tracing::debug;
+
+use self::body::Body;
+use self::guard::Guard;
+use self::request::{EVENT_STREAM, Refusal};
+use crate::child::{ChildHandle, ChildState};
+use crate::config::HttpConfig;
+use crate::error::Reject;
+use crate::session::Registry;
+
+/// Answers HTTP requests.
+#[derive(Debug)]
+pub struct Http {
+    config: HttpConfig,
+    guard: Guard,
+    registry: Arc<Registry>,
+    child: ChildHandle,
+}
+
+impl Http {
+    /// Sessions are those of `registry`; `child` is asked how it is doing.
+    pub const fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, child: ChildHandle) -> Self {
+        Self { config, guard, registry, child }
+    }
+
+    /// Answers one request that came in at the address `local`.
+    ///
+    /// # Cancel safety
+    /// Cancelled (the client hung up), a message that was not handed over to the child yet is not; one that was takes
+    /// its course, unless the exchange is stateless.
+    pub async fn handle<B>(&self, request: Request<B>, local: SocketAddr) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let cors = match self.guard.check(request.headers(), request.uri(), local) {
+            Ok(cors) => cors,
+            Err(reject) => {
+                debug!(kind = reject.wire().kind, "request refused by the guard");
+                return Refusal::from(reject).into_response();
+            }
+        };
+        if request.method() == Method::OPTIONS {
+            return self.guard.preflight(&cors, request.headers()).map(|()| Body::empty());
+        }
+        let mut response = match self.route(request).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                debug!(kind = refusal.reject.wire().kind, reason = %refusal.reject, "request refused");
+                refusal.into_response()
+            }
+        };
+        cors.apply(response.headers_mut());
+        response
+    }
+
+    async fn route<B>(&self, request: Request<B>) -> Result<Response<Body>, Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let path = request.uri().path();
+        if path == self.config.path {
+            self.streamable(request).await
+        } else if path == self.config.sse_path && request.method() == Method::GET {
+            self.open_legacy(request.headers())
+        } else if path == self.config.message_path && request.method() == Method::POST {
+            self.post_legacy(request).await
+        } else if path == self.config.sse_path {
+            Err(Reject::MethodNotAllowed("GET").into())
+        } else if path == self.config.message_path {
+            Err(Reject::MethodNotAllowed("POST").into())
+        } else if path == "/healthz" {
+            self.health(request.method(), health::healthz)
+        } else if path == "/readyz" {
+            self.health(request.method(), health::readyz)
+        } else {
+            Err(Reject::NotFound.into())
+        }
+    }
+
+    fn health(
+        &self,
+        method: &Method,
+        report: fn(&ChildState) -> (StatusCode, serde_json::Value),
+    ) -> Result<Response<Body>, Refusal> {
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Reject::MethodNotAllowed("GET, HEAD").into());
+        }
+        let (status, value) = report(&self.child.state().borrow());
+        Ok(request::json(status, value.to_string().into()))
+    }
+}
+
+/// A response that is an event stream.
+fn events(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Proxies such as nginx would hold events back otherwise.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}

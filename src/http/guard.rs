@@ -1,0 +1,363 @@
+//! Whom the HTTP side answers at all: `Host`, `Origin`, and what a browser has to be told (CORS).
+//!
+//! Pure. Checked before anything else of a request is looked at: a page of any web site can make a browser send
+//! requests to a server on the user's own machine, under a name of its choosing (DNS rebinding). 2025-11-25,
+//! Transports, Security Warning 1: "Servers MUST validate the `Origin` header on all incoming connections".
+//!
+//! Invariant: what is not provably allowed is refused; in doubt (two headers, an unreadable value) it is refused.
+
+use std::net::SocketAddr;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
+
+use crate::config::GuardConfig;
+use crate::config::allow::{AllowHost, AllowOrigin, Authority, Host, WebOrigin};
+use crate::error::Reject;
+
+/// Decides whom the HTTP side answers.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    config: GuardConfig,
+}
+
+/// What a response has to say for the browser that asked for it to let its page read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// The allowed origin as it was sent; none when the client is no browser.
+    origin: Option<HeaderValue>,
+}
+
+impl Guard {
+    /// A guard with these rules.
+    pub const fn new(config: GuardConfig) -> Self {
+        Self { config }
+    }
+
+    /// Checks a request's `Host` (or the authority of its URI) and `Origin`. `local` is the address of this side of
+    /// the connection.
+    ///
+    /// # Errors
+    /// [`Reject::HostForbidden`], [`Reject::OriginForbidden`].
+    pub fn check(&self, headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<Cors, Reject> {
+        self.check_host(headers, uri, local)?;
+        self.check_origin(headers)
+    }
+
+    /// Every name the request gives must be allowed, and there must be one: `Host` in HTTP/1.1 (RFC 9112, 3.2), the
+    /// authority in HTTP/2, perhaps both.
+    fn check_host(&self, headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<(), Reject> {
+        let mut named = headers.get_all(HOST).iter().map(|value| value.to_str().ok());
+        let host = named.next();
+        let authority = uri.authority().map(|authority| Some(authority.as_str()));
+        let several = named.next().is_some();
+        let names = [host, authority];
+        let allowed = |name: Option<&str>| {
+            name.and_then(Authority::parse).is_some_and(|authority| self.admits_host(&authority, local))
+        };
+        if several || names == [None, None] || !names.into_iter().flatten().all(allowed) {
+            return Err(Reject::HostForbidden);
+        }
+        Ok(())
+    }
+
+    fn admits_host(&self, authority: &Authority, local: SocketAddr) -> bool {
+        let Authority { host, port } = authority;
+        host.is_loopback()
+            || *host == Host::Ip(local.ip().to_canonical())
+            || self.config.allow_host.iter().any(|allowed| match allowed {
+                AllowHost::Any => true,
+                // Clients leave out the port where it is the default of their scheme.
+                AllowHost::Host(allowed) => {
+                    let same_port = match (allowed.port, port) {
+                        (None, _) | (Some(80 | 443), None) => true,
+                        (expected, port) => expected == *port,
+                    };
+                    allowed.host == *host && same_port
+                }
+            })
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<Cors, Reject> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return Ok(Cors { origin: None }) };
+        let admitted = origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.admits_origin(origin));
+        if admitted { Ok(Cors { origin: Some(origin.clone()) }) } else { Err(Reject::OriginForbidden) }
+    }
+
+    fn admits_origin(&self, text: &str) -> bool {
+        let origin = WebOrigin::parse(text);
+        let loopback =
+            |origin: &WebOrigin| matches!(origin.scheme.as_str(), "http" | "https") && origin.host.is_loopback();
+        origin.as_ref().is_some_and(loopback)
+            || self.config.allow_origin.iter().any(|allowed| match allowed {
+                AllowOrigin::Any => true,
+                AllowOrigin::Null => text == "null",
+                AllowOrigin::Origin(allowed) => origin.as_ref() == Some(allowed),
+            })
+    }
+
+    /// The answer to `OPTIONS`: to a browser that asks what its page may send (Fetch, CORS-preflight request), or to
+    /// anybody else, which methods there are.
+    pub fn preflight(&self, cors: &Cors, headers: &HeaderMap) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let answer = response.headers_mut();
+        if cors.origin.is_some() && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+            cors.apply(answer);
+            answer.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(headers));
+            answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+        } else {
+            cors.apply(answer);
+            answer.insert(ALLOW, METHODS);
+        }
+        response
+    }
+}
+
+impl Cors {
+    /// Adds what the browser wants to see. Every response needs it, an error too.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        let Some(origin) = &self.origin else { return };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+}
+
+/// The headers a page may send: those of the transports, of every revision, and those of the requested ones whose
+/// names are open-ended or a tracer's.
+fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
+    let requested = headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter().filter_map(|value| value.to_str().ok());
+    let names = requested.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    let admitted = names.filter(|name| {
+        name.as_str().starts_with("mcp-param-") || matches!(name.as_str(), "traceparent" | "tracestate" | "baggage")
+    });
+    let mut allowed = HEADERS.to_owned();
+    for name in admitted.take(REQUESTED_HEADERS_MAX) {
+        allowed.push_str(", ");
+        allowed.push_str(name.as_str());
+    }
+    HeaderValue::try_from(allowed).unwrap_or(const { HeaderValue::from_static(HEADERS) })
+}
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
+const HEADERS: &str = "Content-Type, Accept, Authorization, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, \
+    Mcp-Method, Mcp-Name, X-API-Key";
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("Mcp-Session-Id, MCP-Protocol-Version, Retry-After, WWW-Authenticate");
+/// A tool has a handful of parameters in headers; a request that asks for more than this is not about them.
+const REQUESTED_HEADERS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(allow_host: &[&str], allow_origin: &[&str]) -> Guard {
+        Guard::new(GuardConfig {
+            allow_host: allow_host.iter().map(|text| AllowHost::parse(text).unwrap()).collect(),
+            allow_origin: allow_origin.iter().map(|text| AllowOrigin::parse(text).unwrap()).collect(),
+        })
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    fn check(guard: &Guard, pairs: &[(&'static str, &str)], uri: &str) -> Result<Cors, Reject> {
+        guard.check(&headers(pairs), &uri.parse().unwrap(), "10.0.0.7:8000".parse().unwrap())
+    }
+
+    fn admits_host(guard: &Guard, host: &str) -> bool {
+        check(guard, &[("host", host)], "/mcp").is_ok()
+    }
+
+    fn admits_origin(guard: &Guard, origin: &str) -> bool {
+        check(guard, &[("host", "localhost"), ("origin", origin)], "/mcp").is_ok()
+    }
+
+    #[test]
+    fn loopback_names_and_the_connections_own_address_are_allowed_on_any_port() {
+        let guard = guard(&[], &[]);
+        for host in [
+            "localhost",
+            "LocalHost:1",
+            "localhost.",
+            "localhost:",
+            "127.0.0.1:8000",
+            "127.9.9.9",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]",
+            "10.0.0.7",
+            "10.0.0.7:9",
+            "[::ffff:10.0.0.7]:9",
+        ] {
+            assert!(admits_host(&guard, host), "{host}");
+        }
+    }
+
+    #[test]
+    fn any_other_host_is_refused() {
+        let guard = guard(&[], &[]);
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "evil-localhost",
+            "sub.localhost",
+            "127.0.0.1.evil.example",
+            "10.0.0.8",
+            "127.1",
+            "2130706433",
+            "0x7f.0.0.1",
+            "[::2]",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[[::1]]",
+            "localhost:x",
+            "localhost:65536",
+            "localhost:+80",
+            "localhost:80:80",
+            "localhost, localhost",
+            "user@localhost",
+            "localhost/",
+            "localhost..",
+        ] {
+            assert!(!admits_host(&guard, host), "{host}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_host_is_wanted() {
+        let guard = guard(&[], &[]);
+        assert_eq!(check(&guard, &[], "/mcp"), Err(Reject::HostForbidden));
+        let twice = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(check(&guard, &twice, "/mcp"), Err(Reject::HostForbidden));
+        let not_text = HeaderMap::from_iter([(HOST, HeaderValue::from_bytes(b"localhost\xff").unwrap())]);
+        assert!(guard.check(&not_text, &Uri::from_static("/"), "127.0.0.1:1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn the_authority_of_the_uri_counts_like_host() {
+        let guard = guard(&[], &[]);
+        assert!(check(&guard, &[], "http://localhost:8000/mcp").is_ok());
+        assert!(check(&guard, &[], "http://evil.example/mcp").is_err());
+        assert!(check(&guard, &[("host", "localhost")], "http://evil.example/mcp").is_err());
+        assert!(check(&guard, &[("host", "evil.example")], "http://localhost/mcp").is_err());
+    }
+
+    #[test]
+    fn allowed_hosts_are_compared_without_case_and_with_their_port_if_they_have_one() {
+        let guard = guard(&["Mux.Example.com.", "other.example:8443", "tls.example:443", "192.168.1.5"], &[]);
+        for host in ["mux.example.com", "MUX.example.com.:1", "other.example:8443", "tls.example", "192.168.1.5:7"] {
+            assert!(admits_host(&guard, host), "{host}");
+        }
+        for host in ["other.example", "other.example:80", "tls.example:444", "x.mux.example.com"] {
+            assert!(!admits_host(&guard, host), "{host}");
+        }
+        assert!(admits_host(&super::tests::guard(&["*"], &[]), "anything.example:1"));
+    }
+
+    // spec: 2025-11-25 basic/transports, Security Warning 1
+    #[test]
+    fn origins_other_than_loopback_are_refused_unless_listed() {
+        let none = guard(&[], &[]);
+        for origin in ["http://localhost:3000", "https://127.0.0.1", "HTTP://LOCALHOST", "http://[::1]:6274"] {
+            assert!(admits_origin(&none, origin), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "localhost",
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://localhost/",
+            "http://localhost https://evil.example",
+            "ftp://localhost",
+            "http://user@localhost",
+        ] {
+            assert!(!admits_origin(&none, origin), "{origin}");
+        }
+        let listed = guard(&[], &["https://App.example", "http://plain.example:8080", "null", "vscode-webview://abc"]);
+        for origin in [
+            "https://app.example",
+            "https://app.example:443",
+            "http://plain.example:8080",
+            "null",
+            "vscode-webview://abc",
+        ] {
+            assert!(admits_origin(&listed, origin), "{origin}");
+        }
+        for origin in
+            ["http://app.example", "https://app.example:8443", "http://plain.example", "https://x.app.example"]
+        {
+            assert!(!admits_origin(&listed, origin), "{origin}");
+        }
+        let any = guard(&[], &["*"]);
+        assert!(admits_origin(&any, "null") && admits_origin(&any, "https://evil.example"));
+    }
+
+    #[test]
+    fn two_origins_are_refused() {
+        let twice = [("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://localhost")];
+        assert_eq!(check(&guard(&[], &["*"]), &twice, "/"), Err(Reject::OriginForbidden));
+    }
+
+    #[test]
+    fn a_browser_gets_its_own_origin_back_and_others_get_nothing() {
+        let guard = guard(&[], &["*"]);
+        let cors = check(&guard, &[("host", "localhost"), ("origin", "https://app.example")], "/mcp").unwrap();
+        let mut answer = headers(&[("vary", "accept")]);
+        cors.apply(&mut answer);
+        assert_eq!(answer["access-control-allow-origin"], "https://app.example");
+        assert_eq!(answer.get_all(VARY).iter().collect::<Vec<_>>(), ["accept", "Origin"]);
+        let exposed = answer["access-control-expose-headers"].to_str().unwrap();
+        assert!(exposed.contains("Mcp-Session-Id") && exposed.contains("MCP-Protocol-Version"));
+        assert!(!answer.contains_key("access-control-allow-credentials"));
+
+        let mut answer = HeaderMap::new();
+        check(&guard, &[("host", "localhost")], "/mcp").unwrap().apply(&mut answer);
+        assert!(answer.is_empty());
+    }
+
+    #[test]
+    fn preflight_allows_the_headers_of_the_transports_and_nothing_unknown() {
+        let guard = guard(&[], &[]);
+        let request = [
+            ("host", "localhost"),
+            ("origin", "http://localhost:6274"),
+            ("access-control-request-method", "POST"),
+            (
+                "access-control-request-headers",
+                "content-type, Mcp-Param-Region,traceparent, x-evil, \"bad\", mcp-param-",
+            ),
+        ];
+        let cors = check(&guard, &request, "/mcp").unwrap();
+        let answer = guard.preflight(&cors, &headers(&request));
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        assert_eq!(answer.headers()["access-control-allow-origin"], "http://localhost:6274");
+        assert_eq!(answer.headers()["access-control-allow-methods"], "GET, POST, DELETE, OPTIONS");
+        assert_eq!(answer.headers()["access-control-max-age"], "86400");
+        let allowed = answer.headers()["access-control-allow-headers"].to_str().unwrap();
+        for name in ["Content-Type", "Mcp-Session-Id", "MCP-Protocol-Version", "Last-Event-ID", "Authorization"] {
+            assert!(allowed.contains(name), "{name}");
+        }
+        assert!(allowed.contains("mcp-param-region") && allowed.contains("traceparent"));
+        assert!(!allowed.contains("evil") && !allowed.contains("bad"));
+    }
+
+    #[test]
+    fn options_from_others_than_browsers_names_the_methods() {
+        let guard = guard(&[], &[]);
+        let answer = guard.preflight(&Cors { origin: None }, &HeaderMap::new());
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        assert_eq!(answer.headers()["allow"], "GET, POST, DELETE, OPTIONS");
+        assert_eq!(answer.headers().len(), 1);
+    }
+}

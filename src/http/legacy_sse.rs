@@ -1,0 +1,146 @@
+//! HTTP+SSE: a GET that carries everything to the client, a path to POST to.
+//!
+//! The stream is the session: it opens it, its end closes it, and every answer goes on it. A POST is only told whether
+//! its message was taken.
+//!
+//! Spec: 2024-11-05, Transports, HTTP with SSE; Lifecycle, Initialization.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Body as HttpBody;
+use tracing::debug;
+
+use super::body::{Body, EventBody};
+use super::request::{self, Refusal};
+use super::{Http, events, sse};
+use crate::error::Reject;
+use crate::jsonrpc::{self, Kind, Message, ParseError, RawId};
+use crate::mcp::method;
+use crate::router::StreamId;
+use crate::session::{Answer, Phase, Session, Transport};
+
+impl Http {
+    /// GET on the stream's path.
+    pub(super) fn open_legacy(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+        request::accepts_events(headers)?;
+        let owned = self.registry.open(Transport::HttpSse)?;
+        let session = owned.session();
+        let reader = session.open_standing()?;
+        debug!(session = %session.id(), "HTTP+SSE stream opened");
+        let url = format!("{}?{SESSION_ID}={}", self.config.message_path, session.id().expose());
+        let mut preamble = BytesMut::new();
+        sse::endpoint(&mut preamble, &url);
+        Ok(events(EventBody::new(reader, preamble.freeze(), self.config.keep_alive, Some(owned)).into()))
+    }
+
+    /// POST on the messages' path.
+    pub(super) async fn post_legacy<B>(&self, request: Request<B>) -> Result<Response<Body>, Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        request::content_type_is_json(&parts.headers)?;
+        let id = parts
+            .uri
+            .query()
+            .into_iter()
+            .flat_map(|query| query.split('&'))
+            .find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
+            .ok_or_else(|| Reject::InvalidRequest("the sessionId query parameter is missing".to_owned()))?;
+        let session = self.registry.find(id, Transport::HttpSse)?;
+        let body = match request::read_message(&parts.headers, body, &self.config).await {
+            Ok(body) => body,
+            Err(Refusal { reject, id: Some(id) }) => {
+                session.answer(StreamId::STANDALONE, Answer::Rejected(id, reject));
+                return Ok(accepted());
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        match body {
+            jsonrpc::Body::Single(message) => {
+                debug!(session = %session.id(), method = message.method(), bytes = message.bytes().len(), "POST");
+                take(&session, message).await?;
+            }
+            jsonrpc::Body::Batch(elements) => take_batch(&session, elements).await?,
+        }
+        Ok(accepted())
+    }
+}
+
+async fn take_batch(session: &Arc<Session>, elements: Vec<Result<Message, ParseError>>) -> Result<(), Refusal> {
+    let revision = session.revision();
+    if session.phase() != Phase::Open || !revision.has_batches() {
+        return Err(Reject::InvalidRequest(
+            "JSON-RPC batches exist only in revision 2025-03-26, after initialize; send each message on its own"
+                .to_owned(),
+        )
+        .into());
+    }
+    debug!(session = %session.id(), elements = elements.len(), "POST of a batch");
+    for element in elements {
+        match element {
+            Ok(message) => take(session, message).await?,
+            Err(error) => {
+                let Refusal { reject, id } = error.into();
+                let frame = jsonrpc::error_response(id.as_ref(), &reject.error_object());
+                session.answer(StreamId::STANDALONE, Answer::Response(frame));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes one message. A request that is refused is answered on the stream; an error here means that the session is over
+/// or that the child does not take the message.
+async fn take(session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
+    let phase = session.phase();
+    let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
+        if phase == Phase::Open {
+            session.send(message).await?;
+        } else {
+            debug!(session = %session.id(), method = message.method(), "message before initialize ignored");
+        }
+        return Ok(());
+    };
+    if message.method() == method::INITIALIZE {
+        match session.initialize(&message).await {
+            Ok(()) => {}
+            Err(reject @ Reject::SessionClosed) => return Err(Refusal::of(reject, Some(id))),
+            Err(reject) => {
+                refuse(session, id, reject);
+                return Ok(());
+            }
+        }
+    } else if phase != Phase::Open {
+        // 2024-11-05, Lifecycle: nothing but pings before the handshake.
+        if message.method() == method::PING {
+            let pong = jsonrpc::result_response(&id, "{}");
+            session.answer(StreamId::STANDALONE, Answer::Response(pong));
+        } else {
+            refuse(session, id, Reject::InvalidRequest("not initialized: send initialize first".to_owned()));
+        }
+        return Ok(());
+    }
+    let mut handover = session.expect().map_err(|reject| Refusal::of(reject, Some(id)))?;
+    handover.request(message).await;
+    Ok(())
+}
+
+fn refuse(session: &Session, id: RawId, reject: Reject) {
+    debug!(session = %session.id(), kind = reject.wire().kind, "request refused");
+    session.answer(StreamId::STANDALONE, Answer::Rejected(id, reject));
+}
+
+/// What the official SDKs answer to a POST whose message was taken.
+fn accepted() -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from_static(b"Accepted")));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The query parameter that names the session.
+const SESSION_ID: &str = "sessionId";

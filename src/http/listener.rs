@@ -1,0 +1,233 @@
+//! The port: binding it, accepting connections, and one task per connection that speaks HTTP/1.1 or HTTP/2.
+//!
+//! Knows nothing of MCP: what a request means is up to the handler. Invariants: an error of one connection, or of
+//! accepting one, ends nothing else; a connection that sends no request goes away; every task is on the tracker, and
+//! none outlives [`Stop::end`].
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, debug_span, warn};
+
+use crate::config::ListenConfig;
+use crate::error::StartupError;
+
+/// A bound port.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    local: SocketAddr,
+}
+
+/// The two steps of stopping.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Accept no more; close what is idle; end each connection after the requests it has.
+    pub drain: CancellationToken,
+    /// Drop every connection.
+    pub end: CancellationToken,
+}
+
+impl Listener {
+    /// Binds the port: the first of the host's addresses that can be bound.
+    ///
+    /// # Errors
+    /// [`StartupError::HostUnknown`], [`StartupError::Listen`].
+    pub async fn bind(config: &ListenConfig) -> Result<Self, StartupError> {
+        let ListenConfig { host, port } = config;
+        let addresses = lookup_host((host.as_str(), *port)).await;
+        let addresses = addresses.map_err(|source| StartupError::HostUnknown { host: host.clone(), source })?;
+        let mut failure = None;
+        for address in addresses {
+            match bind(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            Some(source) => Err(StartupError::Listen { host: host.clone(), port: *port, source }),
+            None => Err(StartupError::HostUnknown { host: host.clone(), source: io::ErrorKind::NotFound.into() }),
+        }
+    }
+
+    /// The address, with the port that the system chose.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Accepts connections until [`Stop::drain`], and has `handle` answer their requests (it is given the address of
+    /// this side of the connection). The connections' tasks are on `connections`.
+    pub async fn serve<H, F, B>(self, handle: H, connections: TaskTracker, stop: Stop)
+    where
+        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    {
+        let protocol = Arc::new(protocol(&connections));
+        let mut failures = AcceptFailures::default();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.drain.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let local = stream.local_addr().unwrap_or(self.local);
+                    let span = debug_span!("connection", %peer);
+                    let task = connection(stream, local, handle.clone(), Arc::clone(&protocol), stop.clone());
+                    connections.spawn(task.instrument(span));
+                }
+                Err(error) if is_the_connections_own(&error) => {
+                    debug!(%error, "connection lost before it was accepted");
+                }
+                Err(error) => {
+                    failures.report(&error, Instant::now());
+                    tokio::select! {
+                        () = stop.drain.cancelled() => return,
+                        () = sleep(ACCEPT_RETRY) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<Listener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a restart does not wait for the connections of the last run to be forgotten.
+    socket.set_reuseaddr(true)?;
+    // Inherited by the connections: a client whose machine is gone is noticed.
+    socket.set_keepalive(true)?;
+    socket.bind(address)?;
+    let socket = socket.listen(BACKLOG)?;
+    let local = socket.local_addr()?;
+    Ok(Listener { socket, local })
+}
+
+async fn connection<H, F, B>(
+    stream: TcpStream,
+    local: SocketAddr,
+    handle: H,
+    protocol: Arc<auto::Builder<Tracked>>,
+    stop: Stop,
+) where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    // Small writes are answers and events that somebody waits for.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let requested = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        requested.store(true, Ordering::Relaxed);
+        let response = handle(request, local);
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let mut patience = pin!(sleep(FIRST_REQUEST_TIMEOUT));
+    let (mut patient, mut draining) = (true, false);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.end.cancelled() => return debug!("connection dropped: stopping"),
+            () = stop.drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    debug!(error, "connection ended");
+                }
+                return;
+            }
+            () = patience.as_mut(), if patient => {
+                patient = false;
+                if !requested.load(Ordering::Relaxed) {
+                    return debug!("connection dropped: it sent no request");
+                }
+            }
+        }
+    }
+}
+
+/// HTTP/1.1, and HTTP/2 for clients that start with its preface.
+fn protocol(connections: &TaskTracker) -> auto::Builder<Tracked> {
+    let mut protocol = auto::Builder::new(Tracked(connections.clone()));
+    protocol.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    protocol
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX);
+    protocol
+}
+
+/// Puts hyper's own tasks (one for each stream of HTTP/2) on the tracker too.
+#[derive(Clone, Debug)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
+
+/// Whether only the connection that was about to be accepted is lost.
+fn is_the_connections_own(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Logs failures to accept (most likely: no more file descriptors), a few lines for as many as there are.
+#[derive(Debug, Default)]
+struct AcceptFailures {
+    reported: Option<Instant>,
+    since: u64,
+}
+
+impl AcceptFailures {
+    fn report(&mut self, error: &io::Error, now: Instant) {
+        self.since += 1;
+        if self.reported.is_none_or(|at| now.duration_since(at) >= ACCEPT_REPORT_INTERVAL) {
+            warn!(%error, failures = self.since, "cannot accept connections; trying again");
+            *self = Self { reported: Some(now), since: 0 };
+        }
+    }
+}
+
+const BACKLOG: u32 = 4096;
+/// How long a request's head may take; also how long an idle HTTP/1.1 connection is kept.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a new connection may send nothing that is a request. hyper has no limit for telling HTTP/1.1 from HTTP/2.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// In one connection; each may be a standing stream.
+const HTTP2_STREAMS_MAX: u32 = 1024;
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

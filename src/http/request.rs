@@ -1,0 +1,299 @@
+//! Reading a request: its headers as typed values, its body as one message or a batch. And refusing one.
+
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
+
+use super::body::Body;
+use crate::config::HttpConfig;
+use crate::error::Reject;
+use crate::jsonrpc::{self, ParseError, RawId};
+use crate::mcp::{Revision, header};
+
+/// A request that is refused: why, and which JSON-RPC request the answer is to name.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// Why.
+    pub(super) reject: Reject,
+    /// The request's id, where it is known.
+    pub(super) id: Option<RawId>,
+}
+
+impl From<Reject> for Refusal {
+    fn from(reject: Reject) -> Self {
+        Self { reject, id: None }
+    }
+}
+
+impl From<ParseError> for Refusal {
+    fn from(error: ParseError) -> Self {
+        let text = error.to_string();
+        match error {
+            ParseError::Utf8(_) | ParseError::Json { .. } => Reject::Parse(text).into(),
+            ParseError::Depth(_) | ParseError::Batch => Reject::InvalidRequest(text).into(),
+            ParseError::Envelope { id, .. } => Self { reject: Reject::InvalidRequest(text), id },
+        }
+    }
+}
+
+impl Refusal {
+    /// For the request with this id.
+    pub(super) fn of(reject: Reject, id: Option<RawId>) -> Self {
+        Self { reject, id }
+    }
+
+    /// The HTTP response.
+    pub(super) fn into_response(self) -> Response<Body> {
+        let frame = jsonrpc::error_response(self.id.as_ref(), &self.reject.error_object());
+        let mut response = json(self.reject.wire().status, frame.into_bytes());
+        if let Some(wait) = self.reject.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        if let Reject::MethodNotAllowed(allowed) = self.reject {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+}
+
+/// A JSON response.
+pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+/// A response without a body.
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// What the answer to a POST may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accept {
+    /// JSON and nothing else.
+    Json,
+    /// An event stream and nothing else.
+    Events,
+    /// Either.
+    Both,
+}
+
+impl Accept {
+    /// What the `Accept` headers of a POST admit.
+    ///
+    /// # Errors
+    /// [`Reject::NotAcceptable`] if neither.
+    pub(super) fn of_post(headers: &HeaderMap) -> Result<Self, Reject> {
+        match (admits(headers, JSON), admits(headers, EVENT_STREAM)) {
+            (true, true) => Ok(Self::Both),
+            (true, false) => Ok(Self::Json),
+            (false, true) => Ok(Self::Events),
+            (false, false) => Err(Reject::NotAcceptable("application/json and text/event-stream")),
+        }
+    }
+}
+
+/// Checks that an event stream is admitted.
+///
+/// # Errors
+/// [`Reject::NotAcceptable`].
+pub(super) fn accepts_events(headers: &HeaderMap) -> Result<(), Reject> {
+    if admits(headers, EVENT_STREAM) { Ok(()) } else { Err(Reject::NotAcceptable(EVENT_STREAM)) }
+}
+
+/// Whether `Accept` admits a media type: the most specific range that matches decides (RFC 9110, 12.5.1).
+fn admits(headers: &HeaderMap, media_type: &str) -> bool {
+    let mut ranges =
+        headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).peekable();
+    if ranges.peek().is_none() {
+        return true;
+    }
+    let kind = media_type.split('/').next().unwrap_or_default();
+    let mut best = (0, false);
+    for range in ranges.filter_map(|range| std::str::from_utf8(range).ok()) {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let specificity = if name.eq_ignore_ascii_case(media_type) {
+            3
+        } else if name.split_once('/').is_some_and(|(of, sub)| sub == "*" && of.eq_ignore_ascii_case(kind)) {
+            2
+        } else if name == "*/*" {
+            1
+        } else {
+            continue;
+        };
+        let refused = parts
+            .filter_map(|parameter| parameter.split_once('='))
+            .any(|(name, value)| name.trim().eq_ignore_ascii_case("q") && value.trim().parse() == Ok(0.0_f32));
+        if specificity > best.0 {
+            best = (specificity, !refused);
+        } else if specificity == best.0 {
+            best.1 |= !refused;
+        }
+    }
+    best.1
+}
+
+/// Checks that the body is declared as JSON; parameters such as `charset` do not matter.
+///
+/// # Errors
+/// [`Reject::UnsupportedMediaType`].
+pub(super) fn content_type_is_json(headers: &HeaderMap) -> Result<(), Reject> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case(JSON) { Ok(()) } else { Err(Reject::UnsupportedMediaType) }
+}
+
+/// `Mcp-Session-Id`, where it is there.
+///
+/// # Errors
+/// There are several, or it is no visible ASCII.
+pub(super) fn session_id(headers: &HeaderMap) -> Result<Option<&str>, Reject> {
+    let mut values = headers.get_all(header::SESSION_ID).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Reject::InvalidRequest("more than one Mcp-Session-Id header".to_owned()));
+    }
+    value.to_str().map(Some).map_err(|_| Reject::SessionUnknown)
+}
+
+/// `MCP-Protocol-Version`, where it is there.
+///
+/// # Errors
+/// [`Reject::VersionUnsupported`].
+pub(super) fn protocol_version(headers: &HeaderMap) -> Result<Option<Revision>, Reject> {
+    let mut values = headers.get_all(header::PROTOCOL_VERSION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let revision = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    match (revision, values.next()) {
+        (Some(revision), None) => Ok(Some(revision)),
+        (Some(_) | None, _) => Err(Reject::VersionUnsupported),
+    }
+}
+
+/// Reads a body and parses it.
+///
+/// # Errors
+/// [`Reject::BodyTooLarge`], [`Reject::BodyTimeout`], and what is wrong with its content.
+pub(super) async fn read_message<B>(headers: &HeaderMap, body: B, config: &HttpConfig) -> Result<jsonrpc::Body, Refusal>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let read = read(headers, body, config.body_bytes_max);
+    let bytes = tokio::time::timeout(config.body_timeout, read)
+        .await
+        .map_err(|_| Reject::BodyTimeout(config.body_timeout))??;
+    Ok(jsonrpc::parse_body(bytes, jsonrpc::DEPTH_MAX)?)
+}
+
+/// A body in one piece: the very buffer it arrived in where that was one, else copied once.
+async fn read<B>(headers: &HeaderMap, body: B, limit: usize) -> Result<Bytes, Reject>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let too_large = Reject::BodyTooLarge { limit };
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = match declared.map(usize::try_from) {
+        Some(Ok(length)) if length <= limit => length,
+        Some(_) => return Err(too_large),
+        None => 0,
+    };
+    let mut body = pin!(body);
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Reject::Parse("the body ended early".to_owned()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > limit {
+            return Err(too_large);
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.reserve(declared.max(first.len() + data.len()));
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// The media type of a message.
+const JSON: &str = "application/json";
+/// The media type of an event stream.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (ACCEPT, HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn accept_is_read_as_rfc_9110_says() {
+        let of = |values: &[&'static str]| Accept::of_post(&accept(values)).ok();
+        assert_eq!(of(&[]), Some(Accept::Both));
+        assert_eq!(of(&["*/*"]), Some(Accept::Both));
+        assert_eq!(of(&["application/json, text/event-stream"]), Some(Accept::Both));
+        assert_eq!(of(&["application/json", "text/event-stream"]), Some(Accept::Both));
+        assert_eq!(of(&["Application/JSON; charset=utf-8"]), Some(Accept::Json));
+        assert_eq!(of(&["application/*"]), Some(Accept::Json));
+        assert_eq!(of(&["text/*;q=0.5"]), Some(Accept::Events));
+        assert_eq!(of(&["*/*, application/json;q=0"]), Some(Accept::Events));
+        assert_eq!(of(&["application/json;Q=0.000, text/html"]), None);
+        assert_eq!(of(&["text/html"]), None);
+        assert_eq!(of(&[""]), None);
+    }
+
+    #[test]
+    fn content_type_may_have_parameters() {
+        let of = |value: &'static str| {
+            content_type_is_json(&[(CONTENT_TYPE, HeaderValue::from_static(value))].into_iter().collect()).is_ok()
+        };
+        assert!(of("application/json") && of("Application/Json ; charset=UTF-8"));
+        assert!(!of("text/plain") && !of("application/jsonl") && !of(""));
+        assert!(content_type_is_json(&HeaderMap::new()).is_err());
+    }
+
+    // spec: 2025-06-18 basic/transports, Protocol Version Header
+    #[test]
+    fn protocol_version_must_be_one_we_serve() {
+        let of = |values: &[&'static str]| {
+            protocol_version(
+                &values
+                    .iter()
+                    .map(|value| ("mcp-protocol-version".parse().expect("name"), HeaderValue::from_static(value)))
+                    .collect(),
+            )
+        };
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&["2025-06-18"]), Ok(Some(Revision::V2025_06_18)));
+        for wrong in [&["2026-07-28"][..], &["x"], &[""], &["2025-06-18", "2025-06-18"]] {
+            assert_eq!(of(wrong), Err(Reject::VersionUnsupported), "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn body_limit_holds_with_and_without_a_declared_length() {
+        use http_body_util::Full;
+        let body = || Full::new(Bytes::from_static(b"0123456789"));
+        let declared =
+            |length: &'static str| [(CONTENT_LENGTH, HeaderValue::from_static(length))].into_iter().collect();
+        assert_eq!(read(&HeaderMap::new(), body(), 10).await, Ok(Bytes::from_static(b"0123456789")));
+        for headers in [HeaderMap::new(), declared("10"), declared("99999999999999999999"), declared("3")] {
+            assert_eq!(read(&headers, body(), 9).await, Err(Reject::BodyTooLarge { limit: 9 }), "{headers:?}");
+        }
+    }
+}

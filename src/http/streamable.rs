@@ -1,0 +1,305 @@
+//! Streamable HTTP: one path for POST, GET and DELETE.
+//!
+//! The head of a POST's answer waits for the first thing there is for it: all answers, then it is JSON; anything else,
+//! or nothing for `--sse-after`, then it is an event stream. With `--stateless` each POST is an attachment of its own that
+//! ends with it, and there is nothing to GET or DELETE.
+//!
+//! Spec: 2025-03-26, 2025-06-18 and 2025-11-25, Transports, Streamable HTTP; 2025-03-26, Base Protocol, Batching.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Body as HttpBody;
+use tracing::debug;
+
+use super::body::{Body, EventBody};
+use super::request::{self, Accept, Refusal};
+use super::{Http, events, sse};
+use crate::config::SessionMode;
+use crate::error::Reject;
+use crate::jsonrpc::{self, Frame, Kind, Message, ParseError};
+use crate::mcp::{Revision, header, method};
+use crate::session::{Answer, CloseReason, EventId, Head, Owned, PostForm, Session, StreamReader, Transport};
+
+/// How many answers a POST is to be given, and so in which shape as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// One response.
+    Single,
+    /// An array of them.
+    Batch,
+}
+
+/// Whom a POST is an exchange with.
+struct Party {
+    session: Arc<Session>,
+    /// There if the session ends with the exchange.
+    owned: Option<Owned>,
+}
+
+impl Http {
+    pub(super) async fn streamable<B>(&self, request: Request<B>) -> Result<Response<Body>, Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        match (self.config.sessions, &parts.method) {
+            (_, &Method::POST) => self.post(&parts.headers, body).await,
+            (SessionMode::Sessions, &Method::GET) => self.get(&parts.headers),
+            (SessionMode::Sessions, &Method::DELETE) => self.delete(&parts.headers),
+            (SessionMode::Sessions, _) => Err(Reject::MethodNotAllowed("GET, POST, DELETE").into()),
+            (SessionMode::Stateless, _) => Err(Reject::MethodNotAllowed("POST").into()),
+        }
+    }
+
+    // --- POST ---
+
+    async fn post<B>(&self, headers: &HeaderMap, body: B) -> Result<Response<Body>, Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        request::content_type_is_json(headers)?;
+        let accept = Accept::of_post(headers)?;
+        let version = request::protocol_version(headers)?;
+        let session = match self.config.sessions {
+            SessionMode::Sessions => self.named_session(headers)?,
+            SessionMode::Stateless => None,
+        };
+        match request::read_message(headers, body, &self.config).await? {
+            jsonrpc::Body::Single(message) => {
+                // An error names the request it is about; the id of a response would be the server's own.
+                let id = message.id().filter(|_| message.kind() == Kind::Request);
+                debug!(session = ?session, method = message.method(), bytes = message.bytes().len(), "POST");
+                self.single(accept, version, session, message)
+                    .await
+                    .map_err(|refusal| Refusal { id: refusal.id.or(id), ..refusal })
+            }
+            jsonrpc::Body::Batch(elements) => {
+                debug!(session = ?session, elements = elements.len(), "POST of a batch");
+                let party = self.party(session, version).await?;
+                self.batch(accept, party, elements).await
+            }
+        }
+    }
+
+    async fn single(
+        &self,
+        accept: Accept,
+        version: Option<Revision>,
+        session: Option<Arc<Session>>,
+        message: Message,
+    ) -> Result<Response<Body>, Refusal> {
+        let request = message.kind() == Kind::Request;
+        if request && message.method() == method::INITIALIZE {
+            if session.is_some() {
+                return Err(Reject::InvalidRequest(
+                    "initialize must be sent without Mcp-Session-Id: that session is open already".to_owned(),
+                )
+                .into());
+            }
+            return self.initialize(accept, message).await;
+        }
+        let party = self.party(session, version).await?;
+        if !request {
+            party.session.send(message).await?;
+            return Ok(request::empty(StatusCode::ACCEPTED));
+        }
+        let (reader, mut handover) = party.session.open_post(1, form(accept))?;
+        handover.request(message).await;
+        self.answer(accept, Shape::Single, reader, party).await
+    }
+
+    /// Opens a session, or for a stateless exchange only answers.
+    async fn initialize(&self, accept: Accept, message: Message) -> Result<Response<Body>, Refusal> {
+        let owned = match self.config.sessions {
+            SessionMode::Sessions => self.registry.open(Transport::Streamable)?,
+            SessionMode::Stateless => self.registry.exchange(None),
+        };
+        let session = owned.session().clone();
+        session.initialize(&message).await?;
+        // The answer's head has the session id, so it cannot become an event stream before the answer is there.
+        let (reader, mut handover) = session.open_post(1, PostForm::AnswersOnly)?;
+        handover.request(message).await;
+        let answer = match reader.head(false).await {
+            Head::Answers(answers) => answers.into_iter().next(),
+            Head::Events => None,
+        };
+        match answer {
+            Some(Answer::Initialized(frame, _)) => {
+                let mut response = whole(accept, frame);
+                if self.config.sessions == SessionMode::Sessions {
+                    let mut value = HeaderValue::try_from(session.id().expose())
+                        .map_err(|_| Reject::InvalidRequest("no usable session id".to_owned()))?;
+                    value.set_sensitive(true);
+                    response.headers_mut().insert(HeaderName::from_static(header::SESSION_ID), value);
+                    owned.keep();
+                }
+                Ok(response)
+            }
+            Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
+            Some(Answer::Response(frame)) => Ok(whole(accept, frame)),
+            None => Ok(events(Body::empty())),
+        }
+    }
+
+    async fn batch(
+        &self,
+        accept: Accept,
+        party: Party,
+        elements: Vec<Result<Message, ParseError>>,
+    ) -> Result<Response<Body>, Refusal> {
+        let revision = party.session.revision();
+        let invalid = |text: String| Err(Refusal::from(Reject::InvalidRequest(text)));
+        if !revision.has_batches() {
+            return invalid(format!("revision {revision} has no JSON-RPC batches; send each message on its own"));
+        }
+        if elements.is_empty() {
+            return invalid("an empty batch".to_owned());
+        }
+        let is_request = |message: &Message| message.kind() == Kind::Request;
+        let requests = elements.iter().flatten().filter(|message| is_request(message)).count();
+        if elements.iter().flatten().any(|message| is_request(message) && message.method() == method::INITIALIZE) {
+            return invalid("initialize must not be part of a batch".to_owned());
+        }
+        if requests == 0 {
+            let messages = elements.into_iter().collect::<Result<Vec<_>, _>>()?;
+            for message in messages {
+                party.session.send(message).await?;
+            }
+            return Ok(request::empty(StatusCode::ACCEPTED));
+        }
+        let (reader, mut handover) = party.session.open_post(requests, form(accept))?;
+        for element in elements {
+            match element {
+                Ok(message) if is_request(&message) => handover.request(message).await,
+                Ok(message) => {
+                    if let Err(reject) = party.session.send(message).await {
+                        debug!(kind = reject.wire().kind, "message of a batch not taken");
+                    }
+                }
+                Err(error) => {
+                    let Refusal { reject, id } = error.into();
+                    let frame = jsonrpc::error_response(id.as_ref(), &reject.error_object());
+                    party.session.answer(reader.stream(), Answer::Response(frame));
+                }
+            }
+        }
+        self.answer(accept, Shape::Batch, reader, party).await
+    }
+
+    /// Waits for what there is for a POST, and answers with it.
+    async fn answer(
+        &self,
+        accept: Accept,
+        shape: Shape,
+        reader: StreamReader,
+        party: Party,
+    ) -> Result<Response<Body>, Refusal> {
+        let head = match accept {
+            Accept::Json => reader.head(false).await,
+            Accept::Both | Accept::Events => {
+                let head = reader.head(accept == Accept::Events);
+                tokio::time::timeout(self.config.sse_after, head).await.unwrap_or(Head::Events)
+            }
+        };
+        let answers = match head {
+            Head::Answers(answers) => answers,
+            Head::Events => {
+                let first = reader.begin_events();
+                return Ok(self.event_stream(reader, first, party.owned));
+            }
+        };
+        if shape == Shape::Batch && !answers.is_empty() {
+            return Ok(request::json(StatusCode::OK, array(answers)));
+        }
+        match answers.into_iter().next() {
+            Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
+            Some(answer) => Ok(request::json(StatusCode::OK, answer.into_frame().into_bytes())),
+            // Cancelled: it gets no response, and every client takes an event stream's end quietly.
+            None => Ok(events(Body::empty())),
+        }
+    }
+
+    /// Whom a message that is not `initialize` is an exchange with.
+    async fn party(&self, session: Option<Arc<Session>>, version: Option<Revision>) -> Result<Party, Refusal> {
+        match (self.config.sessions, session) {
+            (SessionMode::Sessions, Some(session)) => Ok(Party { session, owned: None }),
+            (SessionMode::Sessions, None) => Err(Reject::SessionMissing.into()),
+            (SessionMode::Stateless, _) => {
+                let owned = self.registry.exchange(Some(version.unwrap_or(Revision::ASSUMED)));
+                owned.session().attach().await?;
+                Ok(Party { session: owned.session().clone(), owned: Some(owned) })
+            }
+        }
+    }
+
+    fn named_session(&self, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Reject> {
+        request::session_id(headers)?.map(|id| self.registry.find(id, Transport::Streamable)).transpose()
+    }
+
+    // --- GET, DELETE ---
+
+    fn get(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+        request::accepts_events(headers)?;
+        request::protocol_version(headers)?;
+        let session = self.named_session(headers)?.ok_or(Reject::SessionMissing)?;
+        let last = headers.get(header::LAST_EVENT_ID).filter(|value| !value.is_empty());
+        let Some(last) = last else {
+            let reader = session.open_standing()?;
+            debug!(session = %session.id(), stream = reader.stream().0, "GET");
+            let first = reader.begin_events();
+            return Ok(self.event_stream(reader, first, None));
+        };
+        let last: EventId = last.to_str().ok().and_then(|text| text.parse().ok()).ok_or(Reject::EventUnknown)?;
+        let resumed = session.resume(last);
+        debug!(session = %session.id(), %last, ok = resumed.is_ok(), "GET to resume a stream");
+        Ok(self.event_stream(resumed?, None, None))
+    }
+
+    fn delete(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+        request::protocol_version(headers)?;
+        let session = self.named_session(headers)?.ok_or(Reject::SessionMissing)?;
+        self.registry.close(&session, CloseReason::Deleted);
+        Ok(request::empty(StatusCode::NO_CONTENT))
+    }
+
+    fn event_stream(&self, reader: StreamReader, first: Option<EventId>, owned: Option<Owned>) -> Response<Body> {
+        let mut preamble = BytesMut::new();
+        if let Some(id) = first {
+            sse::priming(&mut preamble, id);
+        }
+        events(EventBody::new(reader, preamble.freeze(), self.config.keep_alive, owned).into())
+    }
+}
+
+fn form(accept: Accept) -> PostForm {
+    match accept {
+        Accept::Json => PostForm::AnswersOnly,
+        Accept::Both | Accept::Events => PostForm::Streamable,
+    }
+}
+
+/// One response that is there already, in a form that the client takes.
+fn whole(accept: Accept, frame: Frame) -> Response<Body> {
+    match accept {
+        Accept::Json | Accept::Both => request::json(StatusCode::OK, frame.into_bytes()),
+        Accept::Events => {
+            let mut out = BytesMut::new();
+            sse::message(&mut out, None, &frame);
+            events(out.freeze().into())
+        }
+    }
+}
+
+/// The answers to a batch, in the order they came.
+fn array(answers: Vec<Answer>) -> Bytes {
+    let frames: Vec<Frame> = answers.into_iter().map(Answer::into_frame).collect();
+    let mut out = BytesMut::with_capacity(frames.iter().map(|frame| frame.len() + 1).sum::<usize>() + 1);
+    for (at, frame) in frames.iter().enumerate() {
+        out.put_u8(if at == 0 { b'[' } else { b',' });
+        frame.write_to(&mut out);
+    }
+    out.put_u8(b']');
+    out.freeze()
+}

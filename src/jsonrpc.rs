@@ -1,0 +1,249 @@
+//! JSON-RPC messages as bytes: an envelope found in one pass, and edits spliced in on the way out.
+//!
+//! A [`Message`] is one valid, single-line JSON-RPC message together with the places of its envelope's members. Its
+//! payload is never decoded into a tree. A [`Frame`] is a message on its way out: the same bytes with a few places
+//! replaced (an id, a progress token), put together only where they are written.
+//!
+//! Spec: 2025-11-25, Base Protocol, Messages.
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
+mod frame;
+mod salvage;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+pub use frame::{Frame, error_response, notification, request, result_response};
+pub use salvage::SalvageId;
+
+use crate::mcp::ids::Param;
+
+/// The deepest nesting taken from a client. Beyond it common servers' JSON parsers overflow or refuse (200 in
+/// pydantic's, 128 in `serde_json`, the interpreter's stack elsewhere).
+pub const DEPTH_MAX: usize = 128;
+/// The longest id taken from a client.
+pub const ID_BYTES_MAX: usize = 4096;
+/// The most messages taken in one batch: each costs a few hundred bytes here, however few it has on the wire.
+pub const BATCH_MAX: usize = 1024;
+
+/// A place in a message: the bytes from `start` up to, not including, `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// An id or a token exactly as its sender spelled it: the JSON text of a string or a number (`1`, `"1"`, `1e2`).
+/// Two spellings are two ids.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RawId(Box<str>);
+
+impl RawId {
+    /// An id from JSON text that is known to be a string or a number.
+    pub fn from_json(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RawId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `method` and `id`.
+    Request,
+    /// `method` and no `id`.
+    Notification,
+    /// `id` and `result`.
+    Result,
+    /// `id` and `error` (or `error` alone, which answers nothing).
+    Error,
+}
+
+/// One valid JSON-RPC message in one line of UTF-8.
+///
+/// Invariants, all proved by [`Message::parse`]: the bytes are valid JSON and UTF-8, contain no line break, and are an
+/// object whose envelope is well-formed: `jsonrpc` is `"2.0"`, no member of the envelope and none of [`Param`] occurs
+/// twice (an escaped spelling of a name counts as that name) or in another case (`ID`, which some servers' JSON libraries
+/// take for `id`), `params` is an object where it is present.
+#[derive(Clone, Debug)]
+pub struct Message {
+    bytes: Bytes,
+    kind: Kind,
+    id: Option<Span>,
+    method: Option<Box<str>>,
+    params: Option<Span>,
+    param: [Option<Span>; Param::COUNT],
+    result: Option<Span>,
+    error: Option<Span>,
+}
+
+/// What a body holds.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and the large variant is the usual one")]
+pub enum Body {
+    /// One message.
+    Single(Message),
+    /// The elements of a batch (a JSON array), one at least and [`BATCH_MAX`] at most. Each is parsed on its own: one that
+    /// is not a message, or is too deep, is an error in its own place, and the others stand.
+    Batch(Vec<Result<Message, ParseError>>),
+}
+
+/// Parses a body that may be a batch. The elements share its buffer; the limit of depth counts within each.
+///
+/// # Errors
+/// The body is not JSON, or not a message, or a batch of none or too many.
+pub fn parse_body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
+    scan::body(bytes, depth_max)
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not UTF-8.
+    #[error("not valid UTF-8 at byte {0}")]
+    Utf8(usize),
+    /// Not JSON.
+    #[error("not valid JSON at byte {at}: {what}")]
+    Json {
+        /// Offset of the offending byte.
+        at: usize,
+        /// What was expected or found there.
+        what: &'static str,
+    },
+    /// Nested deeper than the limit.
+    #[error("nested deeper than {0} levels")]
+    Depth(usize),
+    /// JSON, but not a JSON-RPC message.
+    #[error("{what}")]
+    Envelope {
+        /// Which member is wrong, and what would be right.
+        what: &'static str,
+        /// The id to answer with, where there is a usable one. A response (`result` or `error` without `method`) has
+        /// none: nothing answers it, and its id is not the sender's own. [`SalvageId`] finds that.
+        id: Option<RawId>,
+    },
+    /// A JSON array where one message was expected.
+    #[error("a batch (JSON array) is not allowed here: JSON-RPC batches exist only in revision 2025-03-26")]
+    Batch,
+}
+
+impl Message {
+    /// Parses one message.
+    ///
+    /// White space around it is cut off, line breaks between tokens become spaces (inside strings JSON cannot have
+    /// them); every other byte stays. Takes the buffer over; copies it only where a line break has to be blanked and the
+    /// buffer is shared.
+    ///
+    /// # Errors
+    /// Nothing is lost by an error: `bytes` is a cheap clone for the caller to keep. (A clone kept while it parses is a
+    /// buffer that is shared.)
+    pub fn parse(bytes: Bytes, depth_max: usize) -> Result<Self, ParseError> {
+        scan::message(bytes, depth_max)
+    }
+
+    /// Finds a message at the end of a line that starts with something else: what a server prints without a line break
+    /// stands in front of its next message. Only a message that reaches to the end of the line counts; the first 16
+    /// places where one could start are tried.
+    pub fn find_trailing(line: &Bytes, depth_max: usize) -> Option<Self> {
+        scan::trailing(line, depth_max)
+    }
+
+    /// What it is.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The whole message.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The method of a request or notification, decoded; empty for responses.
+    pub fn method(&self) -> &str {
+        self.method.as_deref().unwrap_or("")
+    }
+
+    /// The id's place.
+    pub const fn id_span(&self) -> Option<Span> {
+        self.id
+    }
+
+    /// The id as spelled.
+    pub fn id(&self) -> Option<RawId> {
+        self.id.map(|span| RawId::from_json(self.text(span)))
+    }
+
+    /// The id of a response as the unsigned integer that mcp-mux gave out; none if it is anything else.
+    pub fn id_as_u64(&self) -> Option<u64> {
+        self.text(self.id?).parse().ok()
+    }
+
+    /// The place of `params`, an object.
+    pub const fn params(&self) -> Option<Span> {
+        self.params
+    }
+
+    /// The place of `result`.
+    pub const fn result(&self) -> Option<Span> {
+        self.result
+    }
+
+    /// The place of `error`.
+    pub const fn error(&self) -> Option<Span> {
+        self.error
+    }
+
+    /// The place of a member of `params`.
+    pub fn param(&self, param: Param) -> Option<Span> {
+        self.param.get(param as usize).copied().flatten()
+    }
+
+    /// A member of `params` decoded, where it is a JSON string.
+    pub fn param_str(&self, param: Param) -> Option<Cow<'_, str>> {
+        decode_str(self.text(self.param(param)?))
+    }
+
+    /// The place of the value of a member of the object at `object`; none if it is absent, or `object` is not an
+    /// object. An escaped spelling of the name counts. A name that occurs twice, or in another case, gives [`Duplicate`],
+    /// since two parsers may differ over which one counts.
+    ///
+    /// # Errors
+    /// [`Duplicate`].
+    pub fn member(&self, object: Span, name: &str) -> Result<Option<Span>, Duplicate> {
+        scan::member(&self.bytes, object, name)
+    }
+
+    /// The JSON text at a place of this message.
+    pub fn text(&self, span: Span) -> &str {
+        self.bytes.get(span.start..span.end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
+    }
+}
+
+/// A name that occurs twice in an object where it must not, or in another upper or lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a member occurs twice, or in another upper or lower case")]
+pub struct Duplicate;
+
+/// A JSON string's value; none if the text is not a JSON string.
+pub fn decode_str(text: &str) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+}

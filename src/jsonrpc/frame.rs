@@ -1,0 +1,147 @@
+//! A message on its way out: bytes with a few places replaced, put together only where they are written.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::Value;
+
+use super::{RawId, Span};
+
+/// A message on its way out.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    source: Bytes,
+    /// In ascending order of their places, which do not overlap.
+    edits: Vec<(Span, Box<str>)>,
+}
+
+impl Frame {
+    /// The bytes as they are.
+    pub const fn new(source: Bytes) -> Self {
+        Self { source, edits: Vec::new() }
+    }
+
+    /// Replaces what is at `span` by `text` (JSON text). Places may be given in any order and must not overlap.
+    #[must_use]
+    pub fn replace(mut self, span: Span, text: impl Into<Box<str>>) -> Self {
+        let at = self.edits.partition_point(|(other, _)| other.start < span.start);
+        self.edits.insert(at, (span, text.into()));
+        self
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.edits
+            .iter()
+            .fold(self.source.len(), |len, (span, text)| (len + text.len()).saturating_sub(span.end - span.start))
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends it to a buffer.
+    pub fn write_to(&self, out: &mut impl BufMut) {
+        let mut from = 0;
+        for (span, text) in &self.edits {
+            out.put_slice(self.source.get(from..span.start).unwrap_or_default());
+            out.put_slice(text.as_bytes());
+            from = span.end;
+        }
+        out.put_slice(self.source.get(from..).unwrap_or_default());
+    }
+
+    /// Puts it together. Free where nothing is replaced.
+    pub fn into_bytes(self) -> Bytes {
+        if self.edits.is_empty() {
+            return self.source;
+        }
+        let mut out = BytesMut::with_capacity(self.len());
+        self.write_to(&mut out);
+        out.freeze()
+    }
+}
+
+/// `{"jsonrpc":"2.0","id":…,"method":…,"params":…}`; `params` is JSON text.
+pub fn request(id: &str, method: &str, params: Option<&str>) -> Frame {
+    let params = params.map_or_else(String::new, |params| format!(r#","params":{params}"#));
+    Frame::new(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"{params}}}"#).into())
+}
+
+/// `{"jsonrpc":"2.0","method":…,"params":…}`; `params` is JSON text.
+pub fn notification(method: &str, params: Option<&str>) -> Frame {
+    let params = params.map_or_else(String::new, |params| format!(r#","params":{params}"#));
+    Frame::new(format!(r#"{{"jsonrpc":"2.0","method":"{method}"{params}}}"#).into())
+}
+
+/// `{"jsonrpc":"2.0","id":…,"result":…}`; `result` is JSON text.
+pub fn result_response(id: &RawId, result: &str) -> Frame {
+    Frame::new(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.as_str()).into())
+}
+
+/// `{"jsonrpc":"2.0","id":…,"error":…}`. Without an id the member is left out (2025-11-25, Transports: "a JSON-RPC error
+/// response that has no `id`").
+pub fn error_response(id: Option<&RawId>, error: &Value) -> Frame {
+    let id = id.map_or_else(String::new, |id| format!(r#""id":{},"#, id.as_str()));
+    Frame::new(format!(r#"{{"jsonrpc":"2.0",{id}"error":{error}}}"#).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::jsonrpc::{DEPTH_MAX, Kind, Message};
+
+    proptest! {
+        #[test]
+        fn edits_in_any_order_change_their_places_and_nothing_else(
+            parts in prop::collection::vec(("[a-z]{0,6}", "[A-Z]{1,6}", "[0-9]{0,6}", any::<u32>()), 0..6),
+            tail in "[a-z]{0,6}",
+        ) {
+            let (mut source, mut expected, mut edits) = (String::new(), String::new(), Vec::new());
+            for (kept, replaced, replacement, order) in parts {
+                source += &kept;
+                let start = source.len();
+                source += &replaced;
+                edits.push((order, Span { start, end: source.len() }, replacement.clone()));
+                expected = expected + &kept + &replacement;
+            }
+            source += &tail;
+            expected += &tail;
+            edits.sort_by_key(|edit| edit.0);
+            let frame = edits.into_iter().fold(Frame::new(source.into()), |frame, (_, span, text)| frame.replace(span, text));
+            prop_assert_eq!(frame.len(), expected.len());
+            prop_assert_eq!(frame.is_empty(), expected.is_empty());
+            let mut written = Vec::new();
+            frame.write_to(&mut written);
+            prop_assert_eq!(&written, expected.as_bytes());
+            prop_assert_eq!(frame.into_bytes(), expected);
+        }
+    }
+
+    #[test]
+    fn a_frame_without_edits_is_its_source() {
+        let source = Bytes::from(vec![b'x'; 100]);
+        assert_eq!(Frame::new(source.clone()).into_bytes().as_ptr(), source.as_ptr());
+    }
+
+    #[test]
+    fn built_messages_are_messages() {
+        let id = RawId::from_json("\"a\\n\"");
+        let error = json!({"code": -32600, "message": "no \"such\"\nthing"});
+        for (frame, kind, expected_id) in [
+            (request("7", "ping", None), Kind::Request, Some("7")),
+            (request("7", "ping", Some(r#"{"a":1}"#)), Kind::Request, Some("7")),
+            (notification("notifications/x", None), Kind::Notification, None),
+            (notification("notifications/x", Some("{}")), Kind::Notification, None),
+            (result_response(&id, "{}"), Kind::Result, Some(id.as_str())),
+            (error_response(Some(&id), &error), Kind::Error, Some(id.as_str())),
+            (error_response(None, &error), Kind::Error, None),
+        ] {
+            let message = Message::parse(frame.into_bytes(), DEPTH_MAX).expect("valid");
+            assert_eq!(message.kind(), kind);
+            assert_eq!(message.id().as_ref().map(RawId::as_str), expected_id);
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! From bytes to a [`Message`]: one pass that proves the bytes to be JSON and notes where the envelope's members are, then
+//! the rules of the envelope. Separate from [`Message`] because only this may make one.
+//!
+//! Invariant: bytes that are not JSON are reported as that, whatever is wrong with the envelope besides.
+//!
+//! Spec: 2025-11-25, Base Protocol, Messages; 2025-03-26, Base Protocol, Batching; JSON-RPC 2.0, sections 4 to 6.
+
+mod grammar;
+mod names;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use self::grammar::{Cursor, Fault};
+pub(super) use self::names::{Name, Spelling};
+use super::{BATCH_MAX, Body, Duplicate, ID_BYTES_MAX, Kind, Message, ParseError, RawId, Span, decode_str};
+use crate::mcp::ids::Param;
+
+/// Each attempt may read the rest of the line, so that more of them would make a long line of noise expensive.
+const TRAILING_ATTEMPTS_MAX: usize = 16;
+
+pub(super) fn message(bytes: Bytes, depth_max: usize) -> Result<Message, ParseError> {
+    check_utf8(&bytes)?;
+    let mut cursor = Cursor::new(&bytes, depth_max);
+    let element = Element::read(&mut cursor).and_then(|element| cursor.end().map(|()| element));
+    let element = element.map_err(|fault| parse_error(&cursor, fault, depth_max))?;
+    element.into_message(bytes)
+}
+
+pub(super) fn body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
+    let mut cursor = Cursor::new(&bytes, depth_max);
+    cursor.whitespace();
+    if cursor.peek() != Some(b'[') {
+        return message(bytes, depth_max).map(Body::Single);
+    }
+    check_utf8(&bytes)?;
+    let elements = read_batch(&mut cursor, depth_max).map_err(|fault| parse_error(&cursor, fault, depth_max))?;
+    if elements.is_empty() || elements.len() > BATCH_MAX {
+        return Err(ParseError::Envelope { what: "a batch must contain between 1 and 1024 messages", id: None });
+    }
+    // Blanked before it is cut, so that the elements share one buffer.
+    let bytes = one_line(bytes);
+    let parse = |element: Result<Element, ParseError>| element.and_then(|element| element.into_message(bytes.clone()));
+    Ok(Body::Batch(elements.into_iter().map(parse).collect()))
+}
+
+/// An object's member by its name. The object is known to be valid; of anything else nothing is found.
+pub(super) fn member(bytes: &[u8], object: Span, name: &str) -> Result<Option<Span>, Duplicate> {
+    let mut cursor = Cursor::new(bytes.get(object.start..object.end).unwrap_or_default(), usize::MAX);
+    let mut found = None;
+    let mut next = cursor.open_object();
+    while let Ok(Some(spelled)) = next {
+        let Ok(value) = read_span(&mut cursor, 0, Cursor::value) else { break };
+        let value = Span { start: object.start + value.start, end: object.start + value.end };
+        match Name::new(spelled).spelling_of(name) {
+            Spelling::Same if found.is_none() => found = Some(value),
+            Spelling::Same | Spelling::Lookalike => return Err(Duplicate),
+            Spelling::Other => {}
+        }
+        next = cursor.next_member();
+    }
+    Ok(found)
+}
+
+/// A message at the end of a line that starts with something else.
+pub(super) fn trailing(line: &Bytes, depth_max: usize) -> Option<Message> {
+    memchr::memchr_iter(b'{', line)
+        .filter(|start| line.get(start + 1..).is_some_and(starts_envelope))
+        .take(TRAILING_ATTEMPTS_MAX)
+        .find_map(|start| message(line.slice(start..), depth_max).ok())
+}
+
+/// Whether what is behind a `{` is the name of one of the envelope's members.
+fn starts_envelope(bytes: &[u8]) -> bool {
+    let Some(name) = bytes.trim_ascii_start().strip_prefix(b"\"") else { return false };
+    Field::ALL
+        .iter()
+        .any(|field| name.strip_prefix(field.name().as_bytes()).is_some_and(|rest| rest.starts_with(b"\"")))
+}
+
+/// A JSON value that may be a message, and where its members are: places within the value.
+struct Element {
+    whole: Span,
+    shape: Shape,
+    fields: [Option<Span>; Field::COUNT],
+    param: [Option<Span>; Param::COUNT],
+    /// A member that is not unique: the id, or else the first.
+    flaw: Option<Flaw>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Object,
+    Array,
+    Scalar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    Field(Field),
+    Param(Param),
+}
+
+impl Element {
+    /// Reads one value, and notes what is needed of it if it is an object.
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, Fault> {
+        cursor.whitespace();
+        let start = cursor.position();
+        let whole = Span { start, end: start };
+        let (fields, param) = ([None; Field::COUNT], [None; Param::COUNT]);
+        let mut element = Self { whole, shape: Shape::Object, fields, param, flaw: None };
+        match cursor.peek() {
+            Some(b'{') => element.read_members(cursor)?,
+            first => {
+                element.shape = if first == Some(b'[') { Shape::Array } else { Shape::Scalar };
+                cursor.value()?;
+            }
+        }
+        element.whole.end = cursor.position();
+        Ok(element)
+    }
+
+    fn read_members(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+        let start = self.whole.start;
+        let mut next = cursor.open_object()?;
+        while let Some(spelled) = next {
+            let field = find(spelled, &Field::ALL, Field::name);
+            cursor.whitespace();
+            let value = if matches!(field, Some((Field::Params, _))) && cursor.peek() == Some(b'{') {
+                read_span(cursor, start, |cursor| self.read_params(cursor))?
+            } else {
+                read_span(cursor, start, Cursor::value)?
+            };
+            if let Some((field, spelling)) = field
+                && !note(&mut self.fields, field as usize, spelling, value)
+            {
+                // The id goes before all others: with two of them there is none to answer with.
+                let earlier = self.flaw.filter(|_| field != Field::Id);
+                self.flaw = earlier.or(Some(Flaw::Field(field)));
+            }
+            next = cursor.next_member()?;
+        }
+        Ok(())
+    }
+
+    fn read_params(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+        let mut next = cursor.open_object()?;
+        while let Some(spelled) = next {
+            let value = read_span(cursor, self.whole.start, Cursor::value)?;
+            if let Some((param, spelling)) = find(spelled, &Param::ALL, Param::name)
+                && (spelling == Spelling::Same || param.names_something())
+                && !note(&mut self.param, param as usize, spelling, value)
+            {
+                self.flaw.get_or_insert(Flaw::Param(param));
+            }
+            next = cursor.next_member()?;
+        }
+        Ok(())
+    }
+
+    /// Checks the envelope, and cuts the message out of the text that it was read from.
+    fn into_message(self, mut bytes: Bytes) -> Result<Message, ParseError> {
+        bytes.truncate(self.whole.end);
+        bytes.advance(self.whole.start.min(bytes.len()));
+        if self.shape == Shape::Array {
+            return Err(ParseError::Batch);
+        }
+        let id = self.id(&bytes);
+        let (kind, method) = self.check(&bytes, id).map_err(|what| {
+            // An error that bears the id of a response would be taken for the answer to another request.
+            let answerable = self.field(Field::Method).is_some() || !self.is_response();
+            let id = id.ok().flatten().filter(|_| answerable && !matches!(self.flaw, Some(Flaw::Field(Field::Id))));
+            ParseError::Envelope { what, id: id.map(|span| RawId::from_json(text(&bytes, span))) }
+        })?;
+        Ok(Message {
+            kind,
+            id: id.ok().flatten(),
+            method,
+            params: self.field(Field::Params).filter(|span| first(&bytes, *span) == Some(b'{')),
+            param: self.param,
+            result: self.field(Field::Result),
+            error: self.field(Field::Error),
+            bytes: one_line(bytes),
+        })
+    }
+
+    fn field(&self, field: Field) -> Option<Span> {
+        self.fields.get(field as usize).copied().flatten()
+    }
+
+    fn is_response(&self) -> bool {
+        self.field(Field::Result).is_some() || self.field(Field::Error).is_some()
+    }
+
+    /// The id; none if there is none, or it is the `null` of an error that answers nothing.
+    fn id(&self, bytes: &[u8]) -> Result<Option<Span>, &'static str> {
+        let Some(span) = self.field(Field::Id) else { return Ok(None) };
+        let answers_nothing =
+            [Field::Method, Field::Result].iter().all(|field| self.field(*field).is_none()) && self.is_response();
+        match first(bytes, span) {
+            Some(b'"' | b'-' | b'0'..=b'9') if span.end - span.start > ID_BYTES_MAX => {
+                Err("`id` must not be longer than 4096 bytes")
+            }
+            Some(b'"' | b'-' | b'0'..=b'9') => Ok(Some(span)),
+            Some(b'n') if answers_nothing => Ok(None),
+            Some(b'n') => Err("`id` must not be null; it must be a string or a number"),
+            _ => Err("`id` must be a string or a number"),
+        }
+    }
+
+    /// The rules of the envelope.
+    fn check(
+        &self,
+        bytes: &[u8],
+        id: Result<Option<Span>, &'static str>,
+    ) -> Result<(Kind, Option<Box<str>>), &'static str> {
+        if self.shape != Shape::Object {
+            return Err("a message must be a JSON object");
+        }
+        if let Some(flaw) = self.flaw {
+            return Err(flaw.what());
+        }
+        let jsonrpc = self.field(Field::Jsonrpc).and_then(|span| decode_str(text(bytes, span)));
+        if jsonrpc.as_deref() != Some("2.0") {
+            return Err("`jsonrpc` must be the string \"2.0\"");
+        }
+        let id = id?;
+        // Serialisers that know no absence write `null`; it is left as it is.
+        if self.field(Field::Params).is_some_and(|span| !matches!(first(bytes, span), Some(b'{' | b'n'))) {
+            return Err("`params` must be an object");
+        }
+        match (self.field(Field::Method), self.field(Field::Result), self.field(Field::Error)) {
+            (Some(method), None, None) => {
+                let method =
+                    decode_str(text(bytes, method)).ok_or("`method` must be a string of Unicode characters")?;
+                let kind = if id.is_some() { Kind::Request } else { Kind::Notification };
+                Ok((kind, Some(method.into())))
+            }
+            (None, Some(_), None) if id.is_none() => Err("a `result` must have the `id` of its request"),
+            (None, Some(_), None) => Ok((Kind::Result, None)),
+            (None, None, Some(error)) if first(bytes, error) != Some(b'{') => Err("`error` must be an object"),
+            (None, None, Some(_)) => Ok((Kind::Error, None)),
+            (None, None, None) => Err("a message must have `method`, `result` or `error`"),
+            _ => Err("a message must have only one of `method`, `result` and `error`"),
+        }
+    }
+}
+
+/// The elements of the array that starts here; one that is too deep is an error in its own place. Gives up behind
+/// `BATCH_MAX + 1` of them, which is one too many whatever follows.
+fn read_batch(cursor: &mut Cursor<'_>, depth_max: usize) -> Result<Vec<Result<Element, ParseError>>, Fault> {
+    let mut elements = Vec::new();
+    let mut more = cursor.open_array()?;
+    while more && elements.len() <= BATCH_MAX {
+        let mut ahead = cursor.restart(depth_max);
+        let mut element = Element::read(&mut ahead).map(Ok);
+        if matches!(element, Err(Fault::Depth)) {
+            ahead = cursor.restart(usize::MAX);
+            element = ahead.value().map(|()| Err(ParseError::Depth(depth_max)));
+        }
+        *cursor = ahead;
+        elements.push(element?);
+        more = cursor.next_element()?;
+    }
+    if !more {
+        cursor.end()?;
+    }
+    Ok(elements)
+}
+
+/// What `read` moves over, as a place counted from `origin`.
+fn read_span<'a>(
+    cursor: &mut Cursor<'a>,
+    origin: usize,
+    read: impl FnOnce(&mut Cursor<'a>) -> Result<(), Fault>,
+) -> Result<Span, Fault> {
+    cursor.whitespace();
+    let start = cursor.position() - origin;
+    read(cursor)?;
+    Ok(Span { start, end: cursor.position() - origin })
+}
+
+/// Which of `known` this name is, or looks like.
+fn find<T: Copy>(spelled: &[u8], known: &[T], name: impl Fn(T) -> &'static str) -> Option<(T, Spelling)> {
+    let spelled = Name::new(spelled);
+    known.iter().map(|known| (*known, spelled.spelling_of(name(*known)))).find(|(_, found)| *found != Spelling::Other)
+}
+
+/// Notes a member's place. Gives whether it was the first of its name.
+fn note(places: &mut [Option<Span>], index: usize, spelling: Spelling, value: Span) -> bool {
+    match places.get_mut(index) {
+        Some(place @ None) if spelling == Spelling::Same => {
+            *place = Some(value);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn check_utf8(bytes: &[u8]) -> Result<(), ParseError> {
+    std::str::from_utf8(bytes).map(drop).map_err(|error| ParseError::Utf8(error.valid_up_to()))
+}
+
+fn parse_error(cursor: &Cursor<'_>, fault: Fault, depth_max: usize) -> ParseError {
+    if fault == Fault::Depth {
+        return ParseError::Depth(depth_max);
+    }
+    ParseError::Json { at: cursor.position(), what: fault.what() }
+}
+
+/// Blanks line breaks. The bytes are JSON, so that each stands between tokens; in a string they would be a fault.
+fn one_line(bytes: Bytes) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', &bytes).is_none() {
+        return bytes;
+    }
+    let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+    for byte in bytes.iter_mut() {
+        *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+    }
+    bytes.freeze()
+}
+
+fn text(bytes: &[u8], span: Span) -> &str {
+    bytes.get(span.start..span.end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+fn first(bytes: &[u8], span: Span) -> Option<u8> {
+    bytes.get(span.start).copied()
+}
+
+/// The envelope's members, as indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+enum Field {
+    Jsonrpc,
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+}
+
+impl Field {
+    const COUNT: usize = 6;
+    const ALL: [Self; Self::COUNT] = [Self::Jsonrpc, Self::Id, Self::Method, Self::Params, Self::Result, Self::Error];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Jsonrpc => "jsonrpc",
+            Self::Id => "id",
+            Self::Method => "method",
+            Self::Params => "params",
+            Self::Result => "result",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Flaw {
+    const fn what(self) -> &'static str {
+        macro_rules! once {
+            ($name:literal) => {
+                concat!("`", $name, "` must occur only once, and in no other upper or lower case")
+            };
+        }
+        match self {
+            Self::Field(Field::Jsonrpc) => once!("jsonrpc"),
+            Self::Field(Field::Id) => once!("id"),
+            Self::Field(Field::Method) => once!("method"),
+            Self::Field(Field::Params) => once!("params"),
+            Self::Field(Field::Result) => once!("result"),
+            Self::Field(Field::Error) => once!("error"),
+            Self::Param(Param::Meta) => once!("params._meta"),
+            Self::Param(Param::ProgressToken) => once!("params.progressToken"),
+            Self::Param(Param::RequestId) => once!("params.requestId"),
+            Self::Param(Param::Uri) => once!("params.uri"),
+            Self::Param(Param::Level) => once!("params.level"),
+            Self::Param(Param::TaskId) => once!("params.taskId"),
+            Self::Param(Param::Task) => once!("params.task"),
+            Self::Param(Param::Mode) => once!("params.mode"),
+            Self::Param(Param::ElicitationId) => once!("params.elicitationId"),
+            Self::Param(Param::ProtocolVersion) => once!("params.protocolVersion"),
+            Self::Param(Param::Status) => once!("params.status"),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! mcp-mux: one stdio MCP server behind one port, many clients at once.
+//!
+//! The way of a message, one direction down and the same way back; a layer knows only the ones below it:
+//!
+//! ```text
+//!   clients    HTTP/1.1, HTTP/2 · Streamable HTTP on /mcp · HTTP+SSE on /sse and /messages
+//!      │
+//!    http      accepts, guards (Host, Origin), routes; one file per transport            a task per connection
+//!      │  Message ↓        ↑ events of a stream
+//!   session    one client's streams, its replay buffer, its attachment to the child      a table, swept by a task
+//!      │  Message ↓        ↑ Delivery, into a bounded outbox
+//!    child     one process: its pipes, its life, its restarts                            a task per child
+//!      │  Message ↓        ↑ Output
+//!   router     sans-IO: who gets what, under which id                                    no task, no clock, no IO
+//!      │  Frame ↓          ↑ Message
+//!    stdio     one line, one JSON-RPC message
+//! ```
+//!
+//! | module | sole responsibility |
+//! |---|---|
+//! | [`app`], `shutdown` | every part built from the configuration; start-up and the stop sequence |
+//! | [`http`] | the port, whom it answers, the transports |
+//! | [`session`] | one client's streams and state; the table of all of them |
+//! | [`child`] | the actor that owns a process, its pipes and its router |
+//! | [`router`] | one child's conversation with those attached to it |
+//! | [`jsonrpc`] | envelopes found in one pass, ids as spelled, edits spliced in |
+//! | [`mcp`] | the protocol's words; *the* table of the places that carry ids |
+//! | [`cli`], [`config`] | what the user can type; what it means |
+//! | [`error`] | why the program ends; why a message is refused, and how that looks on the wire |
+//! | [`telemetry`] | the log |
+//!
+//! # Invariants
+//!
+//! 1. Every accepted request gets exactly one response, with the client's own `id` byte for byte, whatever happens to
+//!    the child. A cancelled one gets none.
+//! 2. Nothing crosses sessions. What cannot be attributed is delivered to nobody.
+//! 3. A slow, stuck or malicious client never delays another: whoever reads a child's stdout never waits for a client,
+//!    and everything that can grow has a bound with a defined answer.
+//! 4. A child's stdin receives only whole, valid, single-line UTF-8 JSON-RPC messages.
+//! 5. State is reclaimed: what is closed, finished or dead leaves no entry behind.
+//! 6. No orphan: when mcp-mux stops, every child and its process group is gone.
+//! 7. Secrets stay inside: no token, session id or payload in a log or an error, no `MCP_MUX_*` in a child.
+//!
+//! Imports go down this list, never up (`tests/architecture.rs`); the way back is data, never an import.
+
+pub mod app;
+mod shutdown;
+
+pub mod http;
+pub mod session;
+
+pub mod child;
+pub mod router;
+
+pub mod jsonrpc;
+pub mod mcp;
+
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod telemetry;

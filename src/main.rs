@@ -1,0 +1,68 @@
+//! The program: argv → [`Cli`] → [`Config`] → [`App`] → exit code. The only place that prints.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mcp_mux::app::App;
+use mcp_mux::cli::Cli;
+use mcp_mux::config::Config;
+use mcp_mux::error::StartupError;
+use mcp_mux::{child, telemetry};
+
+fn main() -> ExitCode {
+    // mcp-mux starts itself once more, to outlive itself: see `child::guard`.
+    if child::guard::is_guard_invocation(std::env::args_os()) {
+        return child::guard::run();
+    }
+    let cli = match Cli::read(std::env::args_os(), |name| std::env::var_os(name)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help for a closed pipe is nobody's loss.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    match std::panic::catch_unwind(|| run(cli)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => report(&error),
+        Err(_) => report(&StartupError::Bug("a panic")),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), StartupError> {
+    let config = Config::load(cli)?;
+    let system = |what| move |source| StartupError::System { what, source };
+    let _log = telemetry::init(&config.telemetry).map_err(system("start a thread"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
+    let ending = runtime.block_on(App::run(config, announce));
+    // Every task has ended; a thread may still be looking up a host name.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ending
+}
+
+/// Prints the URLs a client needs. Nobody has to read them.
+fn announce(urls: &[String; 2]) {
+    let mut stdout = std::io::stdout().lock();
+    for url in urls {
+        let _ = writeln!(stdout, "{url}");
+    }
+    let _ = stdout.flush();
+}
+
+/// Says what went wrong, why, and what to do about it.
+fn report(error: &StartupError) -> ExitCode {
+    let mut text = format!("mcp-mux: error: {error}\n");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = writeln!(text, "  caused by: {cause}");
+        source = cause.source();
+    }
+    if let Some(hint) = error.hint() {
+        let _ = writeln!(text, "  hint: {hint}");
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(error.exit_code())
+}

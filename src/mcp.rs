@@ -1,0 +1,186 @@
+//! The words of the protocol: revisions and eras, methods, headers, error codes, and *the* table of places that carry
+//! ids ([`ids`]). Nothing here does anything; every name is the specification's.
+
+pub mod ids;
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A revision of the specification that has the `initialize` handshake (a *legacy* revision; 2026-07-28, Versioning).
+///
+/// Ordered by age, so that `min` of two is what two parties can both speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Revision {
+    /// The first, with HTTP+SSE.
+    V2024_11_05,
+    /// Streamable HTTP; the only one with JSON-RPC batches.
+    V2025_03_26,
+    /// Elicitation, the `MCP-Protocol-Version` header.
+    V2025_06_18,
+    /// Tasks, URL elicitation, priming events.
+    V2025_11_25,
+}
+
+impl Revision {
+    /// The newest legacy revision.
+    pub const LATEST: Self = Self::V2025_11_25;
+    /// What a request over HTTP is assumed to be without the header (2025-06-18, Transports, Protocol Version Header).
+    pub const ASSUMED: Self = Self::V2025_03_26;
+    /// All of them, oldest first.
+    pub const ALL: [Self; 4] = [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
+
+    /// As it is written in `protocolVersion` and in the header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V2024_11_05 => "2024-11-05",
+            Self::V2025_03_26 => "2025-03-26",
+            Self::V2025_06_18 => "2025-06-18",
+            Self::V2025_11_25 => "2025-11-25",
+        }
+    }
+
+    /// Whether it has JSON-RPC batches (2025-03-26, Base Protocol, Batching).
+    pub const fn has_batches(self) -> bool {
+        matches!(self, Self::V2025_03_26)
+    }
+
+    /// Whether an event stream starts with a priming event and may say `retry` (2025-11-25, Transports, Sending
+    /// Messages to the Server 6). Older clients parse every event's data as JSON and would choke on the empty one.
+    pub const fn has_priming_event(self) -> bool {
+        matches!(self, Self::V2025_11_25)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Not a revision that mcp-mux serves.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a supported protocol version")]
+pub struct UnknownRevision;
+
+impl FromStr for Revision {
+    type Err = UnknownRevision;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRevision> {
+        Self::ALL.into_iter().find(|revision| revision.as_str() == text).ok_or(UnknownRevision)
+    }
+}
+
+/// The severity of a log message (RFC 5424; 2025-11-25, Logging, Log Levels), least severe first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names are RFC 5424's")]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+impl LogLevel {
+    /// All of them, least severe first.
+    pub const ALL: [Self; 8] = [
+        Self::Debug,
+        Self::Info,
+        Self::Notice,
+        Self::Warning,
+        Self::Error,
+        Self::Critical,
+        Self::Alert,
+        Self::Emergency,
+    ];
+
+    /// As it is written in `level`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+            Self::Alert => "alert",
+            Self::Emergency => "emergency",
+        }
+    }
+
+    /// The level of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == name)
+    }
+}
+
+/// Methods that mcp-mux treats in a way of its own. Every other one is passed on as it is.
+pub mod method {
+    #![expect(missing_docs, reason = "the names are the methods'")]
+    pub const INITIALIZE: &str = "initialize";
+    pub const INITIALIZED: &str = "notifications/initialized";
+    pub const PING: &str = "ping";
+    pub const CANCELLED: &str = "notifications/cancelled";
+    pub const PROGRESS: &str = "notifications/progress";
+    pub const MESSAGE: &str = "notifications/message";
+    pub const SET_LEVEL: &str = "logging/setLevel";
+    pub const SUBSCRIBE: &str = "resources/subscribe";
+    pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
+    pub const RESOURCE_UPDATED: &str = "notifications/resources/updated";
+    pub const RESOURCES_LIST_CHANGED: &str = "notifications/resources/list_changed";
+    pub const TOOLS_LIST_CHANGED: &str = "notifications/tools/list_changed";
+    pub const PROMPTS_LIST_CHANGED: &str = "notifications/prompts/list_changed";
+    pub const SAMPLING: &str = "sampling/createMessage";
+    pub const ELICITATION: &str = "elicitation/create";
+    pub const ELICITATION_COMPLETE: &str = "notifications/elicitation/complete";
+    pub const ROOTS_LIST: &str = "roots/list";
+    pub const TASKS_GET: &str = "tasks/get";
+    pub const TASKS_RESULT: &str = "tasks/result";
+    pub const TASKS_CANCEL: &str = "tasks/cancel";
+    pub const TASKS_LIST: &str = "tasks/list";
+    pub const TASK_STATUS: &str = "notifications/tasks/status";
+}
+
+/// HTTP headers of the transports (names are lower case, as HTTP/2 wants them).
+pub mod header {
+    /// The session (2025-03-26 and later, Transports, Session Management).
+    pub const SESSION_ID: &str = "mcp-session-id";
+    /// The revision (2025-06-18 and later, Transports, Protocol Version Header).
+    pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+    /// Where a broken stream is to go on (Transports, Resumability and Redelivery).
+    pub const LAST_EVENT_ID: &str = "last-event-id";
+}
+
+/// JSON-RPC error codes: the standard ones, and mcp-mux's own range −31000…−31099, which is outside the ranges that
+/// JSON-RPC (−32768…−32000) and MCP reserve.
+pub mod code {
+    #![expect(missing_docs, reason = "the names are JSON-RPC's")]
+    pub const PARSE_ERROR: i32 = -32700;
+    pub const INVALID_REQUEST: i32 = -32600;
+    pub const METHOD_NOT_FOUND: i32 = -32601;
+    pub const INVALID_PARAMS: i32 = -32602;
+    pub const INTERNAL_ERROR: i32 = -32603;
+    /// 2025-11-25, Elicitation, URL Elicitation Required.
+    pub const URL_ELICITATION_REQUIRED: i32 = -32042;
+    /// The child exited while the request was in flight.
+    pub const CHILD_EXITED: i32 = -31000;
+    /// The child is not running or did not finish its handshake in time.
+    pub const CHILD_UNAVAILABLE: i32 = -31001;
+    /// The request took longer than `--request-timeout` or `--request-timeout-max`.
+    pub const REQUEST_TIMEOUT: i32 = -31002;
+    /// The child's answer could not be passed on (too long, or not JSON).
+    pub const CHILD_ANSWER_UNUSABLE: i32 = -31003;
+    /// A limit of mcp-mux was reached; `data.limit` names it.
+    pub const LIMIT_REACHED: i32 = -31010;
+    /// There is no such session (any more).
+    pub const SESSION_UNKNOWN: i32 = -31011;
+    /// mcp-mux is stopping.
+    pub const SHUTTING_DOWN: i32 = -31012;
+    /// `Host` or `Origin` is not among the allowed ones.
+    pub const FORBIDDEN: i32 = -31013;
+    /// To a child: its question belongs to no client, or to several.
+    pub const AMBIGUOUS: i32 = -31020;
+}

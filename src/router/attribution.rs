@@ -1,0 +1,124 @@
+//! To whom something belongs that the child sent without saying so.
+//!
+//! On stdio a legacy server's questions and log messages carry no reference to the request they came from. What names a
+//! task or a progress token of ours is exact; otherwise there must be just one session it can belong to. A request that
+//! was cancelled but that the child may still be at work on counts as well: its question is nobody else's.
+
+use super::Router;
+use super::id_table::ChildId;
+use super::io::{ClientCapabilities, SessionKey, StreamId};
+use crate::jsonrpc::{Message, RawId};
+use crate::mcp::ids::{PROGRESS_TOKEN, Param, RELATED_TASK};
+use crate::mcp::method;
+
+/// What a session must have declared to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Roots,
+    Sampling,
+    ElicitationForm,
+    ElicitationUrl,
+    /// Nothing: log messages, and requests of an extension.
+    Nothing,
+}
+
+impl Need {
+    /// What this request of the child needs.
+    pub(super) fn of(message: &Message) -> Self {
+        match message.method() {
+            method::ROOTS_LIST => Self::Roots,
+            method::SAMPLING => Self::Sampling,
+            method::ELICITATION if message.param_str(Param::Mode).as_deref() == Some("url") => Self::ElicitationUrl,
+            method::ELICITATION => Self::ElicitationForm,
+            _ => Self::Nothing,
+        }
+    }
+
+    const fn is_met_by(self, capabilities: ClientCapabilities) -> bool {
+        match self {
+            Self::Roots => capabilities.roots,
+            Self::Sampling => capabilities.sampling,
+            Self::ElicitationForm => capabilities.elicitation_form,
+            Self::ElicitationUrl => capabilities.elicitation_url,
+            Self::Nothing => true,
+        }
+    }
+
+    /// The capability's name.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Roots => "roots",
+            Self::Sampling => "sampling",
+            Self::ElicitationForm => "elicitation",
+            Self::ElicitationUrl => "elicitation.url",
+            Self::Nothing => "",
+        }
+    }
+}
+
+/// Why something belongs to nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unattributed {
+    /// It names a task or a request that is gone.
+    Gone,
+    /// It names a session that did not declare the capability.
+    Undeclared,
+    /// No session that declared the capability has a request in flight.
+    Nobody,
+    /// Several do.
+    Several,
+}
+
+impl Router {
+    /// The session and stream that a question or log message of the child belongs to.
+    pub(super) fn attribute(&self, message: &Message, need: Need) -> Result<(SessionKey, StreamId), Unattributed> {
+        if let Some(session) = self.named_session(message)? {
+            return if self.meets(session, need) { Ok(self.stream_of(session)) } else { Err(Unattributed::Undeclared) };
+        }
+        let mut only = None;
+        for session in self.requests.sessions_at_work().filter(|session| self.meets(*session, need)) {
+            match only {
+                None => only = Some(session),
+                Some(other) if other == session => {}
+                Some(_) => return Err(Unattributed::Several),
+            }
+        }
+        // A session whose only request was cancelled has no stream to be asked on.
+        only.filter(|session| self.requests.is_busy(*session))
+            .map(|session| self.stream_of(session))
+            .ok_or(Unattributed::Nobody)
+    }
+
+    /// The session of the task or of the progress token that the message names.
+    fn named_session(&self, message: &Message) -> Result<Option<SessionKey>, Unattributed> {
+        let Some(meta) = message.param(Param::Meta) else { return Ok(None) };
+        if let Some(related) = message.member(meta, RELATED_TASK).map_err(|_| Unattributed::Gone)? {
+            let task = super::tasks::task_id(message.text(related)).ok_or(Unattributed::Gone)?;
+            return self.tasks.owner(&task).map(Some).ok_or(Unattributed::Gone);
+        }
+        let Some(token) = message.member(meta, PROGRESS_TOKEN).map_err(|_| Unattributed::Gone)? else {
+            return Ok(None);
+        };
+        // Any other token is the child's own, for progress towards it.
+        let Some(id) = ChildId::from_token(message.text(token)) else { return Ok(None) };
+        self.requests.get(id).map(|request| Some(request.origin.session)).ok_or(Unattributed::Gone)
+    }
+
+    /// Whether the session (still) declares what is needed. One that left while the child was at work for it counts as
+    /// if it did: it is one the message could belong to.
+    fn meets(&self, session: SessionKey, need: Need) -> bool {
+        self.sessions.get(&session).is_none_or(|profile| need.is_met_by(profile.capabilities))
+    }
+
+    /// The stream of the session's newest request, else its standalone one.
+    pub(super) fn stream_of(&self, session: SessionKey) -> (SessionKey, StreamId) {
+        let newest = self.requests.newest_written(session);
+        (session, newest.map_or(StreamId::STANDALONE, |request| request.origin.stream))
+    }
+
+    /// The progress token that a request of the child came with.
+    pub(super) fn child_token(message: &Message) -> Option<RawId> {
+        let token = message.member(message.param(Param::Meta)?, PROGRESS_TOKEN).ok()??;
+        Some(RawId::from_json(message.text(token)))
+    }
+}

@@ -1,0 +1,323 @@
+//! Messages from the child: whose they are.
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::attribution::{Need, Unattributed};
+use super::handshake::Outcome;
+use super::id_table::{ChildId, Phase, Purpose};
+use super::io::{Payload, SessionKey, StreamId};
+use super::questions::Question;
+use super::{ELICITATIONS_MAX, Own, Router, with_id};
+use crate::error::Reject;
+use crate::jsonrpc::{self, Frame, Kind, Message, RawId, decode_str};
+use crate::mcp::ids::{PROGRESS_TOKEN, Param};
+use crate::mcp::{LogLevel, code, method};
+
+impl Router {
+    /// A message from the child.
+    pub fn handle_child_message(&mut self, message: Message, now: Instant) {
+        match message.kind() {
+            Kind::Result | Kind::Error => self.child_answer(&message, now),
+            Kind::Request => self.child_request(&message),
+            Kind::Notification => self.child_notification(&message, now),
+        }
+    }
+
+    /// The child answered the request with this child-side id, but with something that cannot be passed on.
+    pub fn handle_unusable_answer(&mut self, id: u64, what: &str, now: Instant) {
+        let id = ChildId(id);
+        if self.handshake.awaits(id) {
+            self.handshake.refused(what);
+        } else if self.written_by(id).is_some() {
+            self.reject(id, Reject::ChildAnswerUnusable(what.to_owned()));
+        } else if self.own.remove(&id).is_some() {
+            for follower in self.requests.followers(id) {
+                self.reject(follower, Reject::ChildAnswerUnusable(what.to_owned()));
+            }
+        }
+        self.requests.forget(id);
+        self.pump(now);
+    }
+
+    fn child_answer(&mut self, message: &Message, now: Instant) {
+        let Some(id) = ChildId::from_response(message) else {
+            tracing::debug!("dropped a response of the child without an id of ours");
+            return;
+        };
+        if self.handshake.awaits(id) {
+            self.handshake_answered(message, now);
+        } else if let Some(own) = self.own.remove(&id) {
+            self.own_answered(id, own, message);
+        } else if self.written_by(id).is_some() {
+            self.request_answered(id, message);
+        } else if !self.requests.forget(id) {
+            tracing::debug!(id = id.0, "dropped a response of the child that nobody waits for");
+        }
+        self.pump(now);
+    }
+
+    fn handshake_answered(&mut self, message: &Message, now: Instant) {
+        let outcome = self.handshake.answered(message);
+        if outcome == Outcome::Refused {
+            return;
+        }
+        self.tell_child(jsonrpc::notification(method::INITIALIZED, None));
+        let level = self.levels.replay();
+        self.tell_level(level);
+        for uri in self.subscriptions.uris() {
+            self.subscribe_child(&uri);
+        }
+        if outcome == Outcome::ReadyAgain {
+            for list in self.handshake.capabilities().lists() {
+                self.tell_every_session(&jsonrpc::notification(list, None));
+            }
+        }
+        self.pump(now);
+    }
+
+    /// A request of ours was answered, and with it those that follow it.
+    fn own_answered(&mut self, id: ChildId, own: Own, message: &Message) {
+        let taken = message.result().is_some();
+        let followers = self.requests.followers(id);
+        if let Own::Subscribe(uri) = own {
+            if taken {
+                for follower in &followers {
+                    if let Some(request) = self.requests.get(*follower) {
+                        self.subscriptions.confirm(request.origin.session, &uri);
+                    }
+                }
+            }
+            let nobody = self.subscriptions.abandon(&uri);
+            match (taken, nobody) {
+                // They gave up while the child was being told.
+                (true, true) => self.unsubscribe_child(&uri),
+                (false, false) => tracing::warn!("the restarted child refuses a subscription that stood before"),
+                (true, false) | (false, true) => {}
+            }
+        }
+        for follower in followers {
+            self.settle(follower, |request| Payload::Response(with_id(message, request.client_id.as_str())));
+        }
+    }
+
+    fn request_answered(&mut self, id: ChildId, message: &Message) {
+        let Some(request) = self.requests.get(id) else { return };
+        let session = request.origin.session;
+        let mut frame = with_id(message, request.client_id.as_str());
+        match request.purpose {
+            Purpose::CreatesTask => {
+                let progress = request.token.as_ref().map(|(_, token)| (id, token.clone()));
+                if let Some(task) = created_task(message) {
+                    self.tasks.insert(task, session, progress);
+                }
+            }
+            Purpose::ListsTasks => {
+                if let Some((span, own)) = self.tasks.filter_list(session, message) {
+                    frame = frame.replace(span, own);
+                }
+            }
+            Purpose::Plain
+            | Purpose::Initialize
+            | Purpose::SetLevel(_)
+            | Purpose::Subscribe(_)
+            | Purpose::Unsubscribe(_)
+            | Purpose::Task(_) => {}
+        }
+        for elicitation in required_elicitations(message) {
+            self.remember_elicitation(elicitation, session);
+        }
+        self.settle(id, |_| Payload::Response(frame));
+    }
+
+    fn child_request(&mut self, message: &Message) {
+        let Some(child_request) = message.id() else { return };
+        if message.method() == method::PING {
+            self.tell_child(jsonrpc::result_response(&child_request, "{}"));
+            return;
+        }
+        let need = Need::of(message);
+        match self.attribute(message, need) {
+            Ok((session, stream)) => self.ask(session, stream, child_request, message),
+            Err(why) => {
+                let text = refusal(why, need);
+                tracing::warn!(method = message.method(), why = ?why, "the child asked, and got an error: {text}");
+                self.refuse_child(&child_request, &text);
+            }
+        }
+    }
+
+    fn ask(&mut self, session: SessionKey, stream: StreamId, child_request: RawId, message: &Message) {
+        let token = Self::child_token(message);
+        let has_token = token.is_some();
+        let question = Question { session, child_request: child_request.clone(), token };
+        let id = match self.questions.open(question) {
+            Ok(id) => id,
+            Err(why) => return self.refuse_child(&child_request, why),
+        };
+        let mut frame = with_id(message, id.text());
+        let meta = message.param(Param::Meta).filter(|_| has_token);
+        if let Some(span) = meta.and_then(|meta| message.member(meta, PROGRESS_TOKEN).ok().flatten()) {
+            frame = frame.replace(span, id.text());
+        }
+        if let Some(elicitation) = message.param_str(Param::ElicitationId) {
+            self.remember_elicitation(elicitation.into_owned(), session);
+        }
+        self.tell_session(session, stream, Payload::Message(frame));
+    }
+
+    fn child_notification(&mut self, message: &Message, now: Instant) {
+        match message.method() {
+            method::PROGRESS => self.child_progress(message, now),
+            method::CANCELLED => self.child_cancels(message),
+            method::MESSAGE => self.log_message(message),
+            method::TOOLS_LIST_CHANGED | method::PROMPTS_LIST_CHANGED | method::RESOURCES_LIST_CHANGED => {
+                self.tell_every_session(&Frame::new(message.bytes().clone()));
+            }
+            method::RESOURCE_UPDATED => {
+                let Some(uri) = message.param_str(Param::Uri) else { return };
+                for session in self.subscriptions.subscribers(&uri) {
+                    self.notify(session, StreamId::STANDALONE, message);
+                }
+            }
+            method::ELICITATION_COMPLETE => {
+                let Some(id) = message.param_str(Param::ElicitationId) else { return };
+                let asked = self.elicitations.iter().find(|(elicitation, _)| *elicitation == id);
+                if let Some((_, session)) = asked {
+                    self.notify(*session, StreamId::STANDALONE, message);
+                }
+            }
+            method::TASK_STATUS => self.task_status(message),
+            _ => match self.attribute(message, Need::Nothing) {
+                Ok((session, stream)) => self.notify(session, stream, message),
+                Err(why) => {
+                    tracing::debug!(method = message.method(), ?why, "dropped a notification that is nobody's");
+                }
+            },
+        }
+    }
+
+    fn child_progress(&mut self, message: &Message, now: Instant) {
+        let Some(span) = message.param(Param::ProgressToken) else { return };
+        let Some(id) = ChildId::from_token(message.text(span)) else {
+            tracing::debug!("dropped progress under a token that is not ours");
+            return;
+        };
+        let frame = Frame::new(message.bytes().clone());
+        let request = self.requests.get(id).filter(|request| matches!(request.phase, Phase::Written));
+        if let Some(request) = request {
+            let Some((_, token)) = &request.token else { return };
+            let (origin, frame) = (request.origin, frame.replace(span, token.as_str()));
+            self.tell_session(origin.session, origin.stream, Payload::Message(frame));
+            self.renew_deadline(id, now);
+        } else if let Some((session, token)) = self.tasks.progress(id) {
+            let frame = frame.replace(span, token.as_str());
+            self.tell_session(session, StreamId::STANDALONE, Payload::Message(frame));
+        }
+    }
+
+    /// The child gives up a question of its own.
+    fn child_cancels(&mut self, message: &Message) {
+        let Some(span) = message.param(Param::RequestId) else { return };
+        let Some(id) = self.questions.by_child_request(&RawId::from_json(message.text(span))) else { return };
+        if let Some(question) = self.questions.close(id) {
+            let frame = Frame::new(message.bytes().clone()).replace(span, id.text());
+            let (session, stream) = self.stream_of(question.session);
+            self.tell_session(session, stream, Payload::Message(frame));
+        }
+    }
+
+    fn log_message(&mut self, message: &Message) {
+        let level = message.param_str(Param::Level).and_then(|name| LogLevel::from_name(&name));
+        match self.attribute(message, Need::Nothing) {
+            Ok((session, stream)) if self.levels.admits(session, level) => self.notify(session, stream, message),
+            Ok(_) => {}
+            Err(why) => {
+                // Like its stderr: the operator's to see, no client's.
+                let params = message.params().map_or("", |span| message.text(span));
+                let start: String = params.chars().take(LOGGED_CHARS_MAX).collect();
+                tracing::info!(target: "mcp_mux::child::message", ?why, params = start, "log message of the child");
+            }
+        }
+    }
+
+    fn task_status(&mut self, message: &Message) {
+        let Some(task) = message.param_str(Param::TaskId) else { return };
+        if let Some(owner) = self.tasks.owner(&task) {
+            self.notify(owner, StreamId::STANDALONE, message);
+        }
+        if matches!(message.param_str(Param::Status).as_deref(), Some("completed" | "failed" | "cancelled")) {
+            self.tasks.end_progress(&task);
+        }
+    }
+
+    fn notify(&mut self, session: SessionKey, stream: StreamId, message: &Message) {
+        self.tell_session(session, stream, Payload::Message(Frame::new(message.bytes().clone())));
+    }
+
+    fn tell_every_session(&mut self, frame: &Frame) {
+        let open = |(session, profile): (&SessionKey, &super::Profile)| profile.revision.map(|_| *session);
+        let sessions: Vec<SessionKey> = self.sessions.iter().filter_map(open).collect();
+        for session in sessions {
+            self.tell_session(session, StreamId::STANDALONE, Payload::Message(frame.clone()));
+        }
+    }
+
+    fn remember_elicitation(&mut self, id: String, session: SessionKey) {
+        if self.elicitations.len() == ELICITATIONS_MAX {
+            self.elicitations.pop_front();
+        }
+        self.elicitations.push_back((id, session));
+    }
+}
+
+/// How much of a log message that belongs to no client goes to mcp-mux's own log.
+const LOGGED_CHARS_MAX: usize = 200;
+
+/// What the child is told when nobody can be asked.
+fn refusal(why: Unattributed, need: Need) -> String {
+    let capability = need.name();
+    match why {
+        Unattributed::Gone => "the task or request that this belongs to is gone".to_owned(),
+        Unattributed::Undeclared => format!("the client did not declare the capability {capability}"),
+        Unattributed::Nobody => {
+            format!("no client can be asked: none with a request in flight declared the capability {capability}")
+        }
+        Unattributed::Several => format!(
+            "several clients could be meant: each has a request in flight and declared the capability {capability}; \
+             run mcp-mux with --on-ambiguous serialize"
+        ),
+    }
+}
+
+/// The id of the task in a `CreateTaskResult`.
+fn created_task(message: &Message) -> Option<String> {
+    let task = message.member(message.result()?, "task").ok()??;
+    let id = message.member(task, "taskId").ok()??;
+    decode_str(message.text(id)).map(std::borrow::Cow::into_owned)
+}
+
+/// The elicitations that a request has to be preceded by (2025-11-25, Elicitation, URL Elicitation Required Error).
+fn required_elicitations(message: &Message) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Error {
+        code: i32,
+        data: Option<Data>,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        elicitations: Vec<Elicitation>,
+    }
+    #[derive(Deserialize)]
+    struct Elicitation {
+        #[serde(rename = "elicitationId")]
+        id: String,
+    }
+    let Some(span) = message.error() else { return Vec::new() };
+    match serde_json::from_str::<Error>(message.text(span)) {
+        Ok(Error { code: code::URL_ELICITATION_REQUIRED, data: Some(data) }) => {
+            data.elicitations.into_iter().map(|elicitation| elicitation.id).collect()
+        }
+        Ok(_) | Err(_) => Vec::new(),
+    }
+}

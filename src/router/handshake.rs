@@ -1,0 +1,186 @@
+//! The `initialize` handshake with a shared child, and the answers given out of it.
+//!
+//! Spec: 2025-11-25, Lifecycle, Initialization. mcp-mux introduces itself to a shared child; each client's own
+//! `initialize` is answered from the child's answer, in the older of the two revisions.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::id_table::ChildId;
+use super::io::Stage;
+use crate::config::DeclaredCapabilities;
+use crate::jsonrpc::{Frame, Message, RawId, Span};
+use crate::mcp::{Revision, method};
+
+/// The handshake with the current child.
+#[derive(Debug, Default)]
+pub(super) struct Handshake {
+    stage: Stage,
+    /// Our `initialize`, while its answer is awaited.
+    pending: Option<ChildId>,
+    result: Option<ServerResult>,
+    /// The error the child answered `initialize` with.
+    error: Option<String>,
+    /// Whether a child was ready before this one.
+    stood_before: bool,
+}
+
+/// What the child answered.
+#[derive(Debug)]
+struct ServerResult {
+    /// The `InitializeResult` as the child spelled it.
+    text: Bytes,
+    /// Where in it the value of `protocolVersion` is.
+    version: Option<Span>,
+    revision: Revision,
+    capabilities: ServerCapabilities,
+}
+
+/// The capabilities of the child that change how mcp-mux treats a message. Present means declared.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ServerCapabilities {
+    logging: Option<Value>,
+    tools: Option<Value>,
+    prompts: Option<Value>,
+    resources: Option<Value>,
+}
+
+impl ServerCapabilities {
+    /// Whether the child takes `logging/setLevel`.
+    pub(super) const fn logging(&self) -> bool {
+        self.logging.is_some()
+    }
+
+    /// The `list_changed` notifications that concern this child.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.tools.is_some(), method::TOOLS_LIST_CHANGED),
+            (self.prompts.is_some(), method::PROMPTS_LIST_CHANGED),
+            (self.resources.is_some(), method::RESOURCES_LIST_CHANGED),
+        ]
+        .into_iter()
+        .filter_map(|(declared, list)| declared.then_some(list))
+    }
+}
+
+impl Handshake {
+    /// How far it is.
+    pub(super) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// The error the child answered with, if it refused.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// What the child declared; nothing before the handshake stands.
+    pub(super) fn capabilities(&self) -> ServerCapabilities {
+        self.result.as_ref().map(|result| result.capabilities.clone()).unwrap_or_default()
+    }
+
+    /// A new child: the `initialize` to write to it.
+    pub(super) fn start(&mut self, id: ChildId, declared: DeclaredCapabilities) -> Frame {
+        self.stage = Stage::Handshake;
+        self.pending = Some(id);
+        self.error = None;
+        crate::jsonrpc::request(&id.text(), method::INITIALIZE, Some(&initialize_params(declared).to_string()))
+    }
+
+    /// The child is gone.
+    pub(super) fn stop(&mut self) {
+        self.stage = Stage::Down;
+        self.pending = None;
+        self.result = None;
+    }
+
+    /// Whether this is the id of our `initialize`.
+    pub(super) fn awaits(&self, id: ChildId) -> bool {
+        self.pending == Some(id)
+    }
+
+    /// The child's answer to our `initialize` is of no use.
+    pub(super) fn refused(&mut self, why: &str) {
+        self.pending = None;
+        self.error = Some(why.to_owned());
+    }
+
+    /// The child answered our `initialize`.
+    pub(super) fn answered(&mut self, answer: &Message) -> Outcome {
+        let Some(result) = answer.result() else {
+            self.refused(answer.error().map_or("", |span| answer.text(span)));
+            return Outcome::Refused;
+        };
+        self.pending = None;
+        self.result = Some(ServerResult::new(answer, result));
+        self.stage = Stage::Ready;
+        if std::mem::replace(&mut self.stood_before, true) { Outcome::ReadyAgain } else { Outcome::Ready }
+    }
+
+    /// The answer to a client's `initialize`, and the revision it settles on: the client's own if the child's is not
+    /// older, else the child's. None before the handshake stands.
+    pub(super) fn answer_client(&self, id: &RawId, requested: &str) -> Option<(Frame, Revision)> {
+        let result = self.result.as_ref()?;
+        let revision = requested.parse::<Revision>().map_or(result.revision, |own| own.min(result.revision));
+        let mut text = Frame::new(result.text.clone());
+        if let Some(version) = result.version {
+            text = text.replace(version, format!("\"{revision}\""));
+        }
+        let text = text.into_bytes();
+        Some((crate::jsonrpc::result_response(id, std::str::from_utf8(&text).unwrap_or("{}")), revision))
+    }
+}
+
+/// What the child's answer to our `initialize` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The first handshake stands.
+    Ready,
+    /// The handshake of a restarted child stands.
+    ReadyAgain,
+    /// It answered with an error.
+    Refused,
+}
+
+impl ServerResult {
+    fn new(answer: &Message, result: Span) -> Self {
+        let version = answer.member(result, "protocolVersion").ok().flatten();
+        // Servers older than the first published revision answer with a date of their own; they speak the oldest.
+        let revision = version
+            .and_then(|span| crate::jsonrpc::decode_str(answer.text(span)))
+            .map_or(Revision::V2024_11_05, |text| nearest(&text));
+        let capabilities = answer
+            .member(result, "capabilities")
+            .ok()
+            .flatten()
+            .and_then(|span| serde_json::from_str(answer.text(span)).ok())
+            .unwrap_or_default();
+        let version = version.map(|span| Span { start: span.start - result.start, end: span.end - result.start });
+        Self { text: answer.bytes().slice(result.start..result.end), version, revision, capabilities }
+    }
+}
+
+/// The newest revision that is not newer than what the child said (dates compare as text).
+fn nearest(text: &str) -> Revision {
+    Revision::ALL.into_iter().rev().find(|revision| revision.as_str() <= text).unwrap_or(Revision::V2024_11_05)
+}
+
+fn initialize_params(declared: DeclaredCapabilities) -> Value {
+    let mut capabilities = Map::new();
+    if declared.roots {
+        capabilities.insert("roots".to_owned(), json!({"listChanged": true}));
+    }
+    if declared.sampling {
+        capabilities.insert("sampling".to_owned(), json!({}));
+    }
+    if declared.elicitation {
+        capabilities.insert("elicitation".to_owned(), json!({"form": {}, "url": {}}));
+    }
+    json!({
+        "protocolVersion": Revision::LATEST.as_str(),
+        "capabilities": capabilities,
+        "clientInfo": {"name": "mcp-mux", "version": env!("CARGO_PKG_VERSION")},
+    })
+}

@@ -1,0 +1,110 @@
+//! Requests that the child made and a session is to answer.
+//!
+//! A client sees mcp-mux's own id (and progress token), never the child's: an answer counts once, and only from the
+//! session that was asked.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::io::SessionKey;
+use crate::jsonrpc::RawId;
+
+/// The most open questions per session.
+const PER_SESSION_MAX: usize = 256;
+
+/// A question's number; its id on the session's side is made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct QuestionId(u64);
+
+impl QuestionId {
+    /// As JSON text of the envelope's `id` and of the progress token.
+    pub(super) fn text(self) -> Box<str> {
+        format!("\"{PREFIX}{}\"", self.0).into()
+    }
+
+    /// The question that an id or token (JSON text) from a session names.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        text.strip_prefix('"')?.strip_suffix('"')?.strip_prefix(PREFIX)?.parse().ok().map(Self)
+    }
+}
+
+const PREFIX: &str = "mcp-mux-";
+
+/// An open question.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// Who was asked.
+    pub(super) session: SessionKey,
+    /// The child's own id.
+    pub(super) child_request: RawId,
+    /// The child's own progress token.
+    pub(super) token: Option<RawId>,
+}
+
+/// All open questions.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    last: u64,
+    open: BTreeMap<QuestionId, Question>,
+    by_child_request: HashMap<RawId, QuestionId>,
+    by_session: BTreeMap<SessionKey, usize>,
+}
+
+impl Questions {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// For the child: it uses the id of another open question, or the session has too many.
+    pub(super) fn open(&mut self, question: Question) -> Result<QuestionId, &'static str> {
+        if self.by_child_request.contains_key(&question.child_request) {
+            return Err("a request with this id is open already");
+        }
+        if self.by_session.get(&question.session).is_some_and(|count| *count >= PER_SESSION_MAX) {
+            return Err("too many requests to this client are open");
+        }
+        *self.by_session.entry(question.session).or_default() += 1;
+        self.last += 1;
+        let id = QuestionId(self.last);
+        self.by_child_request.insert(question.child_request.clone(), id);
+        self.open.insert(id, question);
+        Ok(id)
+    }
+
+    /// An open question, if this session was asked it.
+    pub(super) fn of_session(&self, id: QuestionId, session: SessionKey) -> Option<&Question> {
+        self.open.get(&id).filter(|question| question.session == session)
+    }
+
+    /// Closes one.
+    pub(super) fn close(&mut self, id: QuestionId) -> Option<Question> {
+        let question = self.open.remove(&id)?;
+        self.by_child_request.remove(&question.child_request);
+        if let Some(count) = self.by_session.get_mut(&question.session) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_session.remove(&question.session);
+            }
+        }
+        Some(question)
+    }
+
+    /// The one with the child's own id.
+    pub(super) fn by_child_request(&self, id: &RawId) -> Option<QuestionId> {
+        self.by_child_request.get(id).copied()
+    }
+
+    /// Whether the session has one open.
+    pub(super) fn any_of(&self, session: SessionKey) -> bool {
+        self.by_session.contains_key(&session)
+    }
+
+    /// The open ones of a session, or of all, in the order in which they were asked.
+    pub(super) fn ids(&self, session: Option<SessionKey>) -> Vec<QuestionId> {
+        let asked = |question: &Question| session.is_none_or(|session| question.session == session);
+        self.open.iter().filter(|(_, question)| asked(question)).map(|(id, _)| *id).collect()
+    }
+
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}

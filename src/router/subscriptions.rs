@@ -1,0 +1,168 @@
+//! Resource subscriptions, counted per URI: the child sees the first subscriber and the last one leave.
+//!
+//! Spec: 2025-11-25, Resources, Subscriptions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::id_table::ChildId;
+use super::io::SessionKey;
+
+/// The most resources one session may be subscribed to.
+pub(super) const PER_SESSION_MAX: usize = 4096;
+
+/// Who is subscribed to what.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    by_uri: BTreeMap<String, Entry>,
+    by_session: BTreeMap<SessionKey, BTreeSet<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    subscribers: BTreeSet<SessionKey>,
+    /// Our `resources/subscribe`, while the child has not answered it. Nobody is subscribed as yet.
+    pending: Option<ChildId>,
+}
+
+/// What a session's wish to subscribe or unsubscribe comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is so already, or is now: nothing for the child.
+    Done,
+    /// The child has to be told.
+    TellChild,
+    /// The answer to this request of ours will tell.
+    Follow(ChildId),
+    /// The session has too many.
+    TooMany,
+}
+
+impl Subscriptions {
+    /// A session wants to subscribe.
+    pub(super) fn subscribe(&mut self, session: SessionKey, uri: &str) -> Verdict {
+        let own = self.by_session.get(&session);
+        if own.is_some_and(|uris| uris.contains(uri)) {
+            return Verdict::Done;
+        }
+        if own.is_some_and(|uris| uris.len() >= PER_SESSION_MAX) {
+            return Verdict::TooMany;
+        }
+        match self.by_uri.get(uri).map(|entry| entry.pending) {
+            None => Verdict::TellChild,
+            Some(Some(pending)) => Verdict::Follow(pending),
+            Some(None) => {
+                self.confirm(session, uri);
+                Verdict::Done
+            }
+        }
+    }
+
+    /// The child is being told of the first subscriber.
+    pub(super) fn begin(&mut self, uri: &str, pending: ChildId) {
+        self.by_uri.entry(uri.to_owned()).or_default().pending = Some(pending);
+    }
+
+    /// The child took the subscription: `session` has it.
+    pub(super) fn confirm(&mut self, session: SessionKey, uri: &str) {
+        let entry = self.by_uri.entry(uri.to_owned()).or_default();
+        entry.pending = None;
+        entry.subscribers.insert(session);
+        self.by_session.entry(session).or_default().insert(uri.to_owned());
+    }
+
+    /// The child answered our `resources/subscribe`: forgets the URI if nobody has it, and says whether that is so.
+    pub(super) fn abandon(&mut self, uri: &str) -> bool {
+        let nobody = self.by_uri.get(uri).is_none_or(|entry| entry.subscribers.is_empty());
+        if nobody {
+            self.by_uri.remove(uri);
+        }
+        nobody
+    }
+
+    /// A session wants to unsubscribe.
+    pub(super) fn unsubscribe(&mut self, session: SessionKey, uri: &str) -> Verdict {
+        let Some(uris) = self.by_session.get_mut(&session) else { return Verdict::Done };
+        if !uris.remove(uri) {
+            return Verdict::Done;
+        }
+        if uris.is_empty() {
+            self.by_session.remove(&session);
+        }
+        let Some(entry) = self.by_uri.get_mut(uri) else { return Verdict::Done };
+        entry.subscribers.remove(&session);
+        if entry.subscribers.is_empty() && entry.pending.is_none() {
+            self.by_uri.remove(uri);
+            Verdict::TellChild
+        } else {
+            Verdict::Done
+        }
+    }
+
+    /// The session leaves; returns all it was subscribed to, and of these the URIs that nobody is subscribed to now.
+    pub(super) fn leave(&mut self, session: SessionKey) -> (BTreeSet<String>, Vec<String>) {
+        let uris = self.by_session.get(&session).cloned().unwrap_or_default();
+        let last = |uri: &&String| self.unsubscribe(session, uri) == Verdict::TellChild;
+        let orphaned = uris.iter().filter(last).cloned().collect();
+        (uris, orphaned)
+    }
+
+    /// The sessions that an update of `uri` concerns: those subscribed to it, or to a resource it is a part of
+    /// (2025-11-25, schema, `ResourceUpdatedNotificationParams.uri`: "might be a sub-resource").
+    pub(super) fn subscribers(&self, uri: &str) -> BTreeSet<SessionKey> {
+        let parents = uri.char_indices().filter(|(_, char)| *char == '/').flat_map(|(at, char)| {
+            // Both spellings of a folder, `…/a` and `…/a/`.
+            [uri.get(..at), uri.get(..at + char.len_utf8())]
+        });
+        std::iter::once(Some(uri))
+            .chain(parents)
+            .filter_map(|parent| self.by_uri.get(parent?))
+            .flat_map(|entry| entry.subscribers.iter().copied())
+            .collect()
+    }
+
+    /// The child is gone: what was asked of it is void, what stood is to be asked of the next one.
+    pub(super) fn child_gone(&mut self) {
+        self.by_uri.retain(|_, entry| entry.pending.is_none());
+    }
+
+    /// Every URI with a subscriber.
+    pub(super) fn uris(&self) -> Vec<String> {
+        self.by_uri.keys().cloned().collect()
+    }
+
+    /// How many URIs have a subscriber or are about to.
+    pub(super) fn len(&self) -> usize {
+        self.by_uri.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SessionKey = SessionKey(1);
+    const B: SessionKey = SessionKey(2);
+
+    #[test]
+    fn child_sees_the_first_subscriber_and_the_last_one_leave() {
+        let mut subscriptions = Subscriptions::default();
+        assert_eq!(subscriptions.subscribe(A, "x:/1"), Verdict::TellChild);
+        subscriptions.begin("x:/1", ChildId(7));
+        assert_eq!(subscriptions.subscribe(B, "x:/1"), Verdict::Follow(ChildId(7)));
+        subscriptions.confirm(A, "x:/1");
+        assert_eq!(subscriptions.subscribe(B, "x:/1"), Verdict::Done);
+        assert_eq!(subscriptions.unsubscribe(A, "x:/1"), Verdict::Done);
+        assert_eq!(subscriptions.leave(B), (BTreeSet::from(["x:/1".to_owned()]), vec!["x:/1".to_owned()]));
+        assert_eq!((subscriptions.len(), subscriptions.by_session.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_update_of_a_part_reaches_who_subscribed_to_the_whole() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.confirm(A, "file:///a");
+        subscriptions.confirm(B, "file:///ab");
+        assert_eq!(subscriptions.subscribers("file:///a/b"), BTreeSet::from([A]));
+        assert_eq!(subscriptions.subscribers("file:///ab"), BTreeSet::from([B]));
+        assert_eq!(subscriptions.subscribers("file:///c"), BTreeSet::new());
+    }
+}

@@ -1,0 +1,115 @@
+//! Whose a task is. A task id is the server's own handle, so it is scoped, not rewritten: to everybody but the session
+//! whose request made it, it does not exist.
+//!
+//! Spec: 2025-11-25, Tasks, Task Access Control.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::value::RawValue;
+
+use super::id_table::ChildId;
+use super::io::SessionKey;
+use crate::jsonrpc::{Message, RawId, Span};
+
+/// The most tasks remembered per session; beyond it the oldest is forgotten, which to its owner looks as if its time
+/// to live were over.
+const PER_SESSION_MAX: usize = 1024;
+
+/// The tasks of one child.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    by_id: BTreeMap<String, Task>,
+    by_session: BTreeMap<SessionKey, VecDeque<String>>,
+    /// Progress of a task goes on under the token of the request that made it.
+    by_token: BTreeMap<ChildId, String>,
+}
+
+#[derive(Debug)]
+struct Task {
+    owner: SessionKey,
+    progress: Option<(ChildId, RawId)>,
+}
+
+impl Tasks {
+    /// A request of `owner` made this task. `progress`: our token and the client's.
+    pub(super) fn insert(&mut self, id: String, owner: SessionKey, progress: Option<(ChildId, RawId)>) {
+        if let Some(other) = self.by_id.get(&id) {
+            tracing::warn!(
+                same_owner = other.owner == owner,
+                "the child used a task id twice; the first owner keeps it"
+            );
+            return;
+        }
+        let own = self.by_session.entry(owner).or_default();
+        own.push_back(id.clone());
+        let oldest = if own.len() > PER_SESSION_MAX { own.pop_front() } else { None };
+        if let Some((token, _)) = &progress {
+            self.by_token.insert(*token, id.clone());
+        }
+        self.by_id.insert(id, Task { owner, progress });
+        if let Some(oldest) = oldest {
+            self.end_progress(&oldest);
+            self.by_id.remove(&oldest);
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn owner(&self, id: &str) -> Option<SessionKey> {
+        self.by_id.get(id).map(|task| task.owner)
+    }
+
+    /// Where progress under one of our tokens goes, and under which token of the client's.
+    pub(super) fn progress(&self, token: ChildId) -> Option<(SessionKey, &RawId)> {
+        let task = self.by_id.get(self.by_token.get(&token)?)?;
+        Some((task.owner, &task.progress.as_ref()?.1))
+    }
+
+    /// The task is over: no more progress. Its result can still be asked for.
+    pub(super) fn end_progress(&mut self, id: &str) {
+        if let Some((token, _)) = self.by_id.get_mut(id).and_then(|task| task.progress.take()) {
+            self.by_token.remove(&token);
+        }
+    }
+
+    /// The session leaves, and its tasks are nobody's.
+    pub(super) fn leave(&mut self, session: SessionKey) {
+        for id in self.by_session.remove(&session).unwrap_or_default() {
+            self.end_progress(&id);
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// The child is gone, and its tasks with it.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many have an owner.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The array of a `tasks/list` result without what is not the session's: the array's place and its new text.
+    pub(super) fn filter_list(&self, session: SessionKey, answer: &Message) -> Option<(Span, String)> {
+        let span = answer.member(answer.result()?, "tasks").ok().flatten()?;
+        // What cannot be read is not passed on.
+        let tasks: Vec<&RawValue> = serde_json::from_str(answer.text(span)).unwrap_or_default();
+        let own: BTreeSet<&str> = self.by_session.get(&session).into_iter().flatten().map(String::as_str).collect();
+        let kept: Vec<&str> = tasks
+            .into_iter()
+            .map(RawValue::get)
+            .filter(|task| task_id(task).is_some_and(|id| own.contains(id.as_str())))
+            .collect();
+        Some((span, format!("[{}]", kept.join(","))))
+    }
+}
+
+/// The `taskId` of a task object.
+pub(super) fn task_id(task: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Id {
+        #[serde(rename = "taskId")]
+        id: String,
+    }
+    serde_json::from_str::<Id>(task).ok().map(|task| task.id)
+}

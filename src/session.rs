@@ -1,0 +1,460 @@
+//! One client's streams and its attachment to the child.
+//!
+//! A [`Session`] is where the child's actor delivers ([`Outbox`]) and where HTTP bodies read ([`StreamReader`]). It has
+//! no task and no channel: a delivery locks the session, queues and wakes the reader; the reader polls. The lock is
+//! never held across an await, a wake or a call into the child. So an idle session costs its struct and nothing else.
+//!
+//! Which sessions there are is the [`Registry`]'s business. What a session is on each transport:
+//!
+//! | transport | streams | ends |
+//! |---|---|---|
+//! | Streamable HTTP | one for each POST with requests, any number of GETs; resumable | DELETE, idleness, age |
+//! | HTTP+SSE | one, for everything | with its stream |
+//! | a stateless exchange | that of its POST | with its POST |
+//!
+//! Spec: 2025-11-25, Transports, Session Management; 2024-11-05, Transports, HTTP with SSE.
+
+mod event_log;
+mod queue;
+mod reader;
+mod record;
+mod registry;
+mod streams;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::fmt;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+pub use event_log::{EventId, NotAnEventId};
+pub use queue::Answer;
+pub use reader::{Handover, StreamReader};
+pub use record::{SessionId, SessionRecord, SessionTag};
+pub use registry::{Owned, Registry};
+pub use streams::{Event, Head, PostForm};
+
+use crate::child::{ChildHandle, Outbox};
+use crate::error::Reject;
+use crate::jsonrpc::Message;
+use crate::mcp::Revision;
+use crate::router::{Origin, Payload, SessionKey, StreamId};
+use streams::{Bounds, Effects, Notice, Streams};
+
+/// How a session's client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Streamable HTTP with a session id.
+    Streamable,
+    /// HTTP+SSE.
+    HttpSse,
+    /// Streamable HTTP without sessions: this one lasts as long as its POST.
+    Stateless,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for `initialize`.
+    New,
+    /// `initialize` is in flight.
+    Initializing,
+    /// `initialize` was answered.
+    Open,
+}
+
+/// Why a session was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Its client deleted it.
+    Deleted,
+    /// Its client is gone, and it cannot come back.
+    Gone,
+    /// Nothing was heard of its client for `--session-idle-timeout`.
+    Idle,
+    /// It reached `--session-max-age`.
+    Age,
+    /// Its only reader did not keep up.
+    SlowConsumer,
+    /// mcp-mux is stopping.
+    ShuttingDown,
+}
+
+impl CloseReason {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted by its client",
+            Self::Gone => "client gone",
+            Self::Idle => "idle",
+            Self::Age => "too old",
+            Self::SlowConsumer => "slow consumer",
+            Self::ShuttingDown => "shutting down",
+        }
+    }
+}
+
+/// What all sessions of a registry have in common.
+#[derive(Debug)]
+struct Shared {
+    child: ChildHandle,
+    /// Readers there are, over all sessions.
+    readers: AtomicUsize,
+}
+
+/// One client's streams and its attachment to the child.
+pub struct Session {
+    key: SessionKey,
+    id: SessionId,
+    transport: Transport,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+struct State {
+    record: SessionRecord,
+    streams: Streams,
+    phase: Phase,
+    /// When a message or a reader last came; the sweeper moves it on while the session is busy.
+    touched: Instant,
+    /// The child knows the session, or is about to.
+    attached: bool,
+    /// Commands on their way to the child. The detachment comes after them: a request that arrived after it would never
+    /// be settled.
+    on_the_way: usize,
+    closed: bool,
+    warned: bool,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({})", self.id)
+    }
+}
+
+impl Session {
+    fn new(
+        key: SessionKey,
+        transport: Transport,
+        record: SessionRecord,
+        bounds: Bounds,
+        shared: Arc<Shared>,
+        now: Instant,
+    ) -> Self {
+        let id = record.id;
+        let streams = Streams::new(bounds);
+        let state = State {
+            record,
+            streams,
+            phase: Phase::New,
+            touched: now,
+            attached: false,
+            on_the_way: 0,
+            closed: false,
+            warned: false,
+        };
+        Self { key, id, transport, shared, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id its client names it by.
+    pub const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// How its client is connected.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The revision agreed on; before that, what a client without one is assumed to speak.
+    pub fn revision(&self) -> Revision {
+        self.lock().record.revision.unwrap_or(Revision::ASSUMED)
+    }
+
+    /// How far it is.
+    pub fn phase(&self) -> Phase {
+        self.lock().phase
+    }
+
+    /// Whether it has ended.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    // --- towards the child ---
+
+    /// Takes the client's `initialize`: its `params` are kept, and the child gets to know the session. The message
+    /// itself is to be sent after this, as a request of one of its streams.
+    ///
+    /// # Errors
+    /// A second `initialize`, unusable `params`, a closed session, or no child.
+    pub async fn initialize(self: &Arc<Self>, message: &Message) -> Result<(), Reject> {
+        let client = {
+            let mut state = self.lock();
+            if state.phase != Phase::New {
+                return Err(Reject::InvalidRequest("this session is initialized already".to_owned()));
+            }
+            state.record.keep_initialize(message.params().map(|params| message.text(params)))?;
+            state.phase = Phase::Initializing;
+            state.record.client_name()
+        };
+        if self.transport != Transport::Stateless {
+            info!(session = %self.id, client, "session opened");
+        }
+        self.attach().await
+    }
+
+    /// Makes the session known to the child.
+    ///
+    /// # Errors
+    /// [`Reject::SessionClosed`], [`Reject::ShuttingDown`].
+    pub async fn attach(self: &Arc<Self>) -> Result<(), Reject> {
+        let command = self.command()?;
+        let profile = {
+            let mut state = self.lock();
+            state.attached = true;
+            state.record.profile()
+        };
+        let outbox: Arc<dyn Outbox> = self.clone();
+        self.shared.child.attach(self.key, profile, outbox).await?;
+        drop(command);
+        if self.is_closed() { Err(Reject::SessionClosed) } else { Ok(()) }
+    }
+
+    /// Hands a notification or a response of the client over to the child.
+    ///
+    /// # Errors
+    /// [`Reject::SessionClosed`], and as [`ChildHandle::send`].
+    pub async fn send(&self, message: Message) -> Result<(), Reject> {
+        self.hand_over(StreamId::STANDALONE, message).await
+    }
+
+    /// Hands a request over to the child. Its outcome is delivered to `stream`, also when the child does not take it.
+    async fn request(&self, stream: StreamId, message: Message) {
+        let id = message.id();
+        if let Err(reject) = self.hand_over(stream, message).await {
+            // A request without an id does not exist; should one come by, it is settled without an answer.
+            self.deliver(stream, id.map_or(Payload::Cancelled, |id| Payload::Rejected(id, reject)));
+        }
+    }
+
+    async fn hand_over(&self, stream: StreamId, message: Message) -> Result<(), Reject> {
+        let _command = self.command()?;
+        self.shared.child.send(Origin { session: self.key, stream }, message).await
+    }
+
+    /// Starts a command to the child, which has arrived, or will not, when the returned value is dropped.
+    fn command(&self) -> Result<OnTheWay<'_>, Reject> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Reject::SessionClosed);
+        }
+        state.on_the_way += 1;
+        Ok(OnTheWay(self))
+    }
+
+    // --- towards the client ---
+
+    /// Opens the stream of a POST with `requests` requests. They are to be handed over by the [`Handover`].
+    ///
+    /// # Errors
+    /// [`Reject::SessionUnknown`] if the session is closed.
+    pub fn open_post(self: &Arc<Self>, requests: usize, form: PostForm) -> Result<(StreamReader, Handover), Reject> {
+        let (stream, generation) = {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(Reject::SessionUnknown);
+            }
+            let stream = state.record.next_stream();
+            (stream, state.streams.open_post(stream, requests, form))
+        };
+        let reader = StreamReader::new(self.clone(), stream, generation);
+        Ok((reader, Handover::new(self.clone(), stream, requests)))
+    }
+
+    /// Opens a standing stream: from now on this one is sent what belongs to no POST.
+    ///
+    /// # Errors
+    /// [`Reject::SessionUnknown`] if the session is closed, [`Reject::ShuttingDown`].
+    pub fn open_standing(self: &Arc<Self>) -> Result<StreamReader, Reject> {
+        let (stream, generation) = {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(Reject::SessionUnknown);
+            }
+            if state.streams.is_ending() {
+                return Err(Reject::ShuttingDown);
+            }
+            match self.transport {
+                Transport::HttpSse => (StreamId::STANDALONE, state.streams.open_everything()),
+                Transport::Streamable | Transport::Stateless => {
+                    let stream = state.record.next_stream();
+                    (stream, state.streams.open_standing(stream))
+                }
+            }
+        };
+        Ok(StreamReader::new(self.clone(), stream, generation))
+    }
+
+    /// Goes on with a stream after the event `last`.
+    ///
+    /// # Errors
+    /// [`Reject::EventUnknown`] if that cannot be done without a gap, [`Reject::SessionUnknown`],
+    /// [`Reject::ShuttingDown`].
+    pub fn resume(self: &Arc<Self>, last: EventId) -> Result<StreamReader, Reject> {
+        let (generation, effects) = {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(Reject::SessionUnknown);
+            }
+            state.streams.resume(last)?
+        };
+        self.apply(effects);
+        Ok(StreamReader::new(self.clone(), last.stream, generation))
+    }
+
+    /// One more request is to come on the stream of HTTP+SSE, by the [`Handover`].
+    ///
+    /// # Errors
+    /// [`Reject::SessionUnknown`] if the stream is not there, [`Reject::ShuttingDown`] if it is ending.
+    pub fn expect(self: &Arc<Self>) -> Result<Handover, Reject> {
+        let mut state = self.lock();
+        if state.streams.is_ending() && !state.closed {
+            return Err(Reject::ShuttingDown);
+        }
+        if state.closed || !state.streams.expect(StreamId::STANDALONE) {
+            return Err(Reject::SessionUnknown);
+        }
+        drop(state);
+        Ok(Handover::new(self.clone(), StreamId::STANDALONE, 1))
+    }
+
+    /// Answers on a stream without asking the child.
+    pub fn answer(&self, stream: StreamId, answer: Answer) {
+        let effects = self.lock().streams.answer(stream, answer);
+        self.apply(effects);
+    }
+
+    /// Ends the standing streams; that of HTTP+SSE as soon as what is in flight is answered.
+    pub fn end_standing_streams(&self) {
+        let effects = self.lock().streams.end_standing();
+        self.apply(effects);
+    }
+
+    /// Ends the session: its standing streams end at once, its POSTs with what the child's side settles their requests
+    /// with. May be called again.
+    pub fn close(&self, reason: CloseReason) {
+        let (effects, first, detach, pending) = {
+            let mut state = self.lock();
+            let first = !std::mem::replace(&mut state.closed, true);
+            let pending = state.streams.pending();
+            let detach = state.attached && state.on_the_way == 0;
+            (state.streams.close(), first, detach, pending)
+        };
+        self.apply(effects);
+        if first && detach {
+            self.shared.child.detach(self.key);
+        }
+        if first && self.transport != Transport::Stateless {
+            info!(session = %self.id, reason = reason.as_str(), in_flight = pending, "session closed");
+        }
+    }
+
+    /// Something came from its client.
+    fn touch(&self, now: Instant) {
+        self.lock().touched = now;
+    }
+
+    /// Whether it is to be taken out of the registry, and why.
+    fn expired(
+        &self,
+        now: Instant,
+        idle_timeout: Option<std::time::Duration>,
+        created_before: Option<u64>,
+    ) -> Option<CloseReason> {
+        let mut state = self.lock();
+        if state.closed {
+            return Some(CloseReason::Gone);
+        }
+        if created_before.is_some_and(|limit| state.record.created_unix_ms <= limit) {
+            return Some(CloseReason::Age);
+        }
+        if state.streams.is_busy() {
+            state.touched = now;
+        }
+        let idle = now.saturating_duration_since(state.touched);
+        idle_timeout.is_some_and(|timeout| idle >= timeout).then_some(CloseReason::Idle)
+    }
+
+    /// Does what is to be done outside the lock.
+    fn apply(&self, effects: Effects) {
+        let notice = effects.notice;
+        effects.wake();
+        let Some(notice) = notice else { return };
+        let first = !std::mem::replace(&mut self.lock().warned, true);
+        let what = match notice {
+            Notice::Dropped => {
+                "messages for a client that is not connected were dropped (--replay-events, --replay-bytes)"
+            }
+            Notice::AnswerNotKept => {
+                "an answer for a client that is not connected was replaced by an error (--replay-bytes)"
+            }
+            Notice::SlowConsumer => "slow consumer: a stream was ended; its client can resume it",
+            Notice::SlowSession => "slow consumer: the session was ended",
+        };
+        if first {
+            warn!(session = %self.id, "{what}");
+        } else {
+            debug!(session = %self.id, "{what}");
+        }
+        if notice == Notice::SlowSession {
+            self.close(CloseReason::SlowConsumer);
+        }
+    }
+}
+
+/// A command on its way to the child. The last one of a closed session detaches it.
+struct OnTheWay<'a>(&'a Session);
+
+impl Drop for OnTheWay<'_> {
+    fn drop(&mut self) {
+        let detach = {
+            let mut state = self.0.lock();
+            state.on_the_way -= 1;
+            state.on_the_way == 0 && state.closed && state.attached
+        };
+        if detach {
+            self.0.shared.child.detach(self.0.key);
+        }
+    }
+}
+
+impl Outbox for Session {
+    fn deliver(&self, stream: StreamId, payload: Payload) {
+        let mut failed = None;
+        let effects = {
+            let mut state = self.lock();
+            if let Payload::Initialized(_, revision) = &payload {
+                state.record.revision = Some(*revision);
+                state.phase = Phase::Open;
+            }
+            let settles = !matches!(payload, Payload::Message(_));
+            let effects = state.streams.deliver(stream, payload);
+            if settles && state.phase == Phase::Initializing && self.transport == Transport::HttpSse {
+                // Nothing else can be in flight, so this was `initialize`: its client gets the error, then the end.
+                failed = Some(state.streams.end_standing());
+            }
+            effects
+        };
+        self.apply(effects);
+        if let Some(effects) = failed {
+            self.apply(effects);
+        }
+    }
+}

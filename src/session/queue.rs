@@ -1,0 +1,221 @@
+//! What waits to be sent on one stream, with an account of its size.
+//!
+//! Pure. Messages (notifications, questions to the client) can be given up under pressure; answers cannot: each is the
+//! one response that an accepted request gets.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use crate::error::Reject;
+use crate::jsonrpc::{self, Frame, RawId};
+use crate::mcp::Revision;
+
+/// A frame that is going to be kept: a small one gets bytes of its own, so that it does not keep the whole buffer alive
+/// that the child's output was read into.
+pub(super) fn compact(frame: Frame) -> Frame {
+    if frame.len() > COMPACT_BYTES_MAX {
+        return frame;
+    }
+    let mut bytes = BytesMut::with_capacity(frame.len());
+    frame.write_to(&mut bytes);
+    Frame::new(bytes.freeze())
+}
+
+/// What settles a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// The response.
+    Response(Frame),
+    /// The response to `initialize`.
+    Initialized(Frame, Revision),
+    /// An error of mcp-mux's own.
+    Rejected(RawId, Reject),
+}
+
+impl Answer {
+    /// The JSON-RPC response.
+    pub fn into_frame(self) -> Frame {
+        match self {
+            Self::Response(frame) | Self::Initialized(frame, _) => frame,
+            Self::Rejected(id, reject) => jsonrpc::error_response(Some(&id), &reject.error_object()),
+        }
+    }
+
+    /// What it counts against limits in bytes. An error of ours is small and counts as nothing.
+    fn size(&self) -> usize {
+        match self {
+            Self::Response(frame) | Self::Initialized(frame, _) => frame.len(),
+            Self::Rejected(..) => 0,
+        }
+    }
+}
+
+/// What waits on a stream.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A notification or a question to the client.
+    Message(Frame),
+    /// What settles a request.
+    Answer(Answer),
+}
+
+#[derive(Debug)]
+struct Queued {
+    /// The place in the order of the whole session.
+    seq: u64,
+    size: usize,
+    item: Item,
+}
+
+/// Messages and answers in the order they came.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    items: VecDeque<Queued>,
+    messages: usize,
+    message_bytes: usize,
+    answer_bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, seq: u64, item: Item) {
+        let size = match &item {
+            Item::Message(frame) => {
+                self.messages += 1;
+                self.message_bytes += frame.len();
+                frame.len()
+            }
+            Item::Answer(answer) => {
+                self.answer_bytes += answer.size();
+                answer.size()
+            }
+        };
+        self.items.push_back(Queued { seq, size, item });
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        self.remove(0)
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Item> {
+        let queued = self.items.remove(at)?;
+        match queued.item {
+            Item::Message(_) => {
+                self.messages -= 1;
+                self.message_bytes -= queued.size;
+            }
+            Item::Answer(_) => self.answer_bytes -= queued.size,
+        }
+        if self.items.is_empty() {
+            // An idle stream keeps no buffer.
+            self.items = VecDeque::new();
+        }
+        Some(queued.item)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    pub(super) fn answers(&self) -> usize {
+        self.items.len() - self.messages
+    }
+
+    pub(super) fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.answer_bytes
+    }
+
+    /// The only thing in the queue, if it is an error of ours.
+    pub(super) fn only_rejected(&self) -> Option<&Reject> {
+        match self.items.front() {
+            Some(Queued { item: Item::Answer(Answer::Rejected(_, reject)), .. }) if self.items.len() == 1 => {
+                Some(reject)
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    /// When the oldest message came.
+    pub(super) fn oldest_message(&self) -> Option<u64> {
+        if self.messages == 0 {
+            return None;
+        }
+        self.items.iter().find(|queued| matches!(queued.item, Item::Message(_))).map(|queued| queued.seq)
+    }
+
+    /// Gives the oldest message up.
+    pub(super) fn drop_oldest_message(&mut self) -> bool {
+        let at = self.items.iter().position(|queued| matches!(queued.item, Item::Message(_)));
+        at.is_some_and(|at| self.remove(at).is_some())
+    }
+
+    /// When the newest answer came that is large enough for [`Queue::replace_newest_answer`] to gain something.
+    pub(super) fn newest_large_answer(&self) -> Option<u64> {
+        self.items.iter().rev().find(|queued| queued.is_large_answer()).map(|queued| queued.seq)
+    }
+
+    /// Puts a small error in the place of the newest large answer.
+    pub(super) fn replace_newest_answer(&mut self, reject: &Reject) {
+        let Some(queued) = self.items.iter_mut().rev().find(|queued| queued.is_large_answer()) else { return };
+        self.answer_bytes -= queued.size;
+        queued.size = 0;
+        // Without a readable id the answer itself stays: it is never dropped, only not counted any more.
+        if let Item::Answer(Answer::Response(frame) | Answer::Initialized(frame, _)) = &queued.item
+            && let Some(id) = id_of(frame)
+        {
+            queued.item = Item::Answer(Answer::Rejected(id, reject.clone()));
+        }
+    }
+
+    /// Takes all answers out; messages stay.
+    pub(super) fn take_answers(&mut self) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(self.answers());
+        let items = std::mem::take(&mut self.items);
+        self.answer_bytes = 0;
+        for queued in items {
+            match queued.item {
+                Item::Answer(answer) => answers.push(answer),
+                Item::Message(_) => self.items.push_back(queued),
+            }
+        }
+        answers
+    }
+
+    /// Takes all messages out with the places they have in the session's order; answers stay.
+    pub(super) fn take_messages(&mut self) -> Vec<(u64, Frame)> {
+        let mut messages = Vec::with_capacity(self.messages);
+        let items = std::mem::take(&mut self.items);
+        (self.messages, self.message_bytes) = (0, 0);
+        for queued in items {
+            match queued.item {
+                Item::Message(frame) => messages.push((queued.seq, frame)),
+                Item::Answer(_) => self.items.push_back(queued),
+            }
+        }
+        messages
+    }
+}
+
+impl Queued {
+    fn is_large_answer(&self) -> bool {
+        matches!(self.item, Item::Answer(_)) && self.size > ERROR_BYTES
+    }
+}
+
+/// Larger frames share the buffer they came in, which then is not much larger than they are.
+const COMPACT_BYTES_MAX: usize = 8 * 1024;
+/// About the size of the error that stands in for an answer that was not kept.
+const ERROR_BYTES: usize = 512;
+
+/// The id of a response. Rarely needed, so it is looked for instead of being carried along.
+fn id_of(frame: &Frame) -> Option<RawId> {
+    jsonrpc::Message::parse(frame.clone().into_bytes(), usize::MAX).ok()?.id()
+}

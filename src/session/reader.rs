@@ -1,0 +1,102 @@
+//! What an HTTP handler or body holds of a session: the reader of a stream, and the duty to hand requests over.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use super::Session;
+use super::event_log::EventId;
+use super::streams::{Event, Head};
+use crate::child::Outbox;
+use crate::jsonrpc::Message;
+use crate::router::{Payload, StreamId};
+
+/// Reads one stream of a session. Dropped, it tells the session that its client is not connected any more.
+pub struct StreamReader {
+    session: Arc<Session>,
+    stream: StreamId,
+    generation: u64,
+}
+
+impl fmt::Debug for StreamReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamReader({}, {})", self.session.id, self.stream.0)
+    }
+}
+
+impl StreamReader {
+    pub(super) fn new(session: Arc<Session>, stream: StreamId, generation: u64) -> Self {
+        session.shared.readers.fetch_add(1, Ordering::Relaxed);
+        Self { session, stream, generation }
+    }
+
+    /// Which stream.
+    pub const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Waits until it is known how a POST is to be answered. With `events_only` it is not answered as JSON unless there
+    /// is nothing but an error that has an HTTP status of its own.
+    ///
+    /// # Cancel safety
+    /// Cancelled before it returns, nothing was taken.
+    pub async fn head(&self, events_only: bool) -> Head {
+        poll_fn(|cx| self.session.lock().streams.poll_head(self.stream, self.generation, events_only, cx.waker())).await
+    }
+
+    /// The POST, or GET, becomes an event stream. Where the session's revision has priming events and the stream can be
+    /// resumed, this is the id of the one that is to be sent first.
+    pub fn begin_events(&self) -> Option<EventId> {
+        let mut state = self.session.lock();
+        let prime = state.record.revision.is_some_and(crate::mcp::Revision::has_priming_event);
+        state.streams.begin_events(self.stream, self.generation, prime)
+    }
+
+    /// The next event; none when the stream has ended.
+    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.session.lock().streams.poll_event(self.stream, self.generation, cx.waker())
+    }
+}
+
+impl Drop for StreamReader {
+    fn drop(&mut self) {
+        self.session.shared.readers.fetch_sub(1, Ordering::Relaxed);
+        let effects = self.session.lock().streams.leave(self.stream, self.generation);
+        self.session.apply(effects);
+    }
+}
+
+/// Requests that their session expects but that were not handed over to the child yet. Dropped (the client hung up
+/// meanwhile), it takes back those that are left.
+#[derive(Debug)]
+#[must_use = "the session waits for these requests"]
+pub struct Handover {
+    session: Arc<Session>,
+    stream: StreamId,
+    left: usize,
+}
+
+impl Handover {
+    pub(super) fn new(session: Arc<Session>, stream: StreamId, left: usize) -> Self {
+        Self { session, stream, left }
+    }
+
+    /// Hands one request over. Its outcome is delivered to the stream, also when the child does not take it.
+    ///
+    /// # Cancel safety
+    /// Cancelled before it returns, the request was not handed over.
+    pub async fn request(&mut self, message: Message) {
+        self.session.request(self.stream, message).await;
+        self.left = self.left.saturating_sub(1);
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        for _ in 0..self.left {
+            self.session.deliver(self.stream, Payload::Cancelled);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Which sessions there are: opening, finding, expiring, closing them.
+//!
+//! Invariants: never more than `sessions_max`; a session whose opening was not completed, whose client cannot come back,
+//! or that expired is in no table any more and detached from the child.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::streams::Bounds;
+use super::{CloseReason, Session, SessionId, SessionRecord, Shared, Transport};
+use crate::child::ChildHandle;
+use crate::config::SessionConfig;
+use crate::error::Reject;
+use crate::mcp::Revision;
+use crate::router::SessionKey;
+
+/// The sessions there are.
+#[derive(Debug)]
+pub struct Registry {
+    config: SessionConfig,
+    shared: Arc<Shared>,
+    sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    last_key: AtomicU64,
+    ending: AtomicBool,
+    started: Instant,
+    started_unix_ms: u64,
+}
+
+impl Registry {
+    /// An empty registry; its sessions attach to `child`.
+    pub fn new(config: SessionConfig, child: ChildHandle) -> Arc<Self> {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Arc::new(Self {
+            config,
+            shared: Arc::new(Shared { child, readers: AtomicUsize::new(0) }),
+            sessions: Mutex::default(),
+            last_key: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
+            started: Instant::now(),
+            started_unix_ms: millis(unix),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many sessions there are. Stateless exchanges are not among them.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many streams are being read, over all sessions and exchanges.
+    pub fn open_streams(&self) -> usize {
+        self.shared.readers.load(Ordering::Relaxed)
+    }
+
+    /// Opens a session. It is closed again when the returned value is dropped, unless it was kept.
+    ///
+    /// # Errors
+    /// [`Reject::Sessions`], [`Reject::ShuttingDown`].
+    pub fn open(self: &Arc<Self>, transport: Transport) -> Result<Owned, Reject> {
+        if self.ending.load(Ordering::Acquire) {
+            return Err(Reject::ShuttingDown);
+        }
+        let session = Arc::new(self.build(transport, None));
+        let mut sessions = self.lock();
+        let limit = self.config.sessions_max.get();
+        if sessions.len() >= limit {
+            drop(sessions);
+            debug!(limit, "session refused: too many sessions");
+            return Err(Reject::Sessions { limit });
+        }
+        sessions.insert(session.id(), session.clone());
+        drop(sessions);
+        Ok(Owned { registry: self.clone(), session, keep: false })
+    }
+
+    /// Opens the session of one stateless exchange, which is not in the registry.
+    pub fn exchange(self: &Arc<Self>, revision: Option<Revision>) -> Owned {
+        Owned { registry: self.clone(), session: Arc::new(self.build(Transport::Stateless, revision)), keep: false }
+    }
+
+    fn build(&self, transport: Transport, revision: Option<Revision>) -> Session {
+        let now = Instant::now();
+        let config = &self.config;
+        let bounds = match transport {
+            Transport::Streamable | Transport::HttpSse => Bounds {
+                events: config.replay_events,
+                bytes: config.replay_bytes,
+                resumable: transport == Transport::Streamable && config.replay_events > 0 && config.replay_bytes > 0,
+            },
+            // Nobody can come back to it.
+            Transport::Stateless => Bounds { events: 0, bytes: 0, resumable: false },
+        };
+        let key = SessionKey(self.last_key.fetch_add(1, Ordering::Relaxed) + 1);
+        let mut record = SessionRecord::new(SessionId::random(), self.unix_ms(now));
+        record.revision = revision;
+        Session::new(key, transport, record, bounds, self.shared.clone(), now)
+    }
+
+    fn unix_ms(&self, now: Instant) -> u64 {
+        self.started_unix_ms + millis(now.saturating_duration_since(self.started))
+    }
+
+    /// The session of that id on that transport; notes that its client is alive.
+    ///
+    /// # Errors
+    /// [`Reject::SessionUnknown`].
+    pub fn find(&self, id: &str, transport: Transport) -> Result<Arc<Session>, Reject> {
+        let id = SessionId::from_client(id).ok_or(Reject::SessionUnknown)?;
+        let session = self.lock().get(&id).cloned().ok_or(Reject::SessionUnknown)?;
+        if session.transport() != transport || session.is_closed() {
+            return Err(Reject::SessionUnknown);
+        }
+        session.touch(Instant::now());
+        Ok(session)
+    }
+
+    /// Closes a session and forgets it.
+    pub fn close(&self, session: &Session, reason: CloseReason) {
+        self.lock().remove(&session.id());
+        session.close(reason);
+    }
+
+    /// Closes the sessions that are idle or too old at `now`, and forgets those that are closed.
+    pub fn sweep(&self, now: Instant) {
+        let created_before = self.config.age_max.map(|age| self.unix_ms(now).saturating_sub(millis(age)));
+        let mut expired = Vec::new();
+        self.lock().retain(|_, session| {
+            let reason = session.expired(now, self.config.idle_timeout, created_before);
+            expired.extend(reason.map(|reason| (session.clone(), reason)));
+            reason.is_none()
+        });
+        for (session, reason) in expired {
+            session.close(reason);
+        }
+    }
+
+    /// Sweeps until `stop` is cancelled.
+    pub async fn run(&self, stop: CancellationToken) {
+        let shortest = [self.config.idle_timeout, self.config.age_max].into_iter().flatten().min();
+        let period = shortest.map_or(SWEEP_PERIOD_MAX, |limit| (limit / 4).clamp(SWEEP_PERIOD_MIN, SWEEP_PERIOD_MAX));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(period) => self.sweep(Instant::now()),
+            }
+        }
+    }
+
+    /// For a stop: no session is opened any more, GET streams end at once, those of HTTP+SSE as soon as what is in
+    /// flight on them is answered. POSTs go on.
+    pub fn end_standing_streams(&self) {
+        self.ending.store(true, Ordering::Release);
+        let sessions: Vec<_> = self.lock().values().cloned().collect();
+        for session in sessions {
+            session.end_standing_streams();
+        }
+    }
+
+    /// Closes all sessions.
+    pub fn close_all(&self) {
+        self.ending.store(true, Ordering::Release);
+        let sessions = std::mem::take(&mut *self.lock());
+        for session in sessions.into_values() {
+            session.close(CloseReason::ShuttingDown);
+        }
+    }
+}
+
+/// A session that is closed when this is dropped: because its opening was not completed, because it lives only as long
+/// as its connection.
+#[derive(Debug)]
+pub struct Owned {
+    registry: Arc<Registry>,
+    session: Arc<Session>,
+    keep: bool,
+}
+
+impl Owned {
+    /// The session.
+    pub const fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// From now on the session is the registry's alone.
+    pub fn keep(mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.registry.close(&self.session, CloseReason::Gone);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+const SWEEP_PERIOD_MIN: Duration = Duration::from_millis(100);
+const SWEEP_PERIOD_MAX: Duration = Duration::from_secs(30);

@@ -1,0 +1,440 @@
+//! The streams of one session: what waits on each, who reads it, what can still be resumed.
+//!
+//! Pure: deliveries and readers come in, wakers and events go out; [`super::Session`] puts a lock around it. A stream
+//! is one of three kinds: the POST that requests came with, a standing GET stream of Streamable HTTP, or the one stream
+//! of HTTP+SSE that carries everything. What belongs to no POST waits in one pool; of the connected GET streams only the
+//! one opened last takes from it, so nothing is ever sent twice.
+//!
+//! Invariants: an answer waits on the stream of its request as long as somebody reads that stream or may come back to
+//! it by an event id; every queue has a bound; a stream that nobody can ask for any more is gone.
+//!
+//! Spec: 2025-11-25, Transports, Multiple Connections; Resumability and Redelivery.
+
+mod pressure;
+mod reading;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::task::Waker;
+
+use super::event_log::{EventId, EventLog};
+use super::queue::{Answer, Item, Queue, compact};
+use crate::jsonrpc::Frame;
+use crate::router::{Payload, StreamId};
+
+pub use reading::{Event, Head};
+
+/// The bounds of a session's streams.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The most events kept: sent ones for replay, and as many unsent ones that nobody is connected for.
+    pub(super) events: usize,
+    /// The most bytes of them, likewise.
+    pub(super) bytes: usize,
+    /// Whether events get ids, which makes streams resumable.
+    pub(super) resumable: bool,
+}
+
+/// Whether a POST can be sent more than its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PostForm {
+    /// It may become an event stream.
+    Streamable,
+    /// Its client takes nothing but the answers.
+    AnswersOnly,
+}
+
+/// What happened that an operator may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// Messages for a client that is not connected were given up.
+    Dropped,
+    /// A large answer for a client that is not connected was replaced by an error.
+    AnswerNotKept,
+    /// A reader was disconnected because it did not keep up.
+    SlowConsumer,
+    /// So was the only reader of the session: the session is over.
+    SlowSession,
+}
+
+/// What is to be done once the lock is released.
+#[derive(Debug, Default)]
+#[must_use = "the readers wait for it"]
+pub(super) struct Effects {
+    first: Option<Waker>,
+    rest: Vec<Waker>,
+    /// What an operator may want to know: the gravest.
+    pub(super) notice: Option<Notice>,
+}
+
+impl Effects {
+    fn wake_later(&mut self, waker: Option<Waker>) {
+        match (&self.first, waker) {
+            (None, waker) => self.first = waker,
+            (Some(_), Some(waker)) => self.rest.push(waker),
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Wakes the readers.
+    pub(super) fn wake(self) {
+        self.first.into_iter().chain(self.rest).for_each(Waker::wake);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Post(PostForm),
+    Standing,
+    Everything,
+}
+
+#[derive(Debug)]
+struct Stream {
+    kind: Kind,
+    reader: Option<Reader>,
+    /// Requests of this stream that are not settled.
+    pending: usize,
+    /// What waits; for standing streams it is in the pool.
+    queue: Queue,
+    /// The number of the last event sent.
+    sent: u64,
+    /// Whether an event id of this stream was sent, so that its client can come back to it.
+    named: bool,
+}
+
+#[derive(Debug)]
+struct Reader {
+    generation: u64,
+    /// The number of the event it is to be sent next.
+    next: u64,
+    waker: Option<Waker>,
+}
+
+impl Stream {
+    fn takes_messages(&self) -> bool {
+        match self.kind {
+            Kind::Post(PostForm::Streamable) => self.reader.is_some() || self.named,
+            Kind::Everything => self.reader.is_some(),
+            Kind::Post(PostForm::AnswersOnly) | Kind::Standing => false,
+        }
+    }
+
+    fn waker(&mut self) -> Option<Waker> {
+        self.reader.as_mut().and_then(|reader| reader.waker.take())
+    }
+}
+
+/// The streams of one session.
+#[derive(Debug)]
+pub(super) struct Streams {
+    bounds: Bounds,
+    streams: HashMap<StreamId, Stream>,
+    /// The connected GET streams in the order they were opened; the last one takes from the pool.
+    standing: Vec<StreamId>,
+    /// What belongs to no stream of a POST, unsent.
+    pool: Queue,
+    /// The pool was taken over from a reader that did not keep up and was not empty since.
+    strained: bool,
+    log: EventLog,
+    /// Streams whose reader left before the end, in that order: they wait for it to come back.
+    lost: VecDeque<StreamId>,
+    seq: u64,
+    generation: u64,
+    pending: usize,
+    readers: usize,
+    /// Standing streams are to end.
+    ending: bool,
+    closed: bool,
+}
+
+impl Streams {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            streams: HashMap::new(),
+            standing: Vec::new(),
+            pool: Queue::default(),
+            strained: false,
+            log: EventLog::new(bounds.events, bounds.bytes),
+            lost: VecDeque::new(),
+            seq: 0,
+            generation: 0,
+            pending: 0,
+            readers: 0,
+            ending: false,
+            closed: false,
+        }
+    }
+
+    /// Whether the client is there: it waits for an answer or has a stream open. A request in flight whose client is
+    /// gone does not count, or a child that hangs would keep for ever what a vanished client left behind.
+    pub(super) fn is_busy(&self) -> bool {
+        self.readers > 0
+    }
+
+    /// Requests that are not settled.
+    pub(super) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Whether new standing streams are refused, since the old ones are ending.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    // --- opening and closing ---
+
+    /// Opens the stream of a POST with so many requests; returns its reader's generation.
+    pub(super) fn open_post(&mut self, id: StreamId, requests: usize, form: PostForm) -> u64 {
+        self.pending += requests;
+        self.open(id, Kind::Post(form), requests)
+    }
+
+    /// Opens a standing stream: it takes over the pool.
+    pub(super) fn open_standing(&mut self, id: StreamId) -> u64 {
+        self.standing.push(id);
+        self.open(id, Kind::Standing, 0)
+    }
+
+    /// Opens the one stream of HTTP+SSE.
+    pub(super) fn open_everything(&mut self) -> u64 {
+        self.open(StreamId::STANDALONE, Kind::Everything, 0)
+    }
+
+    fn open(&mut self, id: StreamId, kind: Kind, pending: usize) -> u64 {
+        let reader = self.new_reader(1);
+        let generation = reader.generation;
+        let stream = Stream { kind, reader: Some(reader), pending, queue: Queue::default(), sent: 0, named: false };
+        self.streams.insert(id, stream);
+        generation
+    }
+
+    fn new_reader(&mut self, next: u64) -> Reader {
+        self.readers += 1;
+        self.generation += 1;
+        Reader { generation: self.generation, next, waker: None }
+    }
+
+    /// One more request on the stream of HTTP+SSE.
+    pub(super) fn expect(&mut self, id: StreamId) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        stream.pending += 1;
+        self.pending += 1;
+        true
+    }
+
+    /// The standing streams end; the stream of HTTP+SSE as soon as it has answered what is in flight.
+    pub(super) fn end_standing(&mut self) -> Effects {
+        let mut effects = Effects::default();
+        self.ending = true;
+        for id in std::mem::take(&mut self.standing) {
+            self.end_reader(id, &mut effects);
+            self.after_leave(id, &mut effects);
+        }
+        if let Some(stream) = self.streams.get_mut(&StreamId::STANDALONE) {
+            effects.wake_later(stream.waker());
+        }
+        effects
+    }
+
+    /// The session is over. Readers of a POST stay until their requests are settled, which whoever closes it sees to.
+    pub(super) fn close(&mut self) -> Effects {
+        let effects = self.end_standing();
+        self.closed = true;
+        self.log.clear();
+        self.lost.clear();
+        self.pool = Queue::default();
+        for stream in self.streams.values_mut() {
+            stream.named = false;
+            if stream.reader.is_none() {
+                stream.queue = Queue::default();
+            }
+        }
+        self.streams.retain(|_, stream| stream.reader.is_some() || stream.pending > 0);
+        effects
+    }
+
+    // --- delivering ---
+
+    /// Takes a delivery of the router.
+    pub(super) fn deliver(&mut self, id: StreamId, payload: Payload) -> Effects {
+        match payload {
+            Payload::Message(frame) => self.message(id, frame),
+            Payload::Response(frame) => self.settle(id, Some(Answer::Response(frame))),
+            Payload::Initialized(frame, revision) => self.settle(id, Some(Answer::Initialized(frame, revision))),
+            Payload::Rejected(request, reject) => self.settle(id, Some(Answer::Rejected(request, reject))),
+            Payload::Cancelled => self.settle(id, None),
+        }
+    }
+
+    /// An answer that was never in flight.
+    pub(super) fn answer(&mut self, id: StreamId, answer: Answer) -> Effects {
+        let mut effects = Effects::default();
+        self.push_answer(id, answer, &mut effects);
+        effects
+    }
+
+    fn settle(&mut self, id: StreamId, answer: Option<Answer>) -> Effects {
+        let mut effects = Effects::default();
+        // What is not in flight is settled already.
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.pending > 0) else { return effects };
+        stream.pending -= 1;
+        self.pending -= 1;
+        if let Some(answer) = answer {
+            self.push_answer(id, answer, &mut effects);
+        } else {
+            effects.wake_later(stream.waker());
+        }
+        self.remove_if_done(id);
+        effects
+    }
+
+    fn push_answer(&mut self, id: StreamId, answer: Answer, effects: &mut Effects) {
+        let seq = self.next_seq();
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.reader.is_none() && !stream.named {
+            // Its client left without an event id: nobody can ever ask for this.
+            return;
+        }
+        stream.queue.push(seq, Item::Answer(answer));
+        effects.wake_later(stream.waker());
+        if stream.reader.is_none() {
+            self.relieve_abandoned(effects);
+        } else {
+            self.check_reader(id, effects);
+        }
+    }
+
+    fn message(&mut self, id: StreamId, frame: Frame) -> Effects {
+        let mut effects = Effects::default();
+        let seq = self.next_seq();
+        if let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.takes_messages()) {
+            if stream.reader.is_some() {
+                stream.queue.push(seq, Item::Message(frame));
+                effects.wake_later(stream.waker());
+                self.check_reader(id, &mut effects);
+            } else {
+                stream.queue.push(seq, Item::Message(compact(frame)));
+                self.relieve_abandoned(&mut effects);
+            }
+        } else if !self.closed {
+            let frame = if self.standing.is_empty() { compact(frame) } else { frame };
+            self.pool.push(seq, Item::Message(frame));
+            self.serve_pool(&mut effects);
+            self.check_pool(&mut effects);
+        }
+        effects
+    }
+
+    /// The pool has changed, or who takes from it.
+    fn serve_pool(&mut self, effects: &mut Effects) {
+        if let Some(stream) = self.standing.last().and_then(|id| self.streams.get_mut(id)) {
+            effects.wake_later(stream.waker());
+        } else {
+            self.relieve_pool(effects);
+        }
+    }
+
+    // --- leaving ---
+
+    /// Disconnects a stream's reader: its next poll ends.
+    fn end_reader(&mut self, id: StreamId, effects: &mut Effects) {
+        if let Some(reader) = self.streams.get_mut(&id).and_then(|stream| stream.reader.take()) {
+            self.readers -= 1;
+            effects.wake_later(reader.waker);
+        }
+    }
+
+    /// A stream has lost its reader.
+    fn after_leave(&mut self, id: StreamId, effects: &mut Effects) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let unfinished = match stream.kind {
+            Kind::Standing => {
+                self.standing.retain(|other| *other != id);
+                true
+            }
+            Kind::Post(_) | Kind::Everything => stream.pending > 0 || !stream.queue.is_empty(),
+        };
+        if stream.named {
+            if unfinished {
+                self.lost.push_back(id);
+            }
+            self.relieve_abandoned(effects);
+            if self.lost.len() > LOST_STREAMS_MAX
+                && let Some(oldest) = self.lost.pop_front()
+            {
+                self.give_up(oldest);
+            }
+        } else {
+            let queue = std::mem::take(&mut stream.queue);
+            self.give_to_pool(queue);
+        }
+        self.remove_if_done(id);
+        self.serve_pool(effects);
+    }
+
+    /// The unsent messages of a stream that nobody can come back to go to the standalone side.
+    fn give_to_pool(&mut self, mut queue: Queue) {
+        if !self.closed {
+            for (seq, frame) in queue.take_messages() {
+                self.pool.push(seq, Item::Message(frame));
+            }
+        }
+    }
+
+    /// Nobody came back to this stream for too long.
+    fn give_up(&mut self, id: StreamId) {
+        self.log.forget(id);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.named = false;
+            stream.queue = Queue::default();
+        }
+        self.remove_if_done(id);
+    }
+
+    fn remove_if_done(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        if stream.reader.is_some() || stream.pending > 0 {
+            return;
+        }
+        let done = match stream.kind {
+            Kind::Post(_) => !stream.named || (stream.queue.is_empty() && !self.log.holds(id)),
+            Kind::Standing => !stream.named,
+            Kind::Everything => true,
+        };
+        if done {
+            self.streams.remove(&id);
+            self.lost.retain(|other| *other != id);
+        }
+    }
+
+    /// An event was sent: it gets its id and is kept.
+    fn log_event(&mut self, id: StreamId, frame: &Frame) -> Option<EventId> {
+        if !self.bounds.resumable || self.closed {
+            return None;
+        }
+        let stream = self.streams.get_mut(&id)?;
+        stream.sent += 1;
+        stream.named = true;
+        let event = EventId { stream: id, number: stream.sent };
+        if let Some(reader) = &mut stream.reader {
+            reader.next = stream.sent + 1;
+        }
+        self.log.push(event, compact(frame.clone()));
+        while let Some(evicted) = self.log.evict() {
+            self.remove_if_done(evicted);
+        }
+        Some(event)
+    }
+}
+
+/// The most streams of a session that wait for their reader to come back. Beyond it the one that has waited longest is
+/// given up, with what it holds.
+const LOST_STREAMS_MAX: usize = 256;

@@ -1,0 +1,94 @@
+//! What gives way when a bound is reached: messages before answers, the oldest first, and the reader that does not keep
+//! up before anybody else.
+
+use super::super::queue::Queue;
+use super::{Effects, Kind, Notice, Stream, Streams};
+use crate::error::Reject;
+use crate::router::StreamId;
+
+/// A connected reader may lag behind by so many messages (a burst of the child is no fault of the reader), or by `--replay-events` where that is more.
+const LAG_EVENTS_MIN: usize = 4096;
+/// A connected reader may lag behind by so many bytes of messages, or by `--replay-bytes` where that is more.
+const LAG_BYTES_MIN: usize = 8 * 1024 * 1024;
+/// A client of HTTP+SSE may have so many answers unread: it can go on sending requests without ever reading.
+const UNREAD_ANSWERS_MAX: usize = 1024;
+/// The most bytes of these answers, as long as there is more than one.
+const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+impl Streams {
+    fn lags(&self, queue: &Queue, times: usize) -> bool {
+        queue.messages() > self.bounds.events.max(LAG_EVENTS_MIN).saturating_mul(times)
+            || queue.message_bytes() > self.bounds.bytes.max(LAG_BYTES_MIN).saturating_mul(times)
+    }
+
+    /// Disconnects the reader of a stream of its own queue if it does not keep up.
+    pub(super) fn check_reader(&mut self, id: StreamId, effects: &mut Effects) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        let everything = stream.kind == Kind::Everything;
+        let unread = everything
+            && (stream.queue.answers() > UNREAD_ANSWERS_MAX
+                || (stream.queue.answers() > 1 && stream.queue.answer_bytes() > UNREAD_ANSWER_BYTES_MAX));
+        if unread || self.lags(&stream.queue, 1) {
+            effects.notice = Some(if everything { Notice::SlowSession } else { Notice::SlowConsumer });
+            self.end_reader(id, effects);
+            self.after_leave(id, effects);
+        }
+    }
+
+    /// Disconnects the reader of the pool if it does not keep up; the one before it takes over. That one inherits a full
+    /// pool, so until it has emptied it the bound is twice as high.
+    pub(super) fn check_pool(&mut self, effects: &mut Effects) {
+        let Some(id) = self.standing.last().copied() else { return };
+        if self.lags(&self.pool, if self.strained { 2 } else { 1 }) {
+            effects.notice = Some(Notice::SlowConsumer);
+            self.strained = true;
+            self.end_reader(id, effects);
+            self.after_leave(id, effects);
+        }
+    }
+
+    /// Keeps the pool within its bound while nobody takes from it.
+    pub(super) fn relieve_pool(&mut self, effects: &mut Effects) {
+        while self.pool.messages() > self.bounds.events || self.pool.message_bytes() > self.bounds.bytes {
+            if !self.pool.drop_oldest_message() {
+                break;
+            }
+            effects.notice = effects.notice.or(Some(Notice::Dropped));
+        }
+    }
+
+    /// Keeps what waits for readers to come back within its bound, over all streams.
+    pub(super) fn relieve_abandoned(&mut self, effects: &mut Effects) {
+        let bounds = self.bounds;
+        loop {
+            let (messages, bytes) = self.abandoned().fold((0, 0), |(messages, bytes), (_, stream)| {
+                let queue = &stream.queue;
+                (messages + queue.messages(), bytes + queue.message_bytes() + queue.answer_bytes())
+            });
+            if messages <= bounds.events && bytes <= bounds.bytes {
+                return;
+            }
+            let oldest = self.abandoned().filter_map(|(id, stream)| Some((stream.queue.oldest_message()?, id))).min();
+            let newest =
+                self.abandoned().filter_map(|(id, stream)| Some((stream.queue.newest_large_answer()?, id))).max();
+            if let Some((_, id)) = oldest {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.queue.drop_oldest_message();
+                }
+                effects.notice = effects.notice.or(Some(Notice::Dropped));
+            } else if let Some((_, id)) = newest {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.queue.replace_newest_answer(&Reject::AnswerNotKept { limit: bounds.bytes });
+                }
+                effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The streams that wait for their reader to come back.
+    fn abandoned(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
+        self.streams.iter().filter(|(_, stream)| stream.reader.is_none()).map(|(id, stream)| (*id, stream))
+    }
+}

@@ -1,0 +1,256 @@
+//! The child: crashes, noise, its end and ours.
+
+use hyper::StatusCode;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Events, Mux, gone, is_alive, json_body, notes_server, python, request, within};
+
+async fn who(client: &Client) -> Value {
+    serde_json::from_str(&client.tool(json!("who"), "whoami", json!({})).await).unwrap()
+}
+
+async fn pid(client: &Client) -> i64 {
+    who(client).await["pid"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn a_crash_fails_what_was_in_flight_and_sessions_live_on_with_their_state() {
+    let mux = Mux::start(&[], notes_server()).await;
+    let (a, b) = (mux.session("2025-06-18").await, mux.session("2025-06-18").await);
+    let before = pid(&a).await;
+    a.call(json!(1), "resources/subscribe", json!({"uri": "x:/1"})).await;
+    a.call(json!(2), "logging/setLevel", json!({"level": "debug"})).await;
+    let mut listening = a.listen(None).await;
+    let slow = json!({"name": "slow", "arguments": {"seconds": 60, "steps": 600}, "_meta": {"progressToken": 1}});
+    let mut at_work = Events::new(b.post(&request(json!("slow"), "tools/call", slow)).await);
+    at_work.message().await;
+
+    let crash = json!({"name": "crash", "arguments": {"exit_code": 7, "message": "out of cheese"}});
+    let crashed = a.call(json!(3), "tools/call", crash).await;
+    let in_flight = at_work.rest().await.pop().unwrap();
+    for (answer, id) in [(&crashed, json!(3)), (&in_flight, json!("slow"))] {
+        assert_eq!(answer["id"], id);
+        let data = &answer["error"]["data"];
+        assert_eq!(
+            (&data["source"], &data["kind"], &data["exitCode"]),
+            (&json!("mcp-mux"), &json!("child-exited"), &json!(7))
+        );
+        assert!(data["stderr"].to_string().contains("out of cheese"), "{answer}");
+    }
+    assert_ne!(pid(&a).await, before);
+    assert_ne!(pid(&b).await, before, "the other session lives on too");
+    // What the sessions had set stands again: the subscription, the level.
+    a.tool(json!(4), "touch", json!({"uri": "x:/1"})).await;
+    let mut methods = Vec::new();
+    while !methods.contains(&json!("notifications/resources/updated")) {
+        methods.push(listening.message().await["method"].clone());
+    }
+    assert!(methods.contains(&json!("notifications/tools/list_changed")), "{methods:?}");
+    let log = json!({"name": "log", "arguments": {"level": "debug", "message": "still here"}});
+    let messages = Events::new(a.post(&request(json!(5), "tools/call", log)).await).rest().await;
+    assert_eq!(messages[0]["method"], "notifications/message", "{messages:?}");
+}
+
+#[tokio::test]
+async fn requests_that_come_while_the_child_is_down_wait_for_the_next_one() {
+    // Dies of its first call; the second process serves. It takes a moment to start.
+    let script = r#"
+import pathlib
+marker = pathlib.Path(os.environ["MARKER"])
+second = marker.exists()
+handshake()
+while True:
+    message = read()
+    if not second:
+        marker.touch()
+        os._exit(1)
+    reply(message, {"content": []})
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let marker = format!("MARKER={}", folder.path().join("marker").display());
+    let mux = Mux::start(&["--env", &marker], python(script)).await;
+    let client = mux.session("2025-06-18").await;
+    let first = client.call(json!(1), "tools/call", json!({})).await;
+    assert_eq!(first["error"]["data"]["kind"], "child-exited");
+    let second = client.call(json!(2), "tools/call", json!({})).await;
+    assert_eq!(second["result"], json!({"content": []}));
+}
+
+#[tokio::test]
+async fn noise_on_stdout_is_no_message_and_does_no_harm() {
+    let script = r#"
+print("Server starting on stdio...", flush=True)
+sys.stdout.write("\x1b[32mready\x1b[0m"); sys.stdout.flush()
+handshake()
+while True:
+    message = read()
+    print("[1, 2", flush=True)
+    print("", flush=True)
+    print('{"level":"info","msg":"not a message"}', flush=True)
+    sys.stdout.buffer.write(b"\xff\xfe broken\n"); sys.stdout.flush()
+    write({"jsonrpc": "2.0", "id": 424242, "result": {"of": "nobody"}})
+    answer = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {"text": "grün 👩‍👩‍👧"}}, ensure_ascii=False).encode()
+    sys.stdout.buffer.write(b"a line that was not ended: ")
+    for byte in answer:
+        sys.stdout.buffer.write(bytes([byte])); sys.stdout.flush()
+    sys.stdout.buffer.write(b"\r\n"); sys.stdout.flush()
+"#;
+    let mut mux = Mux::start(&[], python(script)).await;
+    let client = mux.session("2025-06-18").await;
+    for id in 0..3 {
+        let answer = client.call(json!(id), "tools/call", json!({})).await;
+        assert_eq!(answer, json!({"jsonrpc": "2.0", "id": id, "result": {"text": "grün 👩‍👩‍👧"}}));
+    }
+    mux.logged("Server starting on stdio").await;
+}
+
+#[tokio::test]
+async fn a_child_that_floods_stderr_and_stdout_before_it_reads_does_not_deadlock() {
+    let script = r#"
+handshake()
+message = read()
+sys.stderr.write(("e" * 1000 + "\n") * 5000); sys.stderr.flush()
+for n in range(3000):
+    write({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x" * 1000}})
+reply(message, {"n": sum(1 for _ in iter(lambda: read()["method"] != "last", False))})
+"#;
+    let mux = Mux::start(&["--log-level", "warn"], python(script)).await;
+    let client = mux.session("2025-06-18").await;
+    let posting = client.clone();
+    let first = tokio::spawn(async move { posting.post(&request(json!("first"), "tools/call", json!({}))).await });
+    // More than a pipe holds, while the child writes and does not read.
+    for _ in 0..20 {
+        let big =
+            json!({"jsonrpc": "2.0", "method": "notifications/big", "params": {"x": "y".repeat(50_000)}}).to_string();
+        assert_eq!(client.post(&big).await.status(), StatusCode::ACCEPTED);
+    }
+    client.post(r#"{"jsonrpc":"2.0","method":"last"}"#).await;
+    let answer = within("the answer", first).await.unwrap();
+    let events = if answer.headers()["content-type"] == "application/json" {
+        vec![json_body(answer).await]
+    } else {
+        Events::new(answer).rest().await
+    };
+    assert_eq!(events.last().unwrap()["id"], "first");
+}
+
+#[tokio::test]
+async fn sigterm_stops_the_child_and_its_group_even_if_they_ignore_it() {
+    let script = r#"
+import signal, subprocess
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+grandchild = subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; while :; do sleep 1; done"], stdin=subprocess.DEVNULL)
+handshake()
+while True:
+    message = read()
+    reply(message, {"pids": [os.getpid(), grandchild.pid]})
+    if message["method"] == "last": break
+while True: time.sleep(1)
+"#;
+    let mux = Mux::start(&["--stop-timeout", "200ms"], python(script)).await;
+    let client = mux.session("2025-06-18").await;
+    let answer = client.call(json!(1), "last", json!({})).await;
+    let pids: Vec<i64> = serde_json::from_value(answer["result"]["pids"].clone()).unwrap();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    let (status, ..) = mux.stop().await;
+    assert_eq!(status.code(), Some(0));
+    for pid in pids {
+        gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn when_mcp_mux_is_killed_the_childs_whole_group_dies() {
+    let script = r#"
+import signal, subprocess
+grandchild = subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; while :; do sleep 1; done"], stdin=subprocess.DEVNULL)
+handshake()
+message = read()
+reply(message, {"pids": [os.getpid(), grandchild.pid]})
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True: time.sleep(1)
+"#;
+    let mut mux = Mux::start(&[], python(script)).await;
+    let client = mux.session("2025-06-18").await;
+    let answer = client.call(json!(1), "x", json!({})).await;
+    let pids: Vec<i64> = serde_json::from_value(answer["result"]["pids"].clone()).unwrap();
+    mux.signal(Signal::KILL);
+    within("the end", mux.process.wait()).await.unwrap();
+    for pid in pids {
+        gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn a_grandchild_does_not_outlive_a_crash() {
+    let script = r#"
+import subprocess
+grandchild = subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; while :; do sleep 1; done"], stdin=subprocess.DEVNULL)
+sys.stderr.write("grandchild %d\n" % grandchild.pid); sys.stderr.flush()
+handshake()
+message = read()
+os._exit(1)
+"#;
+    let mut mux = Mux::start(&[], python(script)).await;
+    mux.logged("grandchild ").await;
+    let log = mux.log();
+    let pid =
+        log.split("grandchild ").nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+    let client = mux.session("2025-06-18").await;
+    client.call(json!(1), "x", json!({})).await;
+    gone(pid).await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_in_flight_finish_and_a_second_signal_does_not() {
+    let mux = Mux::start(&[], notes_server()).await;
+    let client = mux.session("2025-06-18").await;
+    let slow = |seconds: f64| {
+        let arguments = json!({"seconds": seconds, "steps": 10});
+        request(json!(1), "tools/call", json!({"name": "slow", "arguments": arguments, "_meta": {"progressToken": 1}}))
+    };
+    let mut events = Events::new(client.post(&slow(0.5)).await);
+    events.message().await;
+    let listening = client.listen(None).await;
+    mux.signal(Signal::TERM);
+    listening.rest().await;
+    assert!(events.rest().await.pop().unwrap().get("result").is_some(), "drained");
+    let (status, ..) = mux.stop_after_signal().await;
+    assert_eq!(status.code(), Some(0));
+
+    let mux = Mux::start(&["--drain-timeout", "60s"], notes_server()).await;
+    let client = mux.session("2025-06-18").await;
+    let mut events = Events::new(client.post(&slow(60.0)).await);
+    events.message().await;
+    let child = {
+        let other = mux.session("2025-06-18").await;
+        pid(&other).await
+    };
+    mux.signal(Signal::INT);
+    let mut mux = mux;
+    mux.logged("stopping").await;
+    mux.signal(Signal::INT);
+    let last = events.rest().await.pop().unwrap();
+    assert_eq!(last["error"]["data"]["source"], "mcp-mux", "{last}");
+    within("the end", mux.process.wait()).await.unwrap();
+    gone(child).await;
+}
+
+#[tokio::test]
+async fn the_childs_environment_is_what_was_asked_for() {
+    let mux = Mux::start(&["--env", "GREETING=hello world", "--env", "EMPTY="], notes_server()).await;
+    let client = mux.session("2025-06-18").await;
+    let of = async |name: &str| client.tool(json!(1), "environment", json!({"name": name})).await;
+    assert!(of("GREETING").await.contains("hello world"));
+    assert!(of("PYTHONUNBUFFERED").await.contains('1'));
+    let mut command = crate::harness::command(&["--port", "0", "--clean-env"], &notes_server());
+    command.env("MCP_MUX_LOG_LEVEL", "info").env("SECRET_OF_MINE", "x");
+    let mux = Mux::start_command(command).await;
+    let client = mux.session("2025-06-18").await;
+    let of = async |name: &str| client.tool(json!(1), "environment", json!({"name": name})).await;
+    for name in ["MCP_MUX_LOG_LEVEL", "SECRET_OF_MINE"] {
+        assert_eq!(of(name).await, "null", "{name}");
+    }
+    assert_ne!(of("PATH").await, "null");
+}

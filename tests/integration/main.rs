@@ -1,0 +1,20 @@
+//! The real program, on a port of its own, with real children and real connections.
+//!
+//! Every wait has a deadline and is for an event, never for time to pass.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test that fails says so by panicking"
+)]
+
+mod harness;
+
+mod child_process;
+mod command_line;
+mod event_streams;
+mod http_sse;
+mod load;
+mod streamable;

@@ -1,0 +1,95 @@
+// Starts the real mcp-mux in front of a child command, and stops it: the JavaScript side's only way to run it. (mux.py is
+// the same for Python.) Nothing here waits without a deadline, and nothing is killed but what was started here.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export const HERE = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+export const TRANSPORTS = ['http', 'sse'];
+const START_DEADLINE = 30_000;
+const STOP_DEADLINE = 20_000;
+
+// Whatever ends this process takes the processes it started along.
+const started = new Set();
+process.once('SIGTERM', () => process.exit(143));
+process.on('exit', () => started.forEach(child => child.kill('SIGTERM')));
+
+const PYTHON = path.join(HERE, '.venv/bin/python');
+const npmServer = name => path.join(HERE, 'node_modules/@modelcontextprotocol', name, 'dist/index.js');
+
+export const notesServer = () => [PYTHON, path.join(HERE, '../../examples/notes_server.py')];
+export const fastmcpServer = () => [PYTHON, path.join(HERE, 'fastmcp_server.py')];
+export const everythingServer = () => [process.execPath, npmServer('server-everything')];
+export const filesystemServer = folder => [process.execPath, npmServer('server-filesystem'), folder];
+
+/** mcp-mux in front of `command`: `{ url(transport), mcpUrl, sseUrl, log, stop() }`. */
+export async function start(command, { flags = [], errorsExpected = false } = {}) {
+    const binary = process.env.MCP_MUX_BIN;
+    assert.ok(binary, 'set MCP_MUX_BIN to the mcp-mux binary');
+    const quoted = command.map(word => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
+    const process_ = spawn(binary, ['--port', '0', '--log-format', 'json', ...flags, '--spawn', quoted], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        detached: true // so that a terminal's Ctrl-C reaches it through `stop`, not on its own
+    });
+    const log = [];
+    const ended = once(process_, 'exit');
+    started.add(process_);
+    process_.once('exit', () => started.delete(process_));
+    createInterface({ input: process_.stderr }).on('line', line => log.push(line));
+    const urls = await new Promise((resolve, reject) => {
+        const found = [];
+        const fail = why => reject(new Error(`mcp-mux ${why}; it printed ${found}; its log:\n${log.slice(-20).join('\n')}`));
+        const timer = setTimeout(() => {
+            process_.kill('SIGKILL');
+            fail(`printed no two URLs within ${START_DEADLINE} ms`);
+        }, START_DEADLINE);
+        createInterface({ input: process_.stdout }).on('line', line => {
+            const url = line.match(/https?:\/\/\S+/)?.[0];
+            if (url !== undefined && found.push(url) === 2) {
+                clearTimeout(timer);
+                resolve(found);
+            }
+        });
+        ended.then(([code]) => {
+            clearTimeout(timer);
+            fail(`ended with ${code}`);
+        });
+    });
+    const [mcpUrl, sseUrl] = urls;
+
+    /** SIGTERM; fails unless it ends with 0 within the deadline and logged no error of its own. */
+    async function stop() {
+        const tail = () => log.slice(-20).join('\n');
+        assert.equal(process_.exitCode ?? process_.signalCode, null, `mcp-mux ended by itself:\n${tail()}`);
+        process_.kill('SIGTERM');
+        const timer = setTimeout(() => process_.kill('SIGKILL'), STOP_DEADLINE);
+        const [code, signal] = await ended;
+        clearTimeout(timer);
+        assert.equal(code, 0, `mcp-mux ended with ${code ?? signal} after SIGTERM:\n${tail()}`);
+        const complaints = log.filter(line => level(line) === 'ERROR' || line.includes('panicked at'));
+        if (!errorsExpected) assert.deepEqual(complaints, [], 'mcp-mux logged errors');
+    }
+    return { mcpUrl, sseUrl, log, stop, url: transport => (transport === 'http' ? mcpUrl : sseUrl) };
+}
+
+/** Run `body` with an mcp-mux of its own. */
+export async function withMux(command, options, body) {
+    const mux = await start(command, options);
+    try {
+        await body(mux);
+    } finally {
+        await mux.stop();
+    }
+}
+
+function level(line) {
+    try {
+        return JSON.parse(line).level;
+    } catch {
+        return undefined;
+    }
+}

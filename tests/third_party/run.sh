@@ -1,0 +1,73 @@
+#!/bin/sh
+# Tests mcp-mux with the MCP clients and servers that others wrote, pinned to exact versions.
+#
+#     [MCP_MUX_BIN=target/release/mcp-mux] [ROUNDS=200] tests/third_party/run.sh
+#
+# What it needs is installed once, into .venv and node_modules beside this file, from whatever registries pip and npm are
+# configured for. ROUNDS is how often the isolation test repeats. The last line is "N passed, N failed".
+set -eu
+
+# Where the caller means it to be, before the change of folder.
+binary=${MCP_MUX_BIN:-$(dirname "$0")/../../target/release/mcp-mux}
+case $binary in /*) ;; *) binary=$PWD/$binary ;; esac
+cd "$(dirname "$0")"
+say() { printf '%s\n' "$*"; }
+[ -x "$binary" ] || { say "no mcp-mux at $binary: build it (cargo build --release) or set MCP_MUX_BIN"; exit 2; }
+export MCP_MUX_BIN="$binary"
+
+# --- Install, if that was not done yet or what is to be installed has changed ---------------------------------------
+
+python_is_there() { python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+npm_is_there() { npm --version >/dev/null 2>&1; }
+missing=
+python_is_there || missing="$missing python3 python3-venv"
+npm_is_there || missing="$missing nodejs npm"
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing$missing"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >/dev/null
+fi
+python_is_there || { say "needs Python 3.11 or later with venv"; exit 2; }
+npm_is_there || { say "needs npm (any node: the tests bring their own)"; exit 2; }
+
+mkdir -p .state
+fresh() { # fresh NAME FILE…: is what was installed for NAME what the files ask for now?
+    name=$1; shift
+    cat "$@" | cksum | cmp -s - ".state/$name"
+}
+done_with() { name=$1; shift; cat "$@" | cksum >".state/$name"; }
+if ! { fresh python requirements.txt && .venv/bin/python -c 'import mcp, pytest' 2>/dev/null; }; then
+    say "installing the Python packages"
+    rm -rf .venv
+    python3 -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
+    done_with python requirements.txt
+fi
+if ! { fresh npm package.json package-lock.json && node_modules/.bin/node --version >/dev/null 2>&1; }; then
+    say "installing the npm packages"
+    # No package here needs its install script.
+    npm ci --ignore-scripts --loglevel=error >/dev/null
+    # Node itself comes as a package for the common platforms; elsewhere the one that is there has to do.
+    [ -e node_modules/.bin/node ] || ln -s "$(command -v node)" node_modules/.bin/node
+    done_with npm package.json package-lock.json
+fi
+
+# --- Run, two at a time ---------------------------------------------------------------------------------------------
+
+results=.state/results
+rm -rf "$results"
+mkdir -p "$results"
+suite() { # suite NAME COMMAND…: its output and its duration go to $results
+    name=$1; shift
+    start=$(date +%s)
+    timeout -k 30 900 "$@" >"$results/$name.log" 2>&1 || true
+    echo $(($(date +%s) - start)) >"$results/$name.seconds"
+}
+pytest() { suite "$1" .venv/bin/python -m pytest --junit-xml="$results/$1.xml" -k "$2"; }
+pytest python 'not six_clients' &
+suite javascript node_modules/.bin/node --test --test-concurrency=1 \
+    --test-reporter=junit --test-reporter-destination="$results/javascript.xml" js/*.test.mjs &
+wait
+pytest isolation-python-sse 'six_clients and python' &
+pytest isolation-typescript-sse 'six_clients and typescript' &
+wait
+exec .venv/bin/python report.py "$results" python javascript isolation-python-sse isolation-typescript-sse
