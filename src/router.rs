@@ -139,11 +139,11 @@ impl Router {
     /// [`Reject::SessionClosed`], its questions are answered with an error, its subscriptions and level are given up.
     /// Returns what it would be attached with again.
     pub fn detach(&mut self, session: SessionKey, now: Instant) -> Option<Profile> {
-        let mut profile = self.sessions.remove(&session)?;
         let ids: Vec<ChildId> = self.requests.of_session(session).collect();
         for id in ids {
             self.abort(id, Reject::SessionClosed, now);
         }
+        let mut profile = self.sessions.remove(&session)?;
         self.waiting.retain(|waiting| match waiting {
             Waiting::Notification(from, message) if *from == session => {
                 self.waiting_bytes -= message.bytes().len();
@@ -322,9 +322,15 @@ impl Router {
         if let Some(session) = self.written_by(id) {
             let params = json!({"requestId": id.0, "reason": reason}).to_string();
             self.tell_child(jsonrpc::notification(method::CANCELLED, Some(&params)));
-            self.requests.remember(id, session, now);
+            self.remember(id, session, now);
         }
         self.reject(id, reject);
+    }
+
+    /// Keeps in mind that the child may still be at work on a request that is about to be settled.
+    fn remember(&mut self, id: ChildId, session: SessionKey, now: Instant) {
+        let capabilities = self.sessions.get(&session).map(|profile| profile.capabilities).unwrap_or_default();
+        self.requests.remember(id, session, capabilities, now);
     }
 
     /// The session whose request was handed out for the child under this id.

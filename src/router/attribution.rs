@@ -104,10 +104,11 @@ impl Router {
         self.requests.get(id).map(|request| Some(request.origin.session)).ok_or(Unattributed::Gone)
     }
 
-    /// Whether the session (still) declares what is needed. One that left while the child was at work for it counts as
-    /// if it did: it is one the message could belong to.
+    /// Whether the session declares what is needed, or did when it left.
     fn meets(&self, session: SessionKey, need: Need) -> bool {
-        self.sessions.get(&session).is_none_or(|profile| need.is_met_by(profile.capabilities))
+        let attached = self.sessions.get(&session).map(|profile| profile.capabilities);
+        let capabilities = attached.or_else(|| self.requests.remembered_capabilities(session));
+        capabilities.is_some_and(|capabilities| need.is_met_by(capabilities))
     }
 
     /// The stream of the session's newest request, else its standalone one.

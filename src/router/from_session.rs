@@ -253,7 +253,7 @@ impl Router {
         }
         if self.written_by(id).is_some() {
             self.tell_child(Frame::new(message.bytes().clone()).replace(span, id.text()));
-            self.requests.remember(id, session, now);
+            self.remember(id, session, now);
         }
         self.settle(id, |_| Payload::Cancelled);
         self.pump(now);

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::io::{Origin, SessionKey};
+use super::io::{ClientCapabilities, Origin, SessionKey};
 use crate::jsonrpc::{Message, RawId, Span};
 use crate::mcp::LogLevel;
 
 /// How long a request that was cancelled stays a candidate for what the child asks or logs, if the child never answers
 /// it. A child that heeds cancellation is quiet long before; one that ignores it answers in the end, which ends the
 /// memory too. Until then its question must not be taken for somebody else's.
-pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(30);
+pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(10);
+
+/// The most of them remembered for one session.
+const REMEMBERED_PER_SESSION_MAX: usize = 128;
 
 /// A request's id on the child's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,6 +112,8 @@ pub(super) struct IdTable {
     /// How many written requests each session has; sessions with none are absent.
     busy: BTreeMap<SessionKey, usize>,
     remembered: BTreeMap<ChildId, (SessionKey, Instant)>,
+    /// The same by session, with what its client could be asked; sessions with none are absent.
+    remembered_of: BTreeMap<SessionKey, (BTreeSet<ChildId>, ClientCapabilities)>,
     deadlines: BTreeSet<(Instant, ChildId)>,
 }
 
@@ -223,21 +228,43 @@ impl IdTable {
     }
 
     /// Keeps in mind that the child may still be at work on a request that is settled on our side.
-    pub(super) fn remember(&mut self, id: ChildId, session: SessionKey, now: Instant) {
+    pub(super) fn remember(
+        &mut self,
+        id: ChildId,
+        session: SessionKey,
+        capabilities: ClientCapabilities,
+        now: Instant,
+    ) {
         let until = now + REMEMBERED_FOR;
         self.remembered.insert(id, (session, until));
         self.deadlines.insert((until, id));
+        let (of_session, asked) = self.remembered_of.entry(session).or_default();
+        *asked = capabilities;
+        of_session.insert(id);
+        // The newest say the same of their session for longer.
+        if of_session.len() > REMEMBERED_PER_SESSION_MAX
+            && let Some(oldest) = of_session.first().copied()
+        {
+            self.forget(oldest);
+        }
     }
 
     /// The child has answered it, or it is long ago.
     pub(super) fn forget(&mut self, id: ChildId) -> bool {
-        let Some((_, until)) = self.remembered.remove(&id) else { return false };
+        let Some((session, until)) = self.remembered.remove(&id) else { return false };
         self.deadlines.remove(&(until, id));
+        if let Some((of_session, _)) = self.remembered_of.get_mut(&session) {
+            of_session.remove(&id);
+            if of_session.is_empty() {
+                self.remembered_of.remove(&session);
+            }
+        }
         true
     }
 
     /// The child is gone, and with it what it was at work on.
     pub(super) fn forget_all(&mut self) {
+        self.remembered_of.clear();
         for (id, (_, until)) in std::mem::take(&mut self.remembered) {
             self.deadlines.remove(&(until, id));
         }
@@ -245,7 +272,12 @@ impl IdTable {
 
     /// The sessions for which the child is, or may still be, at work. One may come up more than once.
     pub(super) fn sessions_at_work(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.busy.keys().copied().chain(self.remembered.values().map(|(session, _)| *session))
+        self.busy.keys().chain(self.remembered_of.keys()).copied()
+    }
+
+    /// What the client of a session that may have left could be asked when it cancelled.
+    pub(super) fn remembered_capabilities(&self, session: SessionKey) -> Option<ClientCapabilities> {
+        self.remembered_of.get(&session).map(|(_, capabilities)| *capabilities)
     }
 
     /// Whether the child is at work for this session (a settled request does not count).

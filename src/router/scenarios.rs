@@ -226,6 +226,30 @@ fn a_cancelled_requests_question_is_not_taken_for_somebody_elses() {
 }
 
 #[test]
+fn who_left_and_could_not_be_asked_stands_in_nobodys_way() {
+    let mut world = World::ready();
+    let (a, b) = (world.attach(1, NONE), world.attach(2, ASKABLE));
+    world.calls(a, 1, "1", "{}");
+    world.calls(b, 1, "1", "{}");
+    world.detach(a);
+    world.child_says(SAMPLE);
+    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
+}
+
+#[test]
+fn cancelling_over_and_over_is_remembered_within_a_bound() {
+    let mut world = World::ready();
+    let a = world.attach(1, ASKABLE);
+    for _ in 0..1000 {
+        world.calls(a, 1, "1", "{}");
+        world.says(a, 0, r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).unwrap();
+    }
+    assert_eq!(world.router.stats().remembered, 128);
+    world.advance(REMEMBERED_FOR);
+    assert_eq!((world.router.stats().remembered, world.router.poll_timeout()), (0, None));
+}
+
+#[test]
 fn serialize_lets_one_session_at_a_time_have_requests_in_flight() {
     let mut world = World::ready_with(RouterConfig { on_ambiguous: OnAmbiguous::Serialize, ..config() });
     let (a, b, c) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE), world.attach(3, NONE));

@@ -126,7 +126,8 @@ impl Streams {
     pub(in super::super) fn resume(&mut self, last: EventId) -> Result<(u64, Effects), Reject> {
         let mut effects = Effects::default();
         let stream = self.streams.get(&last.stream).filter(|stream| stream.named).ok_or(Reject::EventUnknown)?;
-        if !self.log.covers(last, stream.sent) {
+        // A client would take a stream that ends without an answer for another broken connection, and come back for ever.
+        if !self.log.covers(last, stream.sent) || stream.ended_unanswered(last.number) {
             return Err(Reject::EventUnknown);
         }
         let standing = stream.kind == Kind::Standing;

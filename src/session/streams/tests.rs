@@ -456,3 +456,18 @@ proptest! {
         prop_assert!(streams.is_empty(), "{streams:?}");
     }
 }
+
+#[test]
+fn stream_whose_request_was_cancelled_is_not_resumed_from_its_end() {
+    let mut streams = streams(10, 1000);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    streams.begin_events(POST, reader, true);
+    streams.give(POST, message("one"));
+    streams.give(POST, message("two"));
+    assert_eq!(streams.read(POST, reader), ["1-1 one", "1-2 two"]);
+    streams.give(POST, Payload::Cancelled);
+    assert_eq!(streams.read(POST, reader), ["end"]);
+    let reader = streams.come_back("1-1").expect("there is something after it");
+    assert_eq!(streams.read(POST, reader), ["1-2 two", "end"]);
+    assert_eq!(streams.come_back("1-2"), Err(Reject::EventUnknown));
+}

@@ -73,7 +73,7 @@ class Worker:
         except Empty:
             reply = None
         if reply is None:
-            errors = "".join(self.errors)[-60000:]
+            errors = "".join(self.errors)[-3000:]
             raise Crossed(f"the {self.sdk} clients {self.names} stopped answering the driver:\n{errors}")
         return reply
 

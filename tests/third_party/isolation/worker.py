@@ -10,6 +10,7 @@ What a client may see is decided here, from what it sent itself (`outgoing`) and
 import json
 import random
 import sys
+import traceback
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -243,7 +244,9 @@ class Client:
         if scope.cancelled_caught:
             self.violation(f"no answer to {marker} within {DEADLINE} s")
 
-    async def cancelled_tool(self, tool, marker, delay, wait_for_progress, **arguments):
+    async def cancelled_tool(self, tasks, tool, marker, delay, wait_for_progress, **arguments):
+        """A call that is cancelled, but for the SDK's own wait for it, which ends with `tasks`: ended while an answer is
+        being handed over, it takes the whole session along (mcp 1.30.0: `ClosedResourceError` in its receive loop)."""
         began, id = anyio.Event(), None
 
         async def on_progress(progress, total, message):
@@ -254,20 +257,16 @@ class Client:
             id = self.session._request_id  # the one that the next line takes, in this same turn of the loop
             await self.tool(tool, marker, on_progress if wait_for_progress else None, **arguments)
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call)
-            if wait_for_progress:
-                with anyio.move_on_after(DEADLINE) as scope:
-                    await began.wait()
-                if scope.cancelled_caught:
-                    self.violation(f"no progress of {marker} within {DEADLINE} s")
-            await anyio.sleep(delay)
-            await self.session.send_notification(
-                types.ClientNotification(
-                    types.CancelledNotification(params=types.CancelledNotificationParams(requestId=id))
-                )
-            )
-            tasks.cancel_scope.cancel()
+        tasks.start_soon(call)
+        if wait_for_progress:
+            with anyio.move_on_after(DEADLINE) as scope:
+                await began.wait()
+            if scope.cancelled_caught:
+                self.violation(f"no progress of {marker} within {DEADLINE} s")
+        await anyio.sleep(delay)
+        await self.session.send_notification(
+            types.ClientNotification(types.CancelledNotification(params=types.CancelledNotificationParams(requestId=id)))
+        )
 
     async def subscribe(self, round, id):
         # Level with the others, whatever a solo turn added.
@@ -278,6 +277,11 @@ class Client:
         await self.session.subscribe_resource(uri)
 
     async def run(self, round, shared):
+        async with anyio.create_task_group() as cancelled:
+            await self.calls_at_once(cancelled, round, shared)
+            cancelled.cancel_scope.cancel()
+
+    async def calls_at_once(self, cancelled, round, shared):
         """The concurrent part of a round: 11 calls at once, then what has to have arrived by then."""
         mark = lambda what: f"{self.name}/{round}/{what}"  # noqa: E731
         ms = self.random.randint
@@ -299,11 +303,11 @@ class Client:
             if self.role
             else (lambda: self.tool("echo", mark("no ask"), ms=ms(5, 30))),
             lambda: self.cancelled_tool(
-                "hang", mark("hang"), ms(0, 10) / 1000, True,
+                cancelled, "hang", mark("hang"), ms(0, 10) / 1000, True,
                 ending=self.random.choice(["result", "error"]), ms=ms(0, 10),
             ),
             # Its answer and its cancellation may pass each other.
-            lambda: self.cancelled_tool("echo", mark("race"), ms(1, 9) / 1000, False, ms=4),
+            lambda: self.cancelled_tool(cancelled, "echo", mark("race"), ms(1, 9) / 1000, False, ms=4),
         ]  # fmt: skip
         self.random.shuffle(calls)
         async with anyio.create_task_group() as tasks:
@@ -391,5 +395,15 @@ async def main():
             command = json.loads(line)
 
 
+def leaves(error):
+    return [leaf for each in error.exceptions for leaf in leaves(each)] if isinstance(error, BaseExceptionGroup) else [error]
+
+
 if __name__ == "__main__":
-    anyio.run(main)
+    try:
+        anyio.run(main)
+    except BaseExceptionGroup as group:
+        # Each task group on the way has wrapped it once, deeper than a traceback shows.
+        for leaf in leaves(group):
+            traceback.print_exception(leaf)
+        sys.exit(1)
