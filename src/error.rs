@@ -132,6 +132,10 @@ pub enum Reject {
     /// `Last-Event-ID` names no stream of this session.
     #[error("Last-Event-ID does not name an event of this session")]
     EventUnknown,
+    /// `Last-Event-ID` names the last event of a stream that has ended. Not 404, which would say that the session is
+    /// gone, nor an empty stream, which clients take for another break: official clients give up quietly on this one.
+    #[error("the stream of Last-Event-ID has ended: there is nothing after this event")]
+    StreamEnded,
     /// `Host` is not among the allowed ones.
     #[error("this Host is not allowed; allow it with --allow-host")]
     HostForbidden,
@@ -233,6 +237,7 @@ impl Reject {
             Self::SessionUnknown => wire(StatusCode::NOT_FOUND, code::SESSION_UNKNOWN, "session-unknown"),
             Self::VersionUnsupported => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "version-unsupported"),
             Self::EventUnknown => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "event-unknown"),
+            Self::StreamEnded => wire(StatusCode::METHOD_NOT_ALLOWED, code::INVALID_REQUEST, "stream-ended"),
             Self::HostForbidden => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "host-forbidden"),
             Self::OriginForbidden => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "origin-forbidden"),
             Self::BodyTooLarge { .. } => wire(StatusCode::PAYLOAD_TOO_LARGE, code::LIMIT_REACHED, "body-too-large"),
@@ -325,6 +330,7 @@ mod tests {
             SessionUnknown,
             VersionUnsupported,
             EventUnknown,
+            StreamEnded,
             HostForbidden,
             OriginForbidden,
             BodyTooLarge { limit: 1 },
@@ -344,7 +350,8 @@ mod tests {
             match reject {
                 Parse(_) | InvalidRequest(_) | InvalidParams(_) | UnsupportedMediaType | NotAcceptable(_) => {}
                 MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
-                EventUnknown | HostForbidden | OriginForbidden | BodyTooLarge { .. } | BodyTimeout(_) => {}
+                EventUnknown | StreamEnded | HostForbidden | OriginForbidden | BodyTooLarge { .. } | BodyTimeout(_) => {
+                }
                 InFlight { .. } | Sessions { .. } | QueueFull(_) | ChildExited { .. } | ChildUnavailable(_) => {}
                 RequestTimeout(..) | ChildAnswerUnusable(_) | ShuttingDown | SessionClosed | AnswerNotKept { .. } => {}
             }

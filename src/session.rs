@@ -305,7 +305,8 @@ impl Session {
     /// Goes on with a stream after the event `last`.
     ///
     /// # Errors
-    /// [`Reject::EventUnknown`] if that cannot be done without a gap, [`Reject::SessionUnknown`],
+    /// [`Reject::EventUnknown`] if that cannot be done without a gap, [`Reject::StreamEnded`] if there is nothing to go on
+    /// with, [`Reject::SessionUnknown`],
     /// [`Reject::ShuttingDown`].
     pub fn resume(self: &Arc<Self>, last: EventId) -> Result<StreamReader, Reject> {
         let (generation, effects) = {

@@ -102,8 +102,6 @@ struct Stream {
     sent: u64,
     /// Whether an event id of this stream was sent, so that its client can come back to it.
     named: bool,
-    /// Whether one of its requests was answered, not only cancelled.
-    answered: bool,
 }
 
 #[derive(Debug)]
@@ -123,10 +121,9 @@ impl Stream {
         }
     }
 
-    /// Whether all its requests were cancelled and everything was sent: nothing will ever come after event `last`.
-    fn ended_unanswered(&self, last: u64) -> bool {
-        let post = matches!(self.kind, Kind::Post(_));
-        post && self.pending == 0 && !self.answered && self.queue.is_empty() && last >= self.sent
+    /// Whether nothing will ever come after the event `last`: all its requests are settled, everything was sent.
+    fn ended_at(&self, last: u64) -> bool {
+        matches!(self.kind, Kind::Post(_)) && self.pending == 0 && self.queue.is_empty() && last >= self.sent
     }
 
     fn waker(&mut self) -> Option<Waker> {
@@ -219,15 +216,7 @@ impl Streams {
     fn open(&mut self, id: StreamId, kind: Kind, pending: usize) -> u64 {
         let reader = self.new_reader(1);
         let generation = reader.generation;
-        let stream = Stream {
-            kind,
-            reader: Some(reader),
-            pending,
-            queue: Queue::default(),
-            sent: 0,
-            named: false,
-            answered: false,
-        };
+        let stream = Stream { kind, reader: Some(reader), pending, queue: Queue::default(), sent: 0, named: false };
         self.streams.insert(id, stream);
         generation
     }
@@ -320,7 +309,6 @@ impl Streams {
             return;
         }
         stream.queue.push(seq, Item::Answer(answer));
-        stream.answered = true;
         effects.wake_later(stream.waker());
         if stream.reader.is_none() {
             self.relieve_abandoned(effects);

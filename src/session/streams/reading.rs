@@ -126,9 +126,13 @@ impl Streams {
     pub(in super::super) fn resume(&mut self, last: EventId) -> Result<(u64, Effects), Reject> {
         let mut effects = Effects::default();
         let stream = self.streams.get(&last.stream).filter(|stream| stream.named).ok_or(Reject::EventUnknown)?;
-        // A client would take a stream that ends without an answer for another broken connection, and come back for ever.
-        if !self.log.covers(last, stream.sent) || stream.ended_unanswered(last.number) {
+        if !self.log.covers(last, stream.sent) {
             return Err(Reject::EventUnknown);
+        }
+        // A client that does not know that (its request was cancelled, say) would take a stream that just ends for
+        // another broken connection, and come back for ever.
+        if stream.ended_at(last.number) {
+            return Err(Reject::StreamEnded);
         }
         let standing = stream.kind == Kind::Standing;
         if standing && self.ending {

@@ -134,9 +134,10 @@ fn resumed_stream_replays_what_came_after_then_the_unsent_then_goes_on_and_ends(
     streams.depart(POST, reader);
     let reader = streams.come_back("1-2").expect("finished, but kept");
     assert_eq!(streams.read(POST, reader), ["1-3 c", "1-4 answer", "end"]);
-    let replacing = streams.come_back("1-4").expect("nothing to replay");
+    let replacing = streams.come_back("1-3").expect("finished, but kept");
     assert_eq!(streams.read(POST, reader), ["end"], "replaced");
-    assert_eq!(streams.read(POST, replacing), ["end"]);
+    assert_eq!(streams.read(POST, replacing), ["1-4 answer", "end"]);
+    assert_eq!(streams.come_back("1-4"), Err(Reject::StreamEnded), "nothing to replay, nothing to come");
 }
 
 #[test]
@@ -469,5 +470,5 @@ fn stream_whose_request_was_cancelled_is_not_resumed_from_its_end() {
     assert_eq!(streams.read(POST, reader), ["end"]);
     let reader = streams.come_back("1-1").expect("there is something after it");
     assert_eq!(streams.read(POST, reader), ["1-2 two", "end"]);
-    assert_eq!(streams.come_back("1-2"), Err(Reject::EventUnknown));
+    assert_eq!(streams.come_back("1-2"), Err(Reject::StreamEnded));
 }
