@@ -90,6 +90,7 @@ pub struct Message {
     id: Option<Span>,
     method: Option<Box<str>>,
     params: Option<Span>,
+    null_params: bool,
     param: [Option<Span>; Param::COUNT],
     result: Option<Span>,
     error: Option<Span>,
@@ -199,6 +200,11 @@ impl Message {
     /// The place of `params`, an object.
     pub const fn params(&self) -> Option<Span> {
         self.params
+    }
+
+    /// Whether `params` is there but `null`: as good as none, though no valid JSON-RPC.
+    pub const fn has_null_params(&self) -> bool {
+        self.null_params
     }
 
     /// The place of `result`.

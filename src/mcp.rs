@@ -160,9 +160,7 @@ pub mod code {
     #![expect(missing_docs, reason = "the names are JSON-RPC's")]
     pub const PARSE_ERROR: i32 = -32700;
     pub const INVALID_REQUEST: i32 = -32600;
-    pub const METHOD_NOT_FOUND: i32 = -32601;
     pub const INVALID_PARAMS: i32 = -32602;
-    pub const INTERNAL_ERROR: i32 = -32603;
     /// 2025-11-25, Elicitation, URL Elicitation Required.
     pub const URL_ELICITATION_REQUIRED: i32 = -32042;
     /// The child exited while the request was in flight.
@@ -181,6 +179,6 @@ pub mod code {
     pub const SHUTTING_DOWN: i32 = -31012;
     /// `Host` or `Origin` is not among the allowed ones.
     pub const FORBIDDEN: i32 = -31013;
-    /// To a child: its question belongs to no client, or to several.
-    pub const AMBIGUOUS: i32 = -31020;
+    /// To a child: its question belongs to no client, or to several, or to one that can no longer be asked.
+    pub const QUESTION_REFUSED: i32 = -31020;
 }

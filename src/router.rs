@@ -34,7 +34,7 @@ mod scenarios;
 #[cfg(test)]
 mod world;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -46,8 +46,8 @@ pub use self::io::{
     ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, SessionKey, Stage, Stats, StreamId,
 };
 use self::levels::Levels;
-use self::questions::Questions;
-use self::subscriptions::Subscriptions;
+use self::questions::{QuestionId, Questions};
+use self::subscriptions::{Subscriptions, Verdict};
 use self::tasks::Tasks;
 use crate::config::RouterConfig;
 use crate::error::Reject;
@@ -61,8 +61,10 @@ pub struct Router {
     sessions: BTreeMap<SessionKey, Profile>,
     handshake: Handshake,
     requests: IdTable,
-    /// What waits for the child to be ready, or for its session's turn.
-    waiting: VecDeque<Waiting>,
+    /// Requests that wait for the child to be ready, or for their session's turn, in the order in which they came.
+    waiting: BTreeSet<ChildId>,
+    /// Notifications that wait for the child, among the requests by the order of ids taken when they came.
+    waiting_notifications: BTreeMap<ChildId, (SessionKey, Box<Message>)>,
     waiting_bytes: usize,
     /// With `--on-ambiguous serialize`: the session that can be asked and has requests in flight.
     turn: Option<SessionKey>,
@@ -78,12 +80,6 @@ pub struct Router {
     closed: Option<Reject>,
 }
 
-#[derive(Debug)]
-enum Waiting {
-    Request(ChildId),
-    Notification(SessionKey, Box<Message>),
-}
-
 /// A request of mcp-mux's own whose answer matters; `initialize` is kept by [`Handshake`].
 #[derive(Debug)]
 enum Own {
@@ -92,7 +88,18 @@ enum Own {
     Unsubscribe,
 }
 
+/// Who is told that a question has become pointless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tell {
+    /// The client; the child is gone.
+    Client,
+    /// The client, and the child gets an error.
+    Both,
+}
+
+/// The most `elicitationId`s remembered, and the most for one session.
 const ELICITATIONS_MAX: usize = 1024;
+const ELICITATIONS_PER_SESSION_MAX: usize = 64;
 
 impl Router {
     /// A router without a child.
@@ -102,7 +109,8 @@ impl Router {
             sessions: BTreeMap::new(),
             handshake: Handshake::default(),
             requests: IdTable::default(),
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            waiting_notifications: BTreeMap::new(),
             waiting_bytes: 0,
             turn: None,
             own: BTreeMap::new(),
@@ -127,9 +135,9 @@ impl Router {
             self.tell_level(change);
         }
         for uri in subscriptions {
-            let known = !self.subscriptions.subscribers(&uri).is_empty();
-            self.subscriptions.confirm(session, &uri);
-            if !known && self.is_ready() {
+            let verdict = self.subscriptions.subscribe(session, &uri);
+            self.subscriptions.enroll(session, &uri);
+            if verdict == Verdict::TellChild && self.is_ready() {
                 self.subscribe_child(&uri);
             }
         }
@@ -144,16 +152,17 @@ impl Router {
             self.abort(id, Reject::SessionClosed, now);
         }
         let mut profile = self.sessions.remove(&session)?;
-        self.waiting.retain(|waiting| match waiting {
-            Waiting::Notification(from, message) if *from == session => {
-                self.waiting_bytes -= message.bytes().len();
-                false
+        let waiting_bytes = &mut self.waiting_bytes;
+        self.waiting_notifications.retain(|_, (from, message)| {
+            let stays = *from != session;
+            if !stays {
+                *waiting_bytes -= message.bytes().len();
             }
-            Waiting::Notification(..) | Waiting::Request(_) => true,
+            stays
         });
         for question in self.questions.ids(Some(session)) {
             if let Some(question) = self.questions.close(question) {
-                self.refuse_child(&question.child_request, "the client that was asked is gone");
+                self.refuse_child(&question.child_request, "client-gone", "the client that was asked is gone");
             }
         }
         profile.level = self.levels.of(session);
@@ -177,21 +186,20 @@ impl Router {
         self.tell_child(initialize);
     }
 
+    /// The child takes no more input, though it may still answer: what comes from now on waits for the next one.
+    pub fn handle_child_ending(&mut self) {
+        self.handshake.stop();
+    }
+
     /// The child exited. Requests that were written are settled with [`Reject::ChildExited`]; those not yet written
     /// wait for the next one.
     pub fn handle_child_exit(&mut self, exit: &ChildExit, now: Instant) {
         self.handshake.stop();
         self.own.clear();
+        self.void_questions("the server exited");
         for id in self.requests.ids() {
             if !matches!(self.requests.get(id).map(|request| &request.phase), Some(Phase::Queued(_))) {
                 self.reject(id, exit.reject());
-            }
-        }
-        for id in self.questions.ids(None) {
-            if let Some(question) = self.questions.close(id) {
-                let params = json!({"requestId": raw(&id.text()), "reason": "the server exited"}).to_string();
-                let cancelled = jsonrpc::notification(method::CANCELLED, Some(&params));
-                self.tell_session(question.session, StreamId::STANDALONE, Payload::Message(cancelled));
             }
         }
         self.turn = None;
@@ -206,11 +214,13 @@ impl Router {
     pub fn close(&mut self, reject: &Reject) {
         self.handshake.stop();
         self.own.clear();
+        self.void_questions("the server is gone");
         for id in self.requests.ids() {
             self.reject(id, reject.clone());
         }
-        self.waiting.clear();
+        self.waiting_notifications.clear();
         self.waiting_bytes = 0;
+        self.turn = None;
         self.requests.forget_all();
         self.closed = Some(reject.clone());
     }
@@ -259,7 +269,7 @@ impl Router {
         Stats {
             sessions: self.sessions.len(),
             in_flight,
-            queued: self.waiting.len(),
+            queued: self.waiting.len() + self.waiting_notifications.len(),
             questions: self.questions.len(),
             subscriptions: self.subscriptions.len(),
             tasks: self.tasks.len(),
@@ -284,15 +294,38 @@ impl Router {
         let Some(request) = self.requests.remove(id) else { return };
         if let Phase::Queued(message) = &request.phase {
             self.waiting_bytes -= message.bytes().len();
-            self.waiting.retain(|waiting| !matches!(waiting, Waiting::Request(other) if *other == id));
+            self.waiting.remove(&id);
         }
         let payload = payload(&request);
-        self.tell_session(request.origin.session, request.origin.stream, payload);
+        let session = request.origin.session;
+        self.tell_session(session, request.origin.stream, payload);
         if let Phase::Follows(own) = request.phase {
             self.give_up_own(own);
         }
-        if self.turn == Some(request.origin.session) && !self.requests.is_busy(request.origin.session) {
-            self.turn = None;
+        if !self.requests.is_busy(session) {
+            for question in self.questions.of_requests(session) {
+                self.void_question(question, "the request that this belonged to is over", Tell::Both);
+            }
+            if self.turn == Some(session) {
+                self.turn = None;
+            }
+        }
+    }
+
+    /// An open question has become pointless.
+    fn void_question(&mut self, id: QuestionId, why: &str, tell: Tell) {
+        let Some(question) = self.questions.close(id) else { return };
+        if tell == Tell::Both {
+            self.refuse_child(&question.child_request, "request-over", why);
+        }
+        let params = json!({"requestId": raw(&id.text()), "reason": why}).to_string();
+        let cancelled = jsonrpc::notification(method::CANCELLED, Some(&params));
+        self.tell_session(question.session, question.stream, Payload::Message(cancelled));
+    }
+
+    fn void_questions(&mut self, why: &str) {
+        for id in self.questions.ids(None) {
+            self.void_question(id, why, Tell::Client);
         }
     }
 
@@ -302,7 +335,7 @@ impl Router {
             return;
         }
         if let Some(Own::Subscribe(uri)) = self.own.remove(&id)
-            && self.subscriptions.abandon(&uri)
+            && self.subscriptions.resolve(&uri)
         {
             self.unsubscribe_child(&uri);
         }
@@ -319,15 +352,16 @@ impl Router {
     /// Settles a request with an error and cancels it in the child.
     fn abort(&mut self, id: ChildId, reject: Reject, now: Instant) {
         let reason = reject.to_string();
-        if let Some(session) = self.written_by(id) {
+        let written_by = self.written_by(id);
+        self.reject(id, reject);
+        if let Some(session) = written_by {
             let params = json!({"requestId": id.0, "reason": reason}).to_string();
             self.tell_child(jsonrpc::notification(method::CANCELLED, Some(&params)));
             self.remember(id, session, now);
         }
-        self.reject(id, reject);
     }
 
-    /// Keeps in mind that the child may still be at work on a request that is about to be settled.
+    /// Keeps in mind that the child may still be at work on a request that was just settled.
     fn remember(&mut self, id: ChildId, session: SessionKey, now: Instant) {
         let capabilities = self.sessions.get(&session).map(|profile| profile.capabilities).unwrap_or_default();
         self.requests.remember(id, session, capabilities, now);
@@ -340,12 +374,9 @@ impl Router {
     }
 
     /// Answers a request of the child with an error.
-    fn refuse_child(&mut self, child_request: &RawId, message: &str) {
-        let error = json!({
-            "code": crate::mcp::code::AMBIGUOUS,
-            "message": message,
-            "data": {"source": "mcp-mux", "kind": "not-attributable"},
-        });
+    fn refuse_child(&mut self, child_request: &RawId, kind: &str, message: &str) {
+        let data = json!({"source": "mcp-mux", "kind": kind});
+        let error = json!({"code": crate::mcp::code::QUESTION_REFUSED, "message": message, "data": data});
         self.tell_child(jsonrpc::error_response(Some(child_request), &error));
     }
 

@@ -176,6 +176,7 @@ impl Element {
             id: id.ok().flatten(),
             method,
             params: self.field(Field::Params).filter(|span| first(&bytes, *span) == Some(b'{')),
+            null_params: self.field(Field::Params).is_some_and(|span| first(&bytes, span) == Some(b'n')),
             param: self.param,
             result: self.field(Field::Result),
             error: self.field(Field::Error),
@@ -224,7 +225,7 @@ impl Element {
             return Err("`jsonrpc` must be the string \"2.0\"");
         }
         let id = id?;
-        // Serialisers that know no absence write `null`; it is left as it is.
+        // Serialisers that know no absence write `null`.
         if self.field(Field::Params).is_some_and(|span| !matches!(first(bytes, span), Some(b'{' | b'n'))) {
             return Err("`params` must be an object");
         }

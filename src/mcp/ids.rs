@@ -14,9 +14,6 @@
 pub const PROGRESS_TOKEN: &str = "progressToken";
 /// `_meta` key whose `taskId` names the task a message belongs to (2025-11-25, Tasks, Related Task Metadata).
 pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
-/// `_meta` key of modern notifications (2026-07-28, Subscriptions).
-pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
-
 /// The members of `params` that the proxy reads; the scanner records where their values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]

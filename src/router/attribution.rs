@@ -1,13 +1,16 @@
 //! To whom something belongs that the child sent without saying so.
 //!
 //! On stdio a legacy server's questions and log messages carry no reference to the request they came from. What names a
-//! task or a progress token of ours is exact; otherwise there must be just one session it can belong to. A request that
-//! was cancelled but that the child may still be at work on counts as well: its question is nobody else's.
+//! task or a progress token of ours is exact; otherwise there must be just one session it can belong to.
+//!
+//! A request that was cancelled may still be at work in the child: what it asks is nobody else's. So it stands in the way
+//! of requests that were in flight when it was cancelled, but not of later ones: the child reads in order, and has read
+//! the cancellation before them.
 
 use super::Router;
 use super::id_table::ChildId;
 use super::io::{ClientCapabilities, SessionKey, StreamId};
-use crate::jsonrpc::{Message, RawId};
+use crate::jsonrpc::{Duplicate, Message, RawId};
 use crate::mcp::ids::{PROGRESS_TOKEN, Param, RELATED_TASK};
 use crate::mcp::method;
 
@@ -65,7 +68,7 @@ pub(super) enum Unattributed {
     Undeclared,
     /// No session that declared the capability has a request in flight.
     Nobody,
-    /// Several do.
+    /// Several do, or did until a moment ago.
     Several,
 }
 
@@ -75,25 +78,22 @@ impl Router {
         if let Some(session) = self.named_session(message)? {
             return if self.meets(session, need) { Ok(self.stream_of(session)) } else { Err(Unattributed::Undeclared) };
         }
-        let mut only = None;
-        for session in self.requests.sessions_at_work().filter(|session| self.meets(*session, need)) {
-            match only {
-                None => only = Some(session),
-                Some(other) if other == session => {}
-                Some(_) => return Err(Unattributed::Several),
-            }
+        let mut busy = self.requests.busy_sessions().filter(|session| self.meets(*session, need));
+        let only = busy.next().ok_or(Unattributed::Nobody)?;
+        if busy.next().is_some() {
+            return Err(Unattributed::Several);
         }
-        // A session whose only request was cancelled has no stream to be asked on.
-        only.filter(|session| self.requests.is_busy(*session))
-            .map(|session| self.stream_of(session))
-            .ok_or(Unattributed::Nobody)
+        let newest = self.requests.newest_written(only).map(|(id, _)| id);
+        let may_be_anothers = self.requests.remembered_sessions().any(|(session, remembered)| {
+            session != only && need.is_met_by(remembered.capabilities) && newest <= Some(remembered.newest_then)
+        });
+        if may_be_anothers { Err(Unattributed::Several) } else { Ok(self.stream_of(only)) }
     }
 
     /// The session of the task or of the progress token that the message names.
     fn named_session(&self, message: &Message) -> Result<Option<SessionKey>, Unattributed> {
         let Some(meta) = message.param(Param::Meta) else { return Ok(None) };
-        if let Some(related) = message.member(meta, RELATED_TASK).map_err(|_| Unattributed::Gone)? {
-            let task = super::tasks::task_id(message.text(related)).ok_or(Unattributed::Gone)?;
+        if let Some(task) = Self::related_task(message).map_err(|_| Unattributed::Gone)? {
             return self.tasks.owner(&task).map(Some).ok_or(Unattributed::Gone);
         }
         let Some(token) = message.member(meta, PROGRESS_TOKEN).map_err(|_| Unattributed::Gone)? else {
@@ -104,17 +104,23 @@ impl Router {
         self.requests.get(id).map(|request| Some(request.origin.session)).ok_or(Unattributed::Gone)
     }
 
-    /// Whether the session declares what is needed, or did when it left.
+    /// Whether the session declares what is needed.
     fn meets(&self, session: SessionKey, need: Need) -> bool {
-        let attached = self.sessions.get(&session).map(|profile| profile.capabilities);
-        let capabilities = attached.or_else(|| self.requests.remembered_capabilities(session));
-        capabilities.is_some_and(|capabilities| need.is_met_by(capabilities))
+        self.sessions.get(&session).is_some_and(|profile| need.is_met_by(profile.capabilities))
     }
 
     /// The stream of the session's newest request, else its standalone one.
     pub(super) fn stream_of(&self, session: SessionKey) -> (SessionKey, StreamId) {
         let newest = self.requests.newest_written(session);
-        (session, newest.map_or(StreamId::STANDALONE, |request| request.origin.stream))
+        (session, newest.map_or(StreamId::STANDALONE, |(_, request)| request.origin.stream))
+    }
+
+    /// The task that a message says it is related to. One that is given, but not as the specification has it, has no
+    /// name and so no owner.
+    pub(super) fn related_task(message: &Message) -> Result<Option<String>, Duplicate> {
+        let Some(meta) = message.param(Param::Meta) else { return Ok(None) };
+        let related = message.member(meta, RELATED_TASK)?;
+        Ok(related.map(|span| super::tasks::task_id(message.text(span)).unwrap_or_default()))
     }
 
     /// The progress token that a request of the child came with.

@@ -6,11 +6,12 @@ use tokio::time::Instant;
 use super::attribution::{Need, Unattributed};
 use super::handshake::Outcome;
 use super::id_table::{ChildId, Phase, Purpose};
-use super::io::{Payload, SessionKey, StreamId};
-use super::questions::Question;
-use super::{ELICITATIONS_MAX, Own, Router, with_id};
+use super::io::{Payload, SessionKey, Stage, StreamId};
+use super::questions::{Question, Scope};
+use super::{ELICITATIONS_MAX, ELICITATIONS_PER_SESSION_MAX, Own, Router, with_id};
+use crate::config::OnAmbiguous;
 use crate::error::Reject;
-use crate::jsonrpc::{self, Frame, Kind, Message, RawId, decode_str};
+use crate::jsonrpc::{self, Frame, ID_BYTES_MAX, Kind, Message, RawId, decode_str};
 use crate::mcp::ids::{PROGRESS_TOKEN, Param};
 use crate::mcp::{LogLevel, code, method};
 
@@ -19,7 +20,7 @@ impl Router {
     pub fn handle_child_message(&mut self, message: Message, now: Instant) {
         match message.kind() {
             Kind::Result | Kind::Error => self.child_answer(&message, now),
-            Kind::Request => self.child_request(&message),
+            Kind::Request => self.child_request(&message, now),
             Kind::Notification => self.child_notification(&message, now),
         }
     }
@@ -88,7 +89,7 @@ impl Router {
                     }
                 }
             }
-            let nobody = self.subscriptions.abandon(&uri);
+            let nobody = self.subscriptions.resolve(&uri);
             match (taken, nobody) {
                 // They gave up while the child was being told.
                 (true, true) => self.unsubscribe_child(&uri),
@@ -112,11 +113,13 @@ impl Router {
                     self.tasks.insert(task, session, progress);
                 }
             }
-            Purpose::ListsTasks => {
-                if let Some((span, own)) = self.tasks.filter_list(session, message) {
-                    frame = frame.replace(span, own);
+            Purpose::ListsTasks => match self.tasks.filter_list(session, message) {
+                Ok(Some((span, own))) => frame = frame.replace(span, own),
+                Ok(None) => {}
+                Err(_) => {
+                    return self.reject(id, Reject::ChildAnswerUnusable("`tasks` is not unique".to_owned()));
                 }
-            }
+            },
             Purpose::Plain
             | Purpose::Initialize
             | Purpose::SetLevel(_)
@@ -130,19 +133,27 @@ impl Router {
         self.settle(id, |_| Payload::Response(frame));
     }
 
-    fn child_request(&mut self, message: &Message) {
+    fn child_request(&mut self, message: &Message, now: Instant) {
         let Some(child_request) = message.id() else { return };
         if message.method() == method::PING {
             self.tell_child(jsonrpc::result_response(&child_request, "{}"));
             return;
         }
+        if message.method() == method::INITIALIZE && self.stage() == Stage::Handshake {
+            self.handshake.refused("it sent `initialize` back, so it is no MCP server");
+            return;
+        }
         let need = Need::of(message);
         match self.attribute(message, need) {
-            Ok((session, stream)) => self.ask(session, stream, child_request, message),
+            Ok((session, stream)) => {
+                self.ask(session, stream, child_request, message);
+                // With --on-ambiguous serialize the answer may depend on requests of the same session that wait.
+                self.pump(now);
+            }
             Err(why) => {
-                let text = refusal(why, need);
+                let text = self.refusal(why, need);
                 tracing::warn!(method = message.method(), why = ?why, "the child asked, and got an error: {text}");
-                self.refuse_child(&child_request, &text);
+                self.refuse_child(&child_request, "not-attributable", &text);
             }
         }
     }
@@ -150,10 +161,12 @@ impl Router {
     fn ask(&mut self, session: SessionKey, stream: StreamId, child_request: RawId, message: &Message) {
         let token = Self::child_token(message);
         let has_token = token.is_some();
-        let question = Question { session, child_request: child_request.clone(), token };
+        let of_task = matches!(Self::related_task(message), Ok(Some(_)));
+        let scope = if of_task { Scope::Task } else { Scope::Requests };
+        let question = Question { session, stream, child_request: child_request.clone(), token, scope };
         let id = match self.questions.open(question) {
             Ok(id) => id,
-            Err(why) => return self.refuse_child(&child_request, why),
+            Err(why) => return self.refuse_child(&child_request, "not-possible", why),
         };
         let mut frame = with_id(message, id.text());
         let meta = message.param(Param::Meta).filter(|_| has_token);
@@ -182,8 +195,9 @@ impl Router {
             }
             method::ELICITATION_COMPLETE => {
                 let Some(id) = message.param_str(Param::ElicitationId) else { return };
-                let asked = self.elicitations.iter().find(|(elicitation, _)| *elicitation == id);
-                if let Some((_, session)) = asked {
+                let mut asked = self.elicitations.iter().filter(|(elicitation, _)| *elicitation == id);
+                // Two sessions with one id: it could be either's.
+                if let (Some((_, session)), None) = (asked.next(), asked.next()) {
                     self.notify(*session, StreamId::STANDALONE, message);
                 }
             }
@@ -222,8 +236,7 @@ impl Router {
         let Some(id) = self.questions.by_child_request(&RawId::from_json(message.text(span))) else { return };
         if let Some(question) = self.questions.close(id) {
             let frame = Frame::new(message.bytes().clone()).replace(span, id.text());
-            let (session, stream) = self.stream_of(question.session);
-            self.tell_session(session, stream, Payload::Message(frame));
+            self.tell_session(question.session, question.stream, Payload::Message(frame));
         }
     }
 
@@ -263,8 +276,39 @@ impl Router {
         }
     }
 
+    /// What the child is told when nobody can be asked.
+    fn refusal(&self, why: Unattributed, need: Need) -> String {
+        let capability = match need {
+            Need::Nothing => String::new(),
+            Need::Roots | Need::Sampling | Need::ElicitationForm | Need::ElicitationUrl => {
+                format!(" and declared the capability {}", need.name())
+            }
+        };
+        match (why, self.config.on_ambiguous) {
+            (Unattributed::Gone, _) => "the task or request that this belongs to is gone".to_owned(),
+            (Unattributed::Undeclared, _) => format!("the client did not declare the capability {}", need.name()),
+            (Unattributed::Nobody, _) => format!("no client can be asked: none has a request in flight{capability}"),
+            (Unattributed::Several, OnAmbiguous::Reject) => format!(
+                "several clients could be meant, since more than one has a request in flight{capability}; \
+                 run mcp-mux with --on-ambiguous serialize"
+            ),
+            (Unattributed::Several, OnAmbiguous::Serialize) => {
+                "several clients could be meant: a request that another \
+                 client cancelled a moment ago may still be at work; try again"
+                    .to_owned()
+            }
+        }
+    }
+
     fn remember_elicitation(&mut self, id: String, session: SessionKey) {
-        if self.elicitations.len() == ELICITATIONS_MAX {
+        if id.len() > ID_BYTES_MAX || self.elicitations.iter().any(|(known, asked)| *known == id && *asked == session) {
+            return;
+        }
+        let own = self.elicitations.iter().filter(|(_, asked)| *asked == session).count();
+        if own >= ELICITATIONS_PER_SESSION_MAX {
+            let oldest = self.elicitations.iter().position(|(_, asked)| *asked == session);
+            oldest.map(|at| self.elicitations.remove(at));
+        } else if self.elicitations.len() >= ELICITATIONS_MAX {
             self.elicitations.pop_front();
         }
         self.elicitations.push_back((id, session));
@@ -273,22 +317,6 @@ impl Router {
 
 /// How much of a log message that belongs to no client goes to mcp-mux's own log.
 const LOGGED_CHARS_MAX: usize = 200;
-
-/// What the child is told when nobody can be asked.
-fn refusal(why: Unattributed, need: Need) -> String {
-    let capability = need.name();
-    match why {
-        Unattributed::Gone => "the task or request that this belongs to is gone".to_owned(),
-        Unattributed::Undeclared => format!("the client did not declare the capability {capability}"),
-        Unattributed::Nobody => {
-            format!("no client can be asked: none with a request in flight declared the capability {capability}")
-        }
-        Unattributed::Several => format!(
-            "several clients could be meant: each has a request in flight and declared the capability {capability}; \
-             run mcp-mux with --on-ambiguous serialize"
-        ),
-    }
-}
 
 /// The id of the task in a `CreateTaskResult`.
 fn created_task(message: &Message) -> Option<String> {

@@ -6,10 +6,10 @@ use super::id_table::{ChildId, InFlight, Phase, Purpose};
 use super::io::{Origin, Payload, SessionKey};
 use super::questions::QuestionId;
 use super::subscriptions::Verdict;
-use super::{Own, Router, Waiting, with_id};
+use super::{Own, Router, with_id};
 use crate::config::OnAmbiguous;
 use crate::error::Reject;
-use crate::jsonrpc::{self, Frame, Kind, Message, RawId, Span};
+use crate::jsonrpc::{self, Frame, ID_BYTES_MAX, Kind, Message, RawId, Span};
 use crate::mcp::ids::{PROGRESS_TOKEN, Param};
 use crate::mcp::{LogLevel, method};
 
@@ -59,15 +59,21 @@ impl Router {
         if self.requests.count_of_session(from.session) >= limit {
             return Err(Reject::InFlight { limit });
         }
+        if message.has_null_params() {
+            return Err(Reject::InvalidRequest("`params` must be an object, or absent".to_owned()));
+        }
         let token = progress_token(&message)?;
         let purpose = purpose_of(&message)?;
+        if self.names_anothers_task(from.session, &message) {
+            return Err(Reject::InvalidParams("taskId: no such task".to_owned()));
+        }
         if purpose == Purpose::Initialize && profile.revision.is_some() {
             return Err(Reject::InvalidRequest("this session is initialized already".to_owned()));
         }
         self.waiting_bytes += message.bytes().len();
         let id = self.requests.insert(from, client_id, token, purpose, message, now);
         if self.dispatch(id, now) == Dispatch::NotYet {
-            self.waiting.push_back(Waiting::Request(id));
+            self.waiting.insert(id);
             self.renew_deadline(id, now);
         }
         Ok(())
@@ -75,22 +81,29 @@ impl Router {
 
     /// Hands out what can be handed out now, in the order in which it came.
     pub(super) fn pump(&mut self, now: Instant) {
-        if !self.is_ready() || self.waiting.is_empty() {
+        // While another session has its turn, only a question to that one lets more of its own requests go.
+        let blocked = self.turn.is_some_and(|holder| !self.questions.any_of(holder));
+        if !self.is_ready() || blocked || (self.waiting.is_empty() && self.waiting_notifications.is_empty()) {
             return;
         }
-        for waiting in std::mem::take(&mut self.waiting) {
-            match waiting {
-                Waiting::Notification(_, message) => {
-                    self.waiting_bytes -= message.bytes().len();
-                    self.tell_child(Frame::new(message.bytes().clone()));
-                }
-                Waiting::Request(id) => {
-                    if self.dispatch(id, now) == Dispatch::NotYet {
-                        self.waiting.push_back(Waiting::Request(id));
-                    }
-                }
+        let mut notifications = std::mem::take(&mut self.waiting_notifications);
+        for id in std::mem::take(&mut self.waiting) {
+            while let Some(earliest) = notifications.first_entry().filter(|entry| *entry.key() < id) {
+                let (_, message) = earliest.remove();
+                self.forward_notification(&message);
+            }
+            if self.dispatch(id, now) == Dispatch::NotYet {
+                self.waiting.insert(id);
             }
         }
+        for (_, message) in notifications.into_values() {
+            self.forward_notification(&message);
+        }
+    }
+
+    fn forward_notification(&mut self, message: &Message) {
+        self.waiting_bytes -= message.bytes().len();
+        self.tell_child(Frame::new(message.bytes().clone()));
     }
 
     /// Does with a queued request what its purpose asks for.
@@ -125,10 +138,7 @@ impl Router {
         if self.config.on_ambiguous == OnAmbiguous::Reject || !self.can_be_asked(session) {
             return true;
         }
-        let of_another = |waiting: &Waiting| match waiting {
-            Waiting::Request(id) => self.requests.get(*id).is_some_and(|request| request.origin.session != session),
-            Waiting::Notification(..) => false,
-        };
+        let of_another = |id: &ChildId| self.requests.get(*id).is_some_and(|request| request.origin.session != session);
         match self.turn {
             None => true,
             Some(holder) if holder != session => false,
@@ -226,7 +236,8 @@ impl Router {
     }
 
     fn session_notification(&mut self, session: SessionKey, message: Message, now: Instant) {
-        if self.closed.is_some() || !self.sessions.contains_key(&session) {
+        let known = self.closed.is_none() && self.sessions.contains_key(&session);
+        if !known || message.has_null_params() || self.names_anothers_task(session, &message) {
             return;
         }
         match message.method() {
@@ -235,12 +246,23 @@ impl Router {
             method::CANCELLED => self.cancel(session, &message, now),
             method::PROGRESS => self.session_progress(session, &message),
             _ if self.is_ready() => self.tell_child(Frame::new(message.bytes().clone())),
-            _ if self.waiting.len() < NOTIFICATIONS_WAITING_MAX => {
+            _ if self.waiting_notifications.len() < NOTIFICATIONS_WAITING_MAX => {
                 self.waiting_bytes += message.bytes().len();
-                self.waiting.push_back(Waiting::Notification(session, Box::new(message)));
+                let place = self.requests.fresh_id();
+                self.waiting_notifications.insert(place, (session, Box::new(message)));
             }
             _ => tracing::debug!(method = message.method(), "dropped a client's notification: the child is not ready"),
         }
+    }
+
+    /// Whether it names a task that is not the session's, by `taskId` or as what it is related to.
+    fn names_anothers_task(&self, session: SessionKey, message: &Message) -> bool {
+        let anothers = |task: &str| self.tasks.owner(task).is_some_and(|owner| owner != session);
+        message.param_str(Param::TaskId).is_some_and(|task| anothers(&task))
+            || match Self::related_task(message) {
+                Ok(task) => task.is_some_and(|task| anothers(&task)),
+                Err(_) => true,
+            }
     }
 
     /// A client gives up a request of its own. What it does not have in flight cannot be cancelled.
@@ -251,11 +273,12 @@ impl Router {
         if self.requests.get(id).is_some_and(|request| request.purpose == Purpose::Initialize) {
             return;
         }
-        if self.written_by(id).is_some() {
+        let written = self.written_by(id).is_some();
+        self.settle(id, |_| Payload::Cancelled);
+        if written {
             self.tell_child(Frame::new(message.bytes().clone()).replace(span, id.text()));
             self.remember(id, session, now);
         }
-        self.settle(id, |_| Payload::Cancelled);
         self.pump(now);
     }
 
@@ -310,6 +333,8 @@ impl Router {
     }
 }
 
+/// The longest URI that can be subscribed to.
+const URI_BYTES_MAX: usize = 8192;
 /// The most notifications kept for a child that is not ready.
 const NOTIFICATIONS_WAITING_MAX: usize = 1024;
 
@@ -318,11 +343,14 @@ fn progress_token(message: &Message) -> Result<Option<(Span, RawId)>, Reject> {
     let Some(meta) = message.param(Param::Meta) else { return Ok(None) };
     let token = message.member(meta, PROGRESS_TOKEN);
     let token = token.map_err(|_| Reject::InvalidRequest("params._meta.progressToken occurs twice".to_owned()))?;
-    Ok(token.and_then(|span| {
-        let text = message.text(span);
-        let usable = text.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit());
-        usable.then(|| (span, RawId::from_json(text)))
-    }))
+    let Some(span) = token else { return Ok(None) };
+    let text = message.text(span);
+    if text.len() > ID_BYTES_MAX {
+        let what = format!("params._meta.progressToken must not be longer than {ID_BYTES_MAX} bytes");
+        return Err(Reject::InvalidRequest(what));
+    }
+    let usable = text.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit());
+    Ok(usable.then(|| (span, RawId::from_json(text))))
 }
 
 /// What a request is to the router.
@@ -345,8 +373,14 @@ fn purpose_of(message: &Message) -> Result<Purpose, Reject> {
                 ));
             }
         },
-        method::SUBSCRIBE => text(Param::Uri).map_or(Purpose::Plain, Purpose::Subscribe),
-        method::UNSUBSCRIBE => text(Param::Uri).map_or(Purpose::Plain, Purpose::Unsubscribe),
+        method::SUBSCRIBE | method::UNSUBSCRIBE => match text(Param::Uri) {
+            Some(uri) if uri.len() > URI_BYTES_MAX => {
+                return Err(invalid(&format!("uri must not be longer than {URI_BYTES_MAX} bytes")));
+            }
+            Some(uri) if message.method() == method::SUBSCRIBE => Purpose::Subscribe(uri),
+            Some(uri) => Purpose::Unsubscribe(uri),
+            None => Purpose::Plain,
+        },
         method::TASKS_GET | method::TASKS_RESULT | method::TASKS_CANCEL => {
             text(Param::TaskId).map_or(Purpose::Plain, Purpose::Task)
         }

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::id_table::ChildId;
@@ -38,23 +39,23 @@ struct ServerResult {
 }
 
 /// The capabilities of the child that change how mcp-mux treats a message. Present means declared.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ServerCapabilities {
-    logging: Option<Value>,
-    tools: Option<Value>,
-    prompts: Option<Value>,
-    resources: Option<Value>,
+    logging: Option<IgnoredAny>,
+    tools: Option<IgnoredAny>,
+    prompts: Option<IgnoredAny>,
+    resources: Option<IgnoredAny>,
 }
 
 impl ServerCapabilities {
     /// Whether the child takes `logging/setLevel`.
-    pub(super) const fn logging(&self) -> bool {
+    pub(super) const fn logging(self) -> bool {
         self.logging.is_some()
     }
 
     /// The `list_changed` notifications that concern this child.
-    pub(super) fn lists(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn lists(self) -> impl Iterator<Item = &'static str> {
         [
             (self.tools.is_some(), method::TOOLS_LIST_CHANGED),
             (self.prompts.is_some(), method::PROMPTS_LIST_CHANGED),
@@ -78,7 +79,7 @@ impl Handshake {
 
     /// What the child declared; nothing before the handshake stands.
     pub(super) fn capabilities(&self) -> ServerCapabilities {
-        self.result.as_ref().map(|result| result.capabilities.clone()).unwrap_or_default()
+        self.result.as_ref().map(|result| result.capabilities).unwrap_or_default()
     }
 
     /// A new child: the `initialize` to write to it.
@@ -164,6 +165,10 @@ impl ServerResult {
 
 /// The newest revision that is not newer than what the child said (dates compare as text).
 fn nearest(text: &str) -> Revision {
+    let is_date = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if !is_date {
+        return Revision::V2024_11_05;
+    }
     Revision::ALL.into_iter().rev().find(|revision| revision.as_str() <= text).unwrap_or(Revision::V2024_11_05)
 }
 

@@ -1,8 +1,7 @@
 //! Requests in flight: the one place where a client's id and the child-side id of the same request meet.
 //!
-//! Invariants: every request has one child-side id, never reused in the router's life; `by_client` and each session's
-//! set name exactly the requests in `requests`; `deadlines` holds exactly the deadlines of requests and of remembered
-//! ids.
+//! Invariants: every request has one child-side id, never reused in the router's life; `by_session` and `followers` name
+//! exactly the requests in `requests`; `deadlines` holds exactly the deadlines of requests and of remembered ids.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -13,9 +12,9 @@ use super::io::{ClientCapabilities, Origin, SessionKey};
 use crate::jsonrpc::{Message, RawId, Span};
 use crate::mcp::LogLevel;
 
-/// How long a request that was cancelled stays a candidate for what the child asks or logs, if the child never answers
-/// it. A child that heeds cancellation is quiet long before; one that ignores it answers in the end, which ends the
-/// memory too. Until then its question must not be taken for somebody else's.
+/// How long a request that was cancelled is remembered as one that the child may still ask or log for, if the child never
+/// answers it. A child that heeds cancellation is quiet long before; one that ignores it answers in the end, which ends
+/// the memory too. Until then its question must not be taken for that of a request that was at work at the same time.
 pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
 /// The most of them remembered for one session.
@@ -42,9 +41,11 @@ impl ChildId {
         text.strip_prefix('"')?.strip_suffix('"')?.strip_prefix(TOKEN_PREFIX)?.parse().ok().map(Self)
     }
 
-    /// The request that a response answers. Servers written in languages with one number type spell `7` as `7.0`.
+    /// The request that a response answers. Servers written in languages with one number type spell `7` as `7.0`, some
+    /// others as `"7"`; no two of ours look alike in either.
     pub(super) fn from_response(message: &Message) -> Option<Self> {
         let text = message.text(message.id_span()?);
+        let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         text.strip_suffix(".0").unwrap_or(text).parse().ok().map(Self)
     }
 }
@@ -102,18 +103,37 @@ pub(super) struct InFlight {
     deadline: Option<Instant>,
 }
 
+/// The requests of one session.
+#[derive(Debug, Default)]
+struct OfSession {
+    ids: BTreeSet<ChildId>,
+    by_client: HashMap<RawId, ChildId>,
+}
+
+/// The cancelled requests of one session that the child may still be at work on.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    ids: BTreeSet<ChildId>,
+    /// What its client could be asked; the session may be gone.
+    pub(super) capabilities: ClientCapabilities,
+    /// The newest request of any session when the last of them was cancelled. The child reads the cancellation before
+    /// every newer request.
+    pub(super) newest_then: ChildId,
+}
+
 /// All requests in flight.
 #[derive(Debug, Default)]
 pub(super) struct IdTable {
     last: u64,
     requests: BTreeMap<ChildId, InFlight>,
-    by_client: HashMap<(SessionKey, RawId), ChildId>,
-    by_session: BTreeMap<SessionKey, BTreeSet<ChildId>>,
+    by_session: BTreeMap<SessionKey, OfSession>,
+    /// Those that are answered by the answer to a request of mcp-mux's own.
+    followers: BTreeMap<ChildId, BTreeSet<ChildId>>,
     /// How many written requests each session has; sessions with none are absent.
     busy: BTreeMap<SessionKey, usize>,
     remembered: BTreeMap<ChildId, (SessionKey, Instant)>,
-    /// The same by session, with what its client could be asked; sessions with none are absent.
-    remembered_of: BTreeMap<SessionKey, (BTreeSet<ChildId>, ClientCapabilities)>,
+    /// The same by session; sessions with none are absent.
+    remembered_of: BTreeMap<SessionKey, Remembered>,
     deadlines: BTreeSet<(Instant, ChildId)>,
 }
 
@@ -135,8 +155,9 @@ impl IdTable {
         now: Instant,
     ) -> ChildId {
         let id = self.fresh_id();
-        self.by_client.insert((origin.session, client_id.clone()), id);
-        self.by_session.entry(origin.session).or_default().insert(id);
+        let of_session = self.by_session.entry(origin.session).or_default();
+        of_session.by_client.insert(client_id.clone(), id);
+        of_session.ids.insert(id);
         let phase = Phase::Queued(Box::new(message));
         self.requests.insert(id, InFlight { origin, client_id, token, purpose, phase, accepted: now, deadline: None });
         id
@@ -145,18 +166,20 @@ impl IdTable {
     /// Takes a request out, because it is settled.
     pub(super) fn remove(&mut self, id: ChildId) -> Option<InFlight> {
         let request = self.requests.remove(&id)?;
-        self.by_client.remove(&(request.origin.session, request.client_id.clone()));
-        if let Some(ids) = self.by_session.get_mut(&request.origin.session) {
-            ids.remove(&id);
-            if ids.is_empty() {
+        if let Some(of_session) = self.by_session.get_mut(&request.origin.session) {
+            of_session.by_client.remove(&request.client_id);
+            of_session.ids.remove(&id);
+            if of_session.ids.is_empty() {
                 self.by_session.remove(&request.origin.session);
             }
         }
         if let Some(deadline) = request.deadline {
             self.deadlines.remove(&(deadline, id));
         }
-        if matches!(request.phase, Phase::Written) {
-            self.one_less_written(request.origin.session);
+        match request.phase {
+            Phase::Queued(_) => {}
+            Phase::Written => self.one_less_written(request.origin.session),
+            Phase::Follows(own) => self.one_less_follower(own, id),
         }
         Some(request)
     }
@@ -170,14 +193,27 @@ impl IdTable {
         }
     }
 
+    fn one_less_follower(&mut self, own: ChildId, id: ChildId) {
+        if let Some(followers) = self.followers.get_mut(&own) {
+            followers.remove(&id);
+            if followers.is_empty() {
+                self.followers.remove(&own);
+            }
+        }
+    }
+
     /// Moves a queued request on; returns its message.
     pub(super) fn leave_queue(&mut self, id: ChildId, next: Phase) -> Option<Box<Message>> {
         let request = self.requests.get_mut(&id)?;
         if !matches!(request.phase, Phase::Queued(_)) {
             return None;
         }
-        if matches!(next, Phase::Written) {
-            *self.busy.entry(request.origin.session).or_default() += 1;
+        match next {
+            Phase::Queued(_) => {}
+            Phase::Written => *self.busy.entry(request.origin.session).or_default() += 1,
+            Phase::Follows(own) => {
+                self.followers.entry(own).or_default().insert(id);
+            }
         }
         match std::mem::replace(&mut request.phase, next) {
             Phase::Queued(message) => Some(message),
@@ -203,17 +239,17 @@ impl IdTable {
 
     /// The request of this session with this client id.
     pub(super) fn find(&self, session: SessionKey, client_id: &RawId) -> Option<ChildId> {
-        self.by_client.get(&(session, client_id.clone())).copied()
+        self.by_session.get(&session)?.by_client.get(client_id).copied()
     }
 
     /// The requests of a session, oldest first.
     pub(super) fn of_session(&self, session: SessionKey) -> impl DoubleEndedIterator<Item = ChildId> + '_ {
-        self.by_session.get(&session).into_iter().flatten().copied()
+        self.by_session.get(&session).into_iter().flat_map(|of_session| &of_session.ids).copied()
     }
 
     /// How many requests of a session are in flight.
     pub(super) fn count_of_session(&self, session: SessionKey) -> usize {
-        self.by_session.get(&session).map_or(0, BTreeSet::len)
+        self.by_session.get(&session).map_or(0, |of_session| of_session.ids.len())
     }
 
     /// All, oldest first.
@@ -223,8 +259,7 @@ impl IdTable {
 
     /// Those that are answered by the answer to `own`, oldest first.
     pub(super) fn followers(&self, own: ChildId) -> Vec<ChildId> {
-        let follows = |request: &InFlight| matches!(request.phase, Phase::Follows(id) if id == own);
-        self.requests.iter().filter(|(_, request)| follows(request)).map(|(id, _)| *id).collect()
+        self.followers.get(&own).into_iter().flatten().copied().collect()
     }
 
     /// Keeps in mind that the child may still be at work on a request that is settled on our side.
@@ -238,12 +273,17 @@ impl IdTable {
         let until = now + REMEMBERED_FOR;
         self.remembered.insert(id, (session, until));
         self.deadlines.insert((until, id));
-        let (of_session, asked) = self.remembered_of.entry(session).or_default();
-        *asked = capabilities;
-        of_session.insert(id);
+        let newest_then = ChildId(self.last);
+        let of_session = self.remembered_of.entry(session).or_insert_with(|| Remembered {
+            ids: BTreeSet::new(),
+            capabilities,
+            newest_then,
+        });
+        of_session.newest_then = newest_then;
+        of_session.ids.insert(id);
         // The newest say the same of their session for longer.
-        if of_session.len() > REMEMBERED_PER_SESSION_MAX
-            && let Some(oldest) = of_session.first().copied()
+        if of_session.ids.len() > REMEMBERED_PER_SESSION_MAX
+            && let Some(oldest) = of_session.ids.first().copied()
         {
             self.forget(oldest);
         }
@@ -253,9 +293,9 @@ impl IdTable {
     pub(super) fn forget(&mut self, id: ChildId) -> bool {
         let Some((session, until)) = self.remembered.remove(&id) else { return false };
         self.deadlines.remove(&(until, id));
-        if let Some((of_session, _)) = self.remembered_of.get_mut(&session) {
-            of_session.remove(&id);
-            if of_session.is_empty() {
+        if let Some(of_session) = self.remembered_of.get_mut(&session) {
+            of_session.ids.remove(&id);
+            if of_session.ids.is_empty() {
                 self.remembered_of.remove(&session);
             }
         }
@@ -270,14 +310,14 @@ impl IdTable {
         }
     }
 
-    /// The sessions for which the child is, or may still be, at work. One may come up more than once.
-    pub(super) fn sessions_at_work(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.busy.keys().chain(self.remembered_of.keys()).copied()
+    /// The sessions for which the child is at work.
+    pub(super) fn busy_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
+        self.busy.keys().copied()
     }
 
-    /// What the client of a session that may have left could be asked when it cancelled.
-    pub(super) fn remembered_capabilities(&self, session: SessionKey) -> Option<ClientCapabilities> {
-        self.remembered_of.get(&session).map(|(_, capabilities)| *capabilities)
+    /// The sessions, some of them gone, for which the child may still be at work though they cancelled.
+    pub(super) fn remembered_sessions(&self) -> impl Iterator<Item = (SessionKey, &Remembered)> + '_ {
+        self.remembered_of.iter().map(|(session, remembered)| (*session, remembered))
     }
 
     /// Whether the child is at work for this session (a settled request does not count).
@@ -286,9 +326,9 @@ impl IdTable {
     }
 
     /// The session's request that was written last.
-    pub(super) fn newest_written(&self, session: SessionKey) -> Option<&InFlight> {
-        let written = |id| self.requests.get(&id).filter(|request| matches!(request.phase, Phase::Written));
-        self.of_session(session).rev().find_map(written)
+    pub(super) fn newest_written(&self, session: SessionKey) -> Option<(ChildId, &InFlight)> {
+        let written = |request: &&InFlight| matches!(request.phase, Phase::Written);
+        self.of_session(session).rev().find_map(|id| Some((id, self.requests.get(&id).filter(written)?)))
     }
 
     /// The earliest deadline.

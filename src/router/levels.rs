@@ -51,6 +51,7 @@ impl Levels {
 
     /// A new child knows nothing: what it has to be told.
     pub(super) fn replay(&mut self) -> Option<LogLevel> {
+        self.child = None;
         self.child = self.wanted();
         self.child
     }
@@ -66,7 +67,8 @@ impl Levels {
 
     fn wanted(&self) -> Option<LogLevel> {
         if self.set == 0 {
-            return None;
+            // Whoever set one is gone; the child is not to stay as they left it.
+            return self.child.map(|_| UNSET);
         }
         LogLevel::ALL.into_iter().zip(self.wanted).find_map(|(level, count)| (count > 0).then_some(level))
     }
@@ -99,6 +101,15 @@ mod tests {
         assert!(!levels.admits(B, Some(LogLevel::Info)));
         levels.put(B, Some(Some(LogLevel::Debug)));
         assert!(!levels.admits(A, Some(LogLevel::Debug)));
+    }
+
+    #[test]
+    fn what_a_session_that_left_had_set_does_not_last() {
+        let mut levels = Levels::default();
+        assert_eq!(levels.put(A, Some(Some(LogLevel::Emergency))), Some(LogLevel::Emergency));
+        assert_eq!(levels.put(A, None), Some(LogLevel::Info));
+        assert_eq!(levels.put(B, Some(None)), None);
+        assert!(levels.admits(B, Some(LogLevel::Info)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::io::SessionKey;
+use super::io::{SessionKey, StreamId};
 use crate::jsonrpc::RawId;
 
 /// The most open questions per session.
@@ -34,10 +34,23 @@ const PREFIX: &str = "mcp-mux-";
 pub(super) struct Question {
     /// Who was asked.
     pub(super) session: SessionKey,
+    /// On which stream.
+    pub(super) stream: StreamId,
     /// The child's own id.
     pub(super) child_request: RawId,
     /// The child's own progress token.
     pub(super) token: Option<RawId>,
+    /// What it lives as long as.
+    pub(super) scope: Scope,
+}
+
+/// How long an answer to a question is of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// As long as its session has requests in flight.
+    Requests,
+    /// It belongs to a task, which goes on by itself.
+    Task,
 }
 
 /// All open questions.
@@ -95,6 +108,15 @@ impl Questions {
     /// Whether the session has one open.
     pub(super) fn any_of(&self, session: SessionKey) -> bool {
         self.by_session.contains_key(&session)
+    }
+
+    /// The open ones of a session that last as long as its requests.
+    pub(super) fn of_requests(&self, session: SessionKey) -> Vec<QuestionId> {
+        if !self.any_of(session) {
+            return Vec::new();
+        }
+        let asked = |question: &Question| question.session == session && question.scope == Scope::Requests;
+        self.open.iter().filter(|(_, question)| asked(question)).map(|(id, _)| *id).collect()
     }
 
     /// The open ones of a session, or of all, in the order in which they were asked.

@@ -207,13 +207,15 @@ fn a_question_that_is_nobodys_or_could_be_several_peoples_is_answered_with_an_er
     assert!(world.seen.is_empty());
 }
 
+const CANCEL: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+
 #[test]
-fn a_cancelled_requests_question_is_not_taken_for_somebody_elses() {
+fn a_cancelled_requests_question_is_not_taken_for_that_of_one_that_was_at_work_too() {
     let mut world = World::ready();
     let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
     world.calls(a, 1, "1", "{}");
     world.calls(b, 1, "1", "{}");
-    world.says(a, 0, r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).unwrap();
+    world.says(a, 0, CANCEL).unwrap();
     world.seen.clear();
     world.child_says(SAMPLE);
     assert!(world.seen.is_empty());
@@ -223,6 +225,115 @@ fn a_cancelled_requests_question_is_not_taken_for_somebody_elses() {
     world.advance(REMEMBERED_FOR);
     world.child_says(SAMPLE);
     assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
+}
+
+#[test]
+fn a_cancelled_request_stands_in_the_way_of_no_later_one() {
+    let mut world = World::ready();
+    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
+    world.calls(a, 1, "1", "{}");
+    world.says(a, 0, CANCEL).unwrap();
+    world.seen.clear();
+    // The child has read the cancellation before this.
+    world.calls(b, 1, "1", "{}");
+    world.child_says(SAMPLE);
+    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
+    world.child_says(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#);
+    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
+}
+
+#[test]
+fn a_question_ends_with_the_requests_it_can_belong_to() {
+    let mut world = World::ready();
+    let a = world.attach(1, ASKABLE);
+    let call = world.calls(a, 7, "1", "{}");
+    world.child_says(SAMPLE);
+    let [Seen::Message(question)] = &world.seen_by(a)[..] else { panic!() };
+    let id = json_of(question)["id"].clone();
+    world.child_answers(call, "{}");
+    let seen = world.seen_by(a);
+    assert_eq!(seen[0], response("1", "{}"));
+    let Seen::Message(cancelled) = &seen[1] else { panic!("{seen:?}") };
+    assert_eq!(json_of(cancelled)["params"]["requestId"], id);
+    assert_eq!(error_kind(&world.child.pop_back().unwrap())["kind"], "request-over");
+    assert_eq!(world.router.stats().questions, 0);
+}
+
+#[test]
+fn a_server_that_sends_initialize_back_is_refused() {
+    let mut world = World::new(config());
+    world.router.handle_child_start(world.now);
+    world.drain();
+    let initialize = world.child.pop_back().unwrap();
+    world.child_says(&initialize);
+    assert!(world.router.handshake_error().unwrap().contains("no MCP server"));
+    assert!(world.child.is_empty());
+}
+
+#[test]
+fn what_comes_while_the_child_is_ending_waits_for_the_next_one() {
+    let mut world = World::ready();
+    let a = world.attach(1, NONE);
+    let call = world.calls(a, 1, "1", "{}");
+    world.router.handle_child_ending();
+    world.says(a, 2, r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#).unwrap();
+    assert_eq!(world.child_read(), [""; 0]);
+    world.child_answers(call, r#""just in time""#);
+    world.exit();
+    assert_eq!(world.seen_by(a), [response("1", r#""just in time""#)]);
+    world.start();
+    assert_eq!(json_of(&world.child_read()[1])["method"], "tools/list");
+}
+
+#[test]
+fn ten_thousand_requests_that_wait_are_settled_at_once_without_scanning_each_other() {
+    let mut world =
+        World::new(RouterConfig { in_flight_max: std::num::NonZeroUsize::new(100_000).unwrap(), ..config() });
+    let a = world.attach(1, NONE);
+    for id in 0..10_000 {
+        world.says(a, 1, &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#)).unwrap();
+    }
+    world.advance(Duration::from_secs(60));
+    assert_eq!(world.seen_by(a).len(), 10_000);
+    assert_eq!((world.router.stats().queued, world.router.queued_bytes()), (0, 0));
+}
+
+#[test]
+fn what_a_client_names_is_bounded_and_its_own() {
+    let mut world = World::ready();
+    let (a, b) = (world.attach(1, NONE), world.attach(2, NONE));
+    let long = "x".repeat(10_000);
+    let token = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"_meta":{{"progressToken":"{long}"}}}}}}"#);
+    assert_eq!(world.says(a, 1, &token).unwrap_err().wire().kind, "invalid-request");
+    let uri = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{{"uri":"{long}"}}}}"#);
+    assert_eq!(world.says(a, 1, &uri).unwrap_err().wire().kind, "invalid-params");
+    let null = r#"{"jsonrpc":"2.0","id":1,"method":"x","params":null}"#;
+    assert_eq!(world.says(a, 1, null).unwrap_err().wire().kind, "invalid-request");
+
+    let create = world.calls(a, 1, "1", r#"{"task":{}}"#);
+    world.child_answers(create, r#"{"task":{"taskId":"ta"}}"#);
+    world.child_read();
+    let related = r#""_meta":{"io.modelcontextprotocol/related-task":{"taskId":"ta"}}"#;
+    for (method, params) in [("tasks/update", r#""taskId":"ta""#), ("tools/call", related)] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}}}}}"#);
+        assert_eq!(world.says(b, 1, &text).unwrap_err().wire().kind, "invalid-params");
+        let notification = format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{{params}}}}}"#);
+        world.says(b, 1, &notification).unwrap();
+        assert_eq!(world.child_read(), [""; 0]);
+        world.says(a, 1, &notification).unwrap();
+        assert_eq!(world.child_read(), [notification]);
+    }
+}
+
+#[test]
+fn a_task_list_that_can_be_read_in_two_ways_is_not_passed_on() {
+    let mut world = World::ready();
+    let a = world.attach(1, NONE);
+    world.child_read();
+    world.says(a, 1, r#"{"jsonrpc":"2.0","id":1,"method":"tasks/list"}"#).unwrap();
+    let id = id_of(&world.child_read()[0]);
+    world.child_answers(id, r#"{"tasks":[],"tasks":[{"taskId":"foreign"}]}"#);
+    assert_eq!(world.seen_by(a), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
 }
 
 #[test]
@@ -263,12 +374,14 @@ fn serialize_lets_one_session_at_a_time_have_requests_in_flight() {
     assert_eq!(world.child_read(), [""; 0], "others wait: no overtaking");
     world.child_says(SAMPLE);
     assert!(matches!(world.seen_by(a)[..], [Seen::Message(_)]));
+    // Its answer may depend on the other request.
+    let second = id_of(&world.child_read()[0]);
     world.child_answers(first, "{}");
+    assert_eq!(world.child_read(), [""; 0], "its turn lasts as long as it has requests in flight");
+    world.child_answers(second, "{}");
     let read = world.child_read();
-    assert_eq!(read.len(), 1);
-    assert_eq!(json_of(&read[0])["params"]["of"], "b");
-    world.child_answers(id_of(&read[0]), "{}");
-    assert_eq!(world.child_read().len(), 1);
+    assert_eq!(error_kind(&read[0])["kind"], "request-over");
+    assert_eq!(json_of(&read[1])["params"]["of"], "b");
     assert_eq!(world.router.queued_bytes(), 0);
 }
 
@@ -392,8 +505,8 @@ fn a_crash_settles_what_was_written_and_the_next_child_is_brought_to_the_same_st
     world.seen.clear();
     world.exit();
     let seen = world.seen_by(a);
-    assert_eq!(seen[0], Seen::Rejected("3".to_owned(), "child-exited"));
-    let Seen::Message(cancelled) = &seen[1] else { panic!("{seen:?}") };
+    let Seen::Message(cancelled) = &seen[0] else { panic!("{seen:?}") };
+    assert_eq!(seen[1], Seen::Rejected("3".to_owned(), "child-exited"));
     assert_eq!(json_of(cancelled)["method"], "notifications/cancelled", "the open question is void");
     world.says(a, 4, r#"{"jsonrpc":"2.0","id":4,"method":"tools/list"}"#).unwrap();
     assert!(world.seen.is_empty());
@@ -452,7 +565,8 @@ fn a_task_belongs_to_the_session_whose_request_made_it() {
     create(b, "tb");
     world.seen.clear();
     let get = r#"{"jsonrpc":"2.0","id":2,"method":"tasks/get","params":{"taskId":"ta"}}"#;
-    world.says(b, 1, get).unwrap();
+    assert_eq!(world.says(b, 1, get).unwrap_err().wire().kind, "invalid-params");
+    world.says(b, 1, &get.replace(r#""ta""#, r#""unheard of""#)).unwrap();
     assert_eq!(world.seen_by(b), [Seen::Rejected("2".to_owned(), "invalid-params")]);
     assert_eq!(world.child_read(), [""; 0]);
     world.says(a, 1, get).unwrap();
@@ -491,10 +605,12 @@ fn leaving_settles_cancels_and_leaves_nothing_behind() {
     world.seen.clear();
     let profile = world.detach(a).unwrap();
     assert_eq!(profile.capabilities, ASKABLE);
-    assert_eq!(world.seen_by(a), [Seen::Rejected("1".to_owned(), "session-closed")]);
+    let seen = world.seen_by(a);
+    assert_eq!(seen[0], Seen::Rejected("1".to_owned(), "session-closed"));
+    assert!(matches!(seen[1..], [Seen::Message(_)]), "the question is void");
     let read = world.child_read();
-    assert_eq!(json_of(&read[0])["params"]["requestId"], id);
-    assert_eq!(json_of(&read[1])["id"], 0, "the question is answered with an error");
+    assert_eq!(json_of(&read[0])["id"], 0, "the question is answered with an error");
+    assert_eq!(json_of(&read[1])["params"]["requestId"], id);
     world.advance(REMEMBERED_FOR);
     assert_eq!(world.router.stats(), Stats::default());
     assert_eq!(world.router.poll_timeout(), None);

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::id_table::ChildId;
 use super::io::SessionKey;
 
+/// How many folders up a part of a resource is looked for.
+const PARTS_MAX: usize = 64;
 /// The most resources one session may be subscribed to.
 pub(super) const PER_SESSION_MAX: usize = 4096;
 
@@ -20,8 +22,10 @@ pub(super) struct Subscriptions {
 #[derive(Debug, Default)]
 struct Entry {
     subscribers: BTreeSet<SessionKey>,
-    /// Our `resources/subscribe`, while the child has not answered it. Nobody is subscribed as yet.
+    /// Our `resources/subscribe`, while the child has not answered it.
     pending: Option<ChildId>,
+    /// Who has unsubscribed since then, before the answer.
+    withdrawn: BTreeSet<SessionKey>,
 }
 
 /// What a session's wish to subscribe or unsubscribe comes to.
@@ -47,11 +51,12 @@ impl Subscriptions {
         if own.is_some_and(|uris| uris.len() >= PER_SESSION_MAX) {
             return Verdict::TooMany;
         }
-        match self.by_uri.get(uri).map(|entry| entry.pending) {
-            None => Verdict::TellChild,
-            Some(Some(pending)) => Verdict::Follow(pending),
-            Some(None) => {
-                self.confirm(session, uri);
+        let Some(entry) = self.by_uri.get_mut(uri) else { return Verdict::TellChild };
+        entry.withdrawn.remove(&session);
+        match entry.pending {
+            Some(pending) => Verdict::Follow(pending),
+            None => {
+                self.enroll(session, uri);
                 Verdict::Done
             }
         }
@@ -62,16 +67,26 @@ impl Subscriptions {
         self.by_uri.entry(uri.to_owned()).or_default().pending = Some(pending);
     }
 
-    /// The child took the subscription: `session` has it.
+    /// The child took the subscription: `session` has it, unless it has thought better of it meanwhile.
     pub(super) fn confirm(&mut self, session: SessionKey, uri: &str) {
-        let entry = self.by_uri.entry(uri.to_owned()).or_default();
-        entry.pending = None;
-        entry.subscribers.insert(session);
+        if self.by_uri.get(uri).is_none_or(|entry| !entry.withdrawn.contains(&session)) {
+            self.enroll(session, uri);
+        }
+    }
+
+    /// The session is subscribed, whatever the child is being told.
+    pub(super) fn enroll(&mut self, session: SessionKey, uri: &str) {
+        self.by_uri.entry(uri.to_owned()).or_default().subscribers.insert(session);
         self.by_session.entry(session).or_default().insert(uri.to_owned());
     }
 
-    /// The child answered our `resources/subscribe`: forgets the URI if nobody has it, and says whether that is so.
-    pub(super) fn abandon(&mut self, uri: &str) -> bool {
+    /// The child answered our `resources/subscribe`, or nobody waits for that: forgets the URI if nobody has it, and says
+    /// whether that is so.
+    pub(super) fn resolve(&mut self, uri: &str) -> bool {
+        if let Some(entry) = self.by_uri.get_mut(uri) {
+            entry.pending = None;
+            entry.withdrawn.clear();
+        }
         let nobody = self.by_uri.get(uri).is_none_or(|entry| entry.subscribers.is_empty());
         if nobody {
             self.by_uri.remove(uri);
@@ -81,6 +96,9 @@ impl Subscriptions {
 
     /// A session wants to unsubscribe.
     pub(super) fn unsubscribe(&mut self, session: SessionKey, uri: &str) -> Verdict {
+        if let Some(entry) = self.by_uri.get_mut(uri).filter(|entry| entry.pending.is_some()) {
+            entry.withdrawn.insert(session);
+        }
         let Some(uris) = self.by_session.get_mut(&session) else { return Verdict::Done };
         if !uris.remove(uri) {
             return Verdict::Done;
@@ -106,23 +124,32 @@ impl Subscriptions {
         (uris, orphaned)
     }
 
-    /// The sessions that an update of `uri` concerns: those subscribed to it, or to a resource it is a part of
-    /// (2025-11-25, schema, `ResourceUpdatedNotificationParams.uri`: "might be a sub-resource").
+    /// The sessions that an update of `uri` concerns: those subscribed to it. If there are none, the child means a part of
+    /// what somebody is subscribed to (2025-11-25, schema, `ResourceUpdatedNotificationParams.uri`: "might be a
+    /// sub-resource"): those subscribed to the nearest whole.
     pub(super) fn subscribers(&self, uri: &str) -> BTreeSet<SessionKey> {
-        let parents = uri.char_indices().filter(|(_, char)| *char == '/').flat_map(|(at, char)| {
-            // Both spellings of a folder, `…/a` and `…/a/`.
-            [uri.get(..at), uri.get(..at + char.len_utf8())]
-        });
-        std::iter::once(Some(uri))
-            .chain(parents)
-            .filter_map(|parent| self.by_uri.get(parent?))
-            .flat_map(|entry| entry.subscribers.iter().copied())
-            .collect()
+        let mut part = Some(uri);
+        for _ in 0..PARTS_MAX {
+            let Some(whole) = part else { break };
+            if let Some(entry) = self.by_uri.get(whole).filter(|entry| !entry.subscribers.is_empty()) {
+                return entry.subscribers.clone();
+            }
+            // Both spellings of a folder: `…/a/b`, then `…/a/`, then `…/a`.
+            part = match whole.strip_suffix('/') {
+                Some(folder) => Some(folder),
+                None => whole.rfind('/').and_then(|at| whole.get(..=at)),
+            };
+        }
+        BTreeSet::new()
     }
 
     /// The child is gone: what was asked of it is void, what stood is to be asked of the next one.
     pub(super) fn child_gone(&mut self) {
-        self.by_uri.retain(|_, entry| entry.pending.is_none());
+        for entry in self.by_uri.values_mut() {
+            entry.pending = None;
+            entry.withdrawn.clear();
+        }
+        self.by_uri.retain(|_, entry| !entry.subscribers.is_empty());
     }
 
     /// Every URI with a subscriber.
@@ -150,6 +177,7 @@ mod tests {
         subscriptions.begin("x:/1", ChildId(7));
         assert_eq!(subscriptions.subscribe(B, "x:/1"), Verdict::Follow(ChildId(7)));
         subscriptions.confirm(A, "x:/1");
+        assert!(!subscriptions.resolve("x:/1"));
         assert_eq!(subscriptions.subscribe(B, "x:/1"), Verdict::Done);
         assert_eq!(subscriptions.unsubscribe(A, "x:/1"), Verdict::Done);
         assert_eq!(subscriptions.leave(B), (BTreeSet::from(["x:/1".to_owned()]), vec!["x:/1".to_owned()]));
@@ -157,10 +185,29 @@ mod tests {
     }
 
     #[test]
-    fn an_update_of_a_part_reaches_who_subscribed_to_the_whole() {
+    fn who_unsubscribes_before_the_child_has_answered_is_not_subscribed_by_the_answer() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.subscribe(A, "x:/1");
+        subscriptions.begin("x:/1", ChildId(7));
+        assert_eq!(subscriptions.unsubscribe(A, "x:/1"), Verdict::Done);
+        subscriptions.confirm(A, "x:/1");
+        assert!(subscriptions.resolve("x:/1"), "nobody has it");
+        assert_eq!(subscriptions.len(), 0);
+    }
+
+    #[test]
+    fn an_update_of_a_part_reaches_who_subscribed_to_the_nearest_whole_if_nobody_did_to_the_part() {
         let mut subscriptions = Subscriptions::default();
         subscriptions.confirm(A, "file:///a");
         subscriptions.confirm(B, "file:///ab");
+        assert_eq!(subscriptions.subscribers("file:///a/b"), BTreeSet::from([A]));
+        assert_eq!(subscriptions.subscribers("file:///a/b/c/d"), BTreeSet::from([A]));
+        subscriptions.confirm(B, "file:///a/b/");
+        assert_eq!(
+            subscriptions.subscribers("file:///a/b/c"),
+            BTreeSet::from([B]),
+            "not also A, who did not ask for it"
+        );
         assert_eq!(subscriptions.subscribers("file:///a/b"), BTreeSet::from([A]));
         assert_eq!(subscriptions.subscribers("file:///ab"), BTreeSet::from([B]));
         assert_eq!(subscriptions.subscribers("file:///c"), BTreeSet::new());

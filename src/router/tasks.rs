@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::id_table::ChildId;
 use super::io::SessionKey;
-use crate::jsonrpc::{Message, RawId, Span};
+use crate::jsonrpc::{Duplicate, Message, RawId, Span};
 
 /// The most tasks remembered per session; beyond it the oldest is forgotten, which to its owner looks as if its time
 /// to live were over.
@@ -89,9 +89,18 @@ impl Tasks {
         self.by_id.len()
     }
 
-    /// The array of a `tasks/list` result without what is not the session's: the array's place and its new text.
-    pub(super) fn filter_list(&self, session: SessionKey, answer: &Message) -> Option<(Span, String)> {
-        let span = answer.member(answer.result()?, "tasks").ok().flatten()?;
+    /// The array of a `tasks/list` result without what is not the session's: the array's place and its new text; none if
+    /// there is no array.
+    ///
+    /// # Errors
+    /// There may be two.
+    pub(super) fn filter_list(
+        &self,
+        session: SessionKey,
+        answer: &Message,
+    ) -> Result<Option<(Span, String)>, Duplicate> {
+        let Some(result) = answer.result() else { return Ok(None) };
+        let Some(span) = answer.member(result, "tasks")? else { return Ok(None) };
         // What cannot be read is not passed on.
         let tasks: Vec<&RawValue> = serde_json::from_str(answer.text(span)).unwrap_or_default();
         let own: BTreeSet<&str> = self.by_session.get(&session).into_iter().flatten().map(String::as_str).collect();
@@ -100,7 +109,7 @@ impl Tasks {
             .map(RawValue::get)
             .filter(|task| task_id(task).is_some_and(|id| own.contains(id.as_str())))
             .collect();
-        Some((span, format!("[{}]", kept.join(","))))
+        Ok(Some((span, format!("[{}]", kept.join(",")))))
     }
 }
 
