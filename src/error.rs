@@ -136,6 +136,9 @@ pub enum Reject {
     /// gone, nor an empty stream, which clients take for another break: official clients give up quietly on this one.
     #[error("the stream of Last-Event-ID has ended: there is nothing after this event")]
     StreamEnded,
+    /// No `Host`, or more than one (RFC 9112, 3.2).
+    #[error("a request must have one Host header")]
+    HostMissing,
     /// `Host` is not among the allowed ones.
     #[error("this Host is not allowed; allow it with --allow-host")]
     HostForbidden,
@@ -238,6 +241,7 @@ impl Reject {
             Self::VersionUnsupported => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "version-unsupported"),
             Self::EventUnknown => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "event-unknown"),
             Self::StreamEnded => wire(StatusCode::METHOD_NOT_ALLOWED, code::INVALID_REQUEST, "stream-ended"),
+            Self::HostMissing => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "host-missing"),
             Self::HostForbidden => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "host-forbidden"),
             Self::OriginForbidden => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "origin-forbidden"),
             Self::BodyTooLarge { .. } => wire(StatusCode::PAYLOAD_TOO_LARGE, code::LIMIT_REACHED, "body-too-large"),
@@ -331,6 +335,7 @@ mod tests {
             VersionUnsupported,
             EventUnknown,
             StreamEnded,
+            HostMissing,
             HostForbidden,
             OriginForbidden,
             BodyTooLarge { limit: 1 },
@@ -350,8 +355,13 @@ mod tests {
             match reject {
                 Parse(_) | InvalidRequest(_) | InvalidParams(_) | UnsupportedMediaType | NotAcceptable(_) => {}
                 MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
-                EventUnknown | StreamEnded | HostForbidden | OriginForbidden | BodyTooLarge { .. } | BodyTimeout(_) => {
-                }
+                EventUnknown
+                | StreamEnded
+                | HostMissing
+                | HostForbidden
+                | OriginForbidden
+                | BodyTooLarge { .. }
+                | BodyTimeout(_) => {}
                 InFlight { .. } | Sessions { .. } | QueueFull(_) | ChildExited { .. } | ChildUnavailable(_) => {}
                 RequestTimeout(..) | ChildAnswerUnusable(_) | ShuttingDown | SessionClosed | AnswerNotKept { .. } => {}
             }

@@ -85,6 +85,8 @@ impl Http {
         B: HttpBody<Data = Bytes>,
     {
         let path = request.uri().path();
+        // Client configurations often carry a slash too many.
+        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         if path == self.config.path {
             self.streamable(request).await
         } else if path == self.config.sse_path && request.method() == Method::GET {

@@ -99,7 +99,7 @@ pub(super) fn host(text: &str) -> Result<String, Wanted> {
     Err("an address or a host name, such as 127.0.0.1, ::1 or localhost (the port goes into --port)".to_owned())
 }
 
-/// The path of an endpoint.
+/// The path of an endpoint, without a slash at its end: requests match with and without one.
 pub(super) fn path(text: &str) -> Result<String, Wanted> {
     let plain = text.starts_with('/')
         && !text.contains(['?', '#'])
@@ -108,6 +108,7 @@ pub(super) fn path(text: &str) -> Result<String, Wanted> {
     if !plain {
         return Err("a path that starts with /, such as /mcp, without ?, # or blanks".to_owned());
     }
+    let text = text.strip_suffix('/').filter(|text| !text.is_empty()).unwrap_or(text);
     if matches!(text, "/healthz" | "/readyz") {
         return Err("another path: /healthz and /readyz are mcp-mux's own".to_owned());
     }

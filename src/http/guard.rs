@@ -42,7 +42,7 @@ impl Guard {
     /// the connection.
     ///
     /// # Errors
-    /// [`Reject::HostForbidden`], [`Reject::OriginForbidden`].
+    /// [`Reject::HostMissing`], [`Reject::HostForbidden`], [`Reject::OriginForbidden`].
     pub fn check(&self, headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<Cors, Reject> {
         self.check_host(headers, uri, local)?;
         self.check_origin(headers)
@@ -59,10 +59,10 @@ impl Guard {
         let allowed = |name: Option<&str>| {
             name.and_then(Authority::parse).is_some_and(|authority| self.admits_host(&authority, local))
         };
-        if several || names == [None, None] || !names.into_iter().flatten().all(allowed) {
-            return Err(Reject::HostForbidden);
+        if several || names == [None, None] {
+            return Err(Reject::HostMissing);
         }
-        Ok(())
+        if names.into_iter().flatten().all(allowed) { Ok(()) } else { Err(Reject::HostForbidden) }
     }
 
     fn admits_host(&self, authority: &Authority, local: SocketAddr) -> bool {
@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn exactly_one_host_is_wanted() {
         let guard = guard(&[], &[]);
-        assert_eq!(check(&guard, &[], "/mcp"), Err(Reject::HostForbidden));
+        assert_eq!(check(&guard, &[], "/mcp"), Err(Reject::HostMissing));
         let twice = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(check(&guard, &twice, "/mcp"), Err(Reject::HostForbidden));
+        assert_eq!(check(&guard, &twice, "/mcp"), Err(Reject::HostMissing));
         let not_text = HeaderMap::from_iter([(HOST, HeaderValue::from_bytes(b"localhost\xff").unwrap())]);
         assert!(guard.check(&not_text, &Uri::from_static("/"), "127.0.0.1:1".parse().unwrap()).is_err());
     }

@@ -108,6 +108,8 @@ async fn content_negotiation_is_by_the_book() {
     assert_eq!(put.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(put.headers()["allow"].to_str().unwrap().contains("POST"));
     assert_eq!(client.send(Method::GET, "/nowhere", &[], "").await.status(), StatusCode::NOT_FOUND);
+    let headers = [ACCEPT, JSON, ("mcp-session-id", session)];
+    assert_eq!(client.send(Method::POST, "/mcp/", &headers, &list).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
