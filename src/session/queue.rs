@@ -129,6 +129,12 @@ impl Queue {
         self.message_bytes
     }
 
+    /// The bytes of all messages but the largest.
+    pub(super) fn message_bytes_but_largest(&self) -> usize {
+        let messages = self.items.iter().filter(|queued| matches!(queued.item, Item::Message(_)));
+        self.message_bytes - messages.map(|queued| queued.size).max().unwrap_or(0)
+    }
+
     pub(super) fn answer_bytes(&self) -> usize {
         self.answer_bytes
     }

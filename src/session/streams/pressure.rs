@@ -8,7 +8,8 @@ use crate::router::StreamId;
 
 /// A connected reader may lag behind by so many messages (a burst of the child is no fault of the reader), or by `--replay-events` where that is more.
 const LAG_EVENTS_MIN: usize = 4096;
-/// A connected reader may lag behind by so many bytes of messages, or by `--replay-bytes` where that is more.
+/// A connected reader may lag behind by one message and so many bytes of others, or by `--replay-bytes` where
+/// that is more.
 const LAG_BYTES_MIN: usize = 8 * 1024 * 1024;
 /// A client of HTTP+SSE may have so many answers unread: it can go on sending requests without ever reading.
 const UNREAD_ANSWERS_MAX: usize = 1024;
@@ -16,9 +17,12 @@ const UNREAD_ANSWERS_MAX: usize = 1024;
 const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 impl Streams {
+    /// Whether a connected reader has left too much unread. One message, however large, says nothing of its reader, which
+    /// may have had no time for it yet.
     fn lags(&self, queue: &Queue, times: usize) -> bool {
+        let bytes_max = self.bounds.bytes.max(LAG_BYTES_MIN).saturating_mul(times);
         queue.messages() > self.bounds.events.max(LAG_EVENTS_MIN).saturating_mul(times)
-            || queue.message_bytes() > self.bounds.bytes.max(LAG_BYTES_MIN).saturating_mul(times)
+            || (queue.message_bytes() > bytes_max && queue.message_bytes_but_largest() > bytes_max)
     }
 
     /// Disconnects the reader of a stream of its own queue if it does not keep up.

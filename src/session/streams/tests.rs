@@ -241,6 +241,27 @@ fn slow_standing_reader_hands_the_pool_to_the_one_before_it() {
 }
 
 #[test]
+fn message_is_not_held_against_its_reader_however_large_it_is() {
+    let large = "x".repeat(9 << 20);
+    let mut streams = streams(10, 1000);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    assert_eq!(streams.give(POST, message("small")), None);
+    assert_eq!(streams.give(POST, message(&large)), None);
+    assert_eq!(streams.give(POST, response("answer")), None);
+    let read: Vec<_> = streams.read(POST, reader).iter().map(String::len).collect();
+    assert_eq!(read, [9, large.len() + 4, 10, 3]);
+
+    let get = streams.open_standing(GET);
+    assert_eq!(streams.give(StreamId::STANDALONE, message(&large)), None);
+    assert_eq!(streams.read(GET, get), [format!("2-1 {large}")]);
+    // Two of them are another matter.
+    for (text, notice) in [(&large, None), (&"small".to_owned(), None), (&large, Some(Notice::SlowConsumer))] {
+        assert_eq!(streams.give(StreamId::STANDALONE, message(text)), notice);
+    }
+    assert_eq!(streams.read(GET, get), ["end"]);
+}
+
+#[test]
 fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
     let mut streams = Streams::new(Bounds { events: 10, bytes: 1000, resumable: false });
     let _reader = streams.open_everything();
