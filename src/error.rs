@@ -158,6 +158,12 @@ pub enum Reject {
         /// The limit.
         limit: usize,
     },
+    /// Too many notifications and responses of the session wait for room in the child's input.
+    #[error("this session has {limit} messages waiting for the server already")]
+    MessagesWaiting {
+        /// The limit.
+        limit: usize,
+    },
     /// There are too many sessions.
     #[error("there are {limit} sessions already (--sessions-max)")]
     Sessions {
@@ -243,6 +249,9 @@ impl Reject {
             Self::BodyTooLarge { .. } => wire(StatusCode::PAYLOAD_TOO_LARGE, code::LIMIT_REACHED, "body-too-large"),
             Self::BodyTimeout(_) => wire(StatusCode::REQUEST_TIMEOUT, code::LIMIT_REACHED, "body-timeout"),
             Self::InFlight { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "in-flight-limit"),
+            Self::MessagesWaiting { .. } => {
+                wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "messages-waiting")
+            }
             Self::Sessions { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "sessions-limit"),
             Self::QueueFull(_) => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "queue-full"),
             Self::ChildExited { .. } => wire(StatusCode::OK, code::CHILD_EXITED, "child-exited"),
@@ -336,6 +345,7 @@ mod tests {
             BodyTooLarge { limit: 1 },
             BodyTimeout(second),
             InFlight { limit: 1 },
+            MessagesWaiting { limit: 8 },
             Sessions { limit: 1 },
             QueueFull(second),
             exited,
@@ -352,7 +362,12 @@ mod tests {
                 MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
                 EventUnknown | StreamEnded | HostForbidden | OriginForbidden | BodyTooLarge { .. } | BodyTimeout(_) => {
                 }
-                InFlight { .. } | Sessions { .. } | QueueFull(_) | ChildExited { .. } | ChildUnavailable(_) => {}
+                InFlight { .. }
+                | MessagesWaiting { .. }
+                | Sessions { .. }
+                | QueueFull(_)
+                | ChildExited { .. }
+                | ChildUnavailable(_) => {}
                 RequestTimeout(..) | ChildAnswerUnusable(_) | ShuttingDown | SessionClosed | AnswerNotKept { .. } => {}
             }
         }

@@ -35,7 +35,7 @@ pub use queue::Answer;
 pub use reader::{Handover, StreamReader};
 pub use record::{SessionId, SessionRecord, SessionTag};
 pub use registry::{Owned, Registry};
-pub use streams::{Event, Head, PostForm};
+pub use streams::{Asked, Event, Head, PostForm};
 
 use crate::child::{ChildHandle, Outbox};
 use crate::error::Reject;
@@ -124,6 +124,8 @@ struct State {
     /// Commands on their way to the child. The detachment comes after them: a request that arrived after it would never
     /// be settled.
     on_the_way: usize,
+    /// Of these, notifications and responses.
+    messages_on_the_way: usize,
     closed: bool,
     warned: bool,
 }
@@ -152,6 +154,7 @@ impl Session {
             touched: now,
             attached: false,
             on_the_way: 0,
+            messages_on_the_way: 0,
             closed: false,
             warned: false,
         };
@@ -230,9 +233,20 @@ impl Session {
     /// Hands a notification or a response of the client over to the child.
     ///
     /// # Errors
-    /// [`Reject::SessionClosed`], and as [`ChildHandle::send`].
+    /// [`Reject::SessionClosed`], [`Reject::MessagesWaiting`], and as [`ChildHandle::send`].
     pub async fn send(&self, message: Message) -> Result<(), Reject> {
+        let _counted = self.message_command()?;
         self.hand_over(StreamId::STANDALONE, message).await
+    }
+
+    /// Counts a notification or a response until the returned value is dropped.
+    fn message_command(&self) -> Result<MessageOnTheWay<'_>, Reject> {
+        let mut state = self.lock();
+        if state.messages_on_the_way >= MESSAGES_ON_THE_WAY_MAX {
+            return Err(Reject::MessagesWaiting { limit: MESSAGES_ON_THE_WAY_MAX });
+        }
+        state.messages_on_the_way += 1;
+        Ok(MessageOnTheWay(self))
     }
 
     /// Hands a request over to the child. Its outcome is delivered to `stream`, also when the child does not take it.
@@ -261,16 +275,19 @@ impl Session {
 
     // --- towards the client ---
 
-    /// Opens the stream of a POST with `requests` requests. They are to be handed over by the [`Handover`].
+    /// Opens the stream of a POST with these requests. They are to be handed over by the [`Handover`].
     ///
     /// # Errors
-    /// [`Reject::SessionUnknown`] if the session is closed.
-    pub fn open_post(self: &Arc<Self>, requests: usize, form: PostForm) -> Result<(StreamReader, Handover), Reject> {
+    /// [`Reject::SessionUnknown`] if the session is closed, [`Reject::InFlight`] if it has no room for all of them. The
+    /// router has that limit too, but comes to know of a request only when there is room in the child's input.
+    pub fn open_post(self: &Arc<Self>, asked: Asked, form: PostForm) -> Result<(StreamReader, Handover), Reject> {
+        let requests = asked.answers();
         let (stream, generation) = {
             let mut state = self.lock();
             if state.closed {
                 return Err(Reject::SessionUnknown);
             }
+            state.streams.admits(asked)?;
             let stream = state.record.next_stream();
             (stream, state.streams.open_post(stream, requests, form))
         };
@@ -320,20 +337,22 @@ impl Session {
         Ok(StreamReader::new(self.clone(), last.stream, generation))
     }
 
-    /// One more request is to come on the stream of HTTP+SSE, by the [`Handover`].
+    /// These requests are to come on the stream of HTTP+SSE, by the [`Handover`].
     ///
     /// # Errors
-    /// [`Reject::SessionUnknown`] if the stream is not there, [`Reject::ShuttingDown`] if it is ending.
-    pub fn expect(self: &Arc<Self>) -> Result<Handover, Reject> {
+    /// [`Reject::SessionUnknown`] if the stream is not there, [`Reject::ShuttingDown`] if it is ending,
+    /// [`Reject::InFlight`].
+    pub fn expect(self: &Arc<Self>, asked: Asked) -> Result<Handover, Reject> {
         let mut state = self.lock();
         if state.streams.is_ending() && !state.closed {
             return Err(Reject::ShuttingDown);
         }
-        if state.closed || !state.streams.expect(StreamId::STANDALONE) {
+        state.streams.admits(asked)?;
+        if state.closed || !state.streams.expect(StreamId::STANDALONE, asked.answers()) {
             return Err(Reject::SessionUnknown);
         }
         drop(state);
-        Ok(Handover::new(self.clone(), StreamId::STANDALONE, 1))
+        Ok(Handover::new(self.clone(), StreamId::STANDALONE, asked.answers()))
     }
 
     /// Answers on a stream without asking the child.
@@ -435,6 +454,18 @@ impl Drop for OnTheWay<'_> {
         }
     }
 }
+
+/// A notification or a response on its way to the child.
+struct MessageOnTheWay<'a>(&'a Session);
+
+impl Drop for MessageOnTheWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().messages_on_the_way -= 1;
+    }
+}
+
+/// The most notifications and responses of a session that wait for room in the child's input.
+const MESSAGES_ON_THE_WAY_MAX: usize = 64;
 
 impl Outbox for Session {
     fn deliver(&self, stream: StreamId, payload: Payload) {

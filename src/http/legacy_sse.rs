@@ -20,7 +20,7 @@ use crate::error::Reject;
 use crate::jsonrpc::{self, Kind, Message, ParseError, RawId};
 use crate::mcp::method;
 use crate::router::StreamId;
-use crate::session::{Answer, Phase, Session, Transport};
+use crate::session::{Answer, Asked, Phase, Session, Transport};
 
 impl Http {
     /// GET on the stream's path.
@@ -124,7 +124,14 @@ async fn take(session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
         }
         return Ok(());
     }
-    let mut handover = session.expect().map_err(|reject| Refusal::of(reject, Some(id)))?;
+    let mut handover = match session.expect(Asked::by(message.method())) {
+        Ok(handover) => handover,
+        Err(reject @ Reject::InFlight { .. }) => {
+            refuse(session, id, reject);
+            return Ok(());
+        }
+        Err(reject) => return Err(Refusal::of(reject, Some(id))),
+    };
     handover.request(message).await;
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::config::SessionMode;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, ParseError};
 use crate::mcp::{Revision, header, method};
-use crate::session::{Answer, CloseReason, EventId, Head, Owned, PostForm, Session, StreamReader, Transport};
+use crate::session::{Answer, Asked, CloseReason, EventId, Head, Owned, PostForm, Session, StreamReader, Transport};
 
 /// How many answers a POST is to be given, and so in which shape as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Http {
             party.session.send(message).await?;
             return Ok(request::empty(StatusCode::ACCEPTED));
         }
-        let (reader, mut handover) = party.session.open_post(1, form(accept))?;
+        let (reader, mut handover) = party.session.open_post(Asked::by(message.method()), form(accept))?;
         handover.request(message).await;
         self.answer(accept, Shape::Single, reader, party).await
     }
@@ -119,7 +119,7 @@ impl Http {
         let session = owned.session().clone();
         session.initialize(&message).await?;
         // The answer's head has the session id, so it cannot become an event stream before the answer is there.
-        let (reader, mut handover) = session.open_post(1, PostForm::AnswersOnly)?;
+        let (reader, mut handover) = session.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
         handover.request(message).await;
         let answer = match reader.head(false).await {
             Head::Answers(answers) => answers.into_iter().next(),
@@ -169,7 +169,7 @@ impl Http {
             }
             return Ok(request::empty(StatusCode::ACCEPTED));
         }
-        let (reader, mut handover) = party.session.open_post(requests, form(accept))?;
+        let (reader, mut handover) = party.session.open_post(Asked::Requests(requests), form(accept))?;
         for element in elements {
             match element {
                 Ok(message) if is_request(&message) => handover.request(message).await,

@@ -98,11 +98,14 @@ impl Registry {
         let bounds = match transport {
             Transport::Streamable | Transport::HttpSse => Bounds {
                 events: config.replay_events,
+                in_flight: config.in_flight_max.get(),
                 bytes: config.replay_bytes,
                 resumable: transport == Transport::Streamable && config.replay_events > 0 && config.replay_bytes > 0,
             },
             // Nobody can come back to it.
-            Transport::Stateless => Bounds { events: 0, bytes: 0, resumable: false },
+            Transport::Stateless => {
+                Bounds { events: 0, bytes: 0, in_flight: config.in_flight_max.get(), resumable: false }
+            }
         };
         let key = SessionKey(self.last_key.fetch_add(1, Ordering::Relaxed) + 1);
         let mut record = SessionRecord::new(SessionId::random(), self.unix_ms(now));

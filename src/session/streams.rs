@@ -20,7 +20,9 @@ use std::task::Waker;
 
 use super::event_log::{EventId, EventLog};
 use super::queue::{Answer, Item, Queue, compact};
+use crate::error::Reject;
 use crate::jsonrpc::Frame;
+use crate::mcp::method;
 use crate::router::{Payload, StreamId};
 
 pub use reading::{Event, Head};
@@ -32,8 +34,35 @@ pub(super) struct Bounds {
     pub(super) events: usize,
     /// The most bytes of them, likewise.
     pub(super) bytes: usize,
+    /// The most requests that are not settled.
+    pub(super) in_flight: usize,
     /// Whether events get ids, which makes streams resumable.
     pub(super) resumable: bool,
+}
+
+/// What a client wants of the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// So many requests.
+    Requests(usize),
+    /// A ping, which is also taken, within reason, when as many requests are in flight as may be: it asks whether anybody
+    /// is there.
+    Ping,
+}
+
+impl Asked {
+    /// How many answers there will be.
+    pub(super) const fn answers(self) -> usize {
+        match self {
+            Self::Requests(requests) => requests,
+            Self::Ping => 1,
+        }
+    }
+
+    /// One request of this method.
+    pub fn by(method: &str) -> Self {
+        if method == method::PING { Self::Ping } else { Self::Requests(1) }
+    }
 }
 
 /// Whether a POST can be sent more than its answers.
@@ -184,6 +213,16 @@ impl Streams {
         self.pending
     }
 
+    /// Whether there is room for these requests.
+    pub(super) fn admits(&self, asked: Asked) -> Result<(), Reject> {
+        let limit = self.bounds.in_flight;
+        let room = match asked {
+            Asked::Requests(requests) => self.pending.saturating_add(requests) <= limit,
+            Asked::Ping => self.pending < limit.saturating_add(PINGS_MAX),
+        };
+        if room { Ok(()) } else { Err(Reject::InFlight { limit }) }
+    }
+
     /// Whether new standing streams are refused, since the old ones are ending.
     pub(super) fn is_ending(&self) -> bool {
         self.ending
@@ -227,11 +266,11 @@ impl Streams {
         Reader { generation: self.generation, next, waker: None }
     }
 
-    /// One more request on the stream of HTTP+SSE.
-    pub(super) fn expect(&mut self, id: StreamId) -> bool {
+    /// More requests on the stream of HTTP+SSE.
+    pub(super) fn expect(&mut self, id: StreamId, requests: usize) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else { return false };
-        stream.pending += 1;
-        self.pending += 1;
+        stream.pending += requests;
+        self.pending += requests;
         true
     }
 
@@ -440,6 +479,8 @@ impl Streams {
     }
 }
 
+/// How many pings may be in flight beyond `--in-flight-max`.
+const PINGS_MAX: usize = 8;
 /// The most streams of a session that wait for their reader to come back. Beyond it the one that has waited longest is
 /// given up, with what it holds.
 const LOST_STREAMS_MAX: usize = 256;

@@ -166,3 +166,15 @@ async fn stop_lets_requests_in_flight_finish_on_the_stream() {
     assert_eq!(stream.rest().await, event(DONE));
     assert_eq!(harness.child.next().await.detached(), origin.session);
 }
+
+#[tokio::test(start_paused = true)]
+async fn request_beyond_the_limit_is_refused_on_the_stream() {
+    let mut harness = harness_with(|_, session| session.in_flight_max = std::num::NonZeroUsize::MIN);
+    let (mut stream, url, _) = harness.connect(Revision::V2025_06_18).await;
+    for _ in 0..2 {
+        assert_eq!(harness.ask("POST", &url, &[], CALL).await.status, StatusCode::ACCEPTED);
+    }
+    assert!(stream.chunk().await.expect("an error").contains("in-flight-limit"));
+    harness.child.next().await.sent();
+    assert!(harness.child.try_next().is_none());
+}

@@ -581,3 +581,49 @@ async fn guard_speaks_first_and_health_needs_no_session() {
         assert_eq!(harness.ask("POST", path, &[], "").await.status, StatusCode::METHOD_NOT_ALLOWED);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_beyond_the_limit_are_refused_at_once_and_pings_are_not() {
+    let mut harness = harness_with(|_, session| session.in_flight_max = std::num::NonZeroUsize::new(2).expect("two"));
+    let id = harness.open(Revision::V2025_03_26).await;
+    let headers = session(&id);
+    let first = harness.ask("POST", "/mcp", &headers, CALL).await;
+    let batch = format!("[{CALL},{}]", CALL.replace(r#""id":1"#, r#""id":2"#));
+    let refused = harness.ask("POST", "/mcp", &headers, &batch).await;
+    assert_eq!(refused.kind().await, (503, "in-flight-limit".to_owned()));
+    let second = harness.ask("POST", "/mcp", &headers, CALL).await;
+    let refused = harness.ask("POST", "/mcp", &headers, CALL).await;
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.json().await["id"], 1);
+    let (origin, _) = harness.child.next().await.sent();
+    harness.child.next().await.sent();
+    assert!(harness.child.try_next().is_none());
+    let ping = CALL.replace("tools/call", "ping");
+    let (answered, _) = harness.call(&headers, &ping, DONE).await;
+    assert_eq!(answered.status, StatusCode::OK);
+    harness.child.respond(origin, DONE);
+    drop((first, second));
+    assert_eq!(harness.call(&headers, CALL, DONE).await.0.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_wait_for_the_child_are_bounded_in_each_session() {
+    let mut harness = harness();
+    let id = harness.open(Revision::V2025_06_18).await;
+    let headers = session(&id);
+    while tokio::time::timeout(Duration::from_secs(1), harness.ask("POST", "/mcp", &headers, NOTIFICATION))
+        .await
+        .is_ok()
+    {}
+    let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(harness.ask("POST", "/mcp", &headers, NOTIFICATION))).collect();
+    for waiting in &mut waiting {
+        tokio::select! {
+            _ = waiting => panic!("there is no room"),
+            () = settle_down() => {}
+        }
+    }
+    assert_eq!(
+        harness.ask("POST", "/mcp", &headers, NOTIFICATION).await.kind().await,
+        (503, "messages-waiting".to_owned())
+    );
+}

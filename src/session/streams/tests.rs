@@ -11,7 +11,7 @@ const GET: StreamId = StreamId(2);
 const NEWER_GET: StreamId = StreamId(3);
 
 fn streams(events: usize, bytes: usize) -> Streams {
-    Streams::new(Bounds { events, bytes, resumable: true })
+    Streams::new(Bounds { events, bytes, in_flight: 10, resumable: true })
 }
 
 fn frame(text: &str) -> Frame {
@@ -263,11 +263,11 @@ fn message_is_not_held_against_its_reader_however_large_it_is() {
 
 #[test]
 fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
-    let mut streams = Streams::new(Bounds { events: 10, bytes: 1000, resumable: false });
+    let mut streams = Streams::new(Bounds { events: 10, bytes: 1000, in_flight: 10, resumable: false });
     let _reader = streams.open_everything();
     let mut notice = None;
     for _ in 0..1025 {
-        assert!(notice.is_none() && streams.expect(StreamId::STANDALONE));
+        assert!(notice.is_none() && streams.expect(StreamId::STANDALONE, 1));
         notice = streams.give(StreamId::STANDALONE, response("{}"));
     }
     assert_eq!(notice, Some(Notice::SlowSession));
@@ -383,7 +383,7 @@ proptest! {
     /// settled, gone and closed, nothing is left.
     #[test]
     fn random_runs_keep_the_invariants(ops in proptest::collection::vec(op(), 1..150), resumable: bool) {
-        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, resumable });
+        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, in_flight: 10, resumable });
         let mut world = World::default();
         for op in ops {
             match op {
