@@ -27,6 +27,7 @@ use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -111,6 +112,8 @@ pub struct Session {
     transport: Transport,
     shared: Arc<Shared>,
     state: Mutex<State>,
+    /// Sends away what waits for room in the child's input.
+    closing: Notify,
 }
 
 struct State {
@@ -158,7 +161,7 @@ impl Session {
             closed: false,
             warned: false,
         };
-        Self { key, id, transport, shared, state: Mutex::new(state) }
+        Self { key, id, transport, shared, state: Mutex::new(state), closing: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -259,8 +262,14 @@ impl Session {
     }
 
     async fn hand_over(&self, stream: StreamId, message: Message) -> Result<(), Reject> {
+        let closing = self.closing.notified();
+        // Looks whether it is closed after `closing` began to listen: none of the two can be missed.
         let _command = self.command()?;
-        self.shared.child.send(Origin { session: self.key, stream }, message).await
+        tokio::select! {
+            biased;
+            () = closing => Err(Reject::SessionClosed),
+            sent = self.shared.child.send(Origin { session: self.key, stream }, message) => sent,
+        }
     }
 
     /// Starts a command to the child, which has arrived, or will not, when the returned value is dropped.
@@ -368,7 +377,7 @@ impl Session {
     }
 
     /// Ends the session: its standing streams end at once, its POSTs with what the child's side settles their requests
-    /// with. May be called again.
+    /// with. What still waits for room in the child's input is not handed over any more. May be called again.
     pub fn close(&self, reason: CloseReason) {
         let (effects, first, detach, pending) = {
             let mut state = self.lock();
@@ -378,6 +387,7 @@ impl Session {
             (state.streams.close(), first, detach, pending)
         };
         self.apply(effects);
+        self.closing.notify_waiters();
         if first && detach {
             self.shared.child.detach(self.key);
         }
