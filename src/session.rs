@@ -195,12 +195,12 @@ impl Session {
 
     // --- towards the child ---
 
-    /// Takes the client's `initialize`: its `params` are kept, and the child gets to know the session. The message
-    /// itself is to be sent after this, as a request of one of its streams.
+    /// Takes the client's `initialize`: its `params` are kept. [`Session::attach`] comes after this, then the message
+    /// itself, as a request of one of its streams.
     ///
     /// # Errors
-    /// A second `initialize`, unusable `params`, a closed session, or no child.
-    pub async fn initialize(self: &Arc<Self>, message: &Message) -> Result<(), Reject> {
+    /// A second `initialize`, unusable `params`.
+    pub fn initialize(&self, message: &Message) -> Result<(), Reject> {
         let client = {
             let mut state = self.lock();
             if state.phase != Phase::New {
@@ -213,7 +213,7 @@ impl Session {
         if self.transport != Transport::Stateless {
             info!(session = %self.id, client, "session opened");
         }
-        self.attach().await
+        Ok(())
     }
 
     /// Makes the session known to the child.

@@ -105,14 +105,11 @@ async fn take(session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
         }
         return Ok(());
     };
-    if message.method() == method::INITIALIZE {
-        match session.initialize(&message).await {
-            Ok(()) => {}
-            Err(reject @ Reject::SessionClosed) => return Err(Refusal::of(reject, Some(id))),
-            Err(reject) => {
-                refuse(session, id, reject);
-                return Ok(());
-            }
+    let initialize = message.method() == method::INITIALIZE;
+    if initialize {
+        if let Err(reject) = session.initialize(&message) {
+            refuse(session, id, reject);
+            return Ok(());
         }
     } else if phase != Phase::Open {
         // 2024-11-05, Lifecycle: nothing but pings before the handshake.
@@ -132,6 +129,14 @@ async fn take(session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
         }
         Err(reject) => return Err(Refusal::of(reject, Some(id))),
     };
+    // From here on the handover sees to it that the session ends if this is given up: it could not start over.
+    if initialize && let Err(reject) = session.attach().await {
+        if reject == Reject::SessionClosed {
+            return Err(Refusal::of(reject, Some(id)));
+        }
+        refuse(session, id, reject);
+        return Ok(());
+    }
     handover.request(message).await;
     Ok(())
 }

@@ -117,7 +117,8 @@ impl Http {
             SessionMode::Stateless => self.registry.exchange(None),
         };
         let session = owned.session().clone();
-        session.initialize(&message).await?;
+        session.initialize(&message)?;
+        session.attach().await?;
         // The answer's head has the session id, so it cannot become an event stream before the answer is there.
         let (reader, mut handover) = session.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
         handover.request(message).await;

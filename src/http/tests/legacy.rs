@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Reject;
 use crate::jsonrpc::RawId;
-use crate::router::{Payload, StreamId};
+use crate::router::{Payload, SessionKey, StreamId};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
 const DONE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
@@ -177,4 +177,22 @@ async fn request_beyond_the_limit_is_refused_on_the_stream() {
     assert!(stream.chunk().await.expect("an error").contains("in-flight-limit"));
     harness.child.next().await.sent();
     assert!(harness.child.try_next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_hangs_up_during_initialize_ends_its_session() {
+    let harness = harness();
+    let (stream, url) = harness.stream().await;
+    // The child's inbox is full, so that not even the attachment gets through.
+    for _ in 0..256 {
+        harness.http.child.detach(SessionKey(0));
+    }
+    let body = initialize(Revision::V2025_06_18);
+    tokio::select! {
+        _ = harness.ask("POST", &url, &[], &body) => panic!("there is no room"),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    let rest = tokio::time::timeout(Duration::from_secs(100), stream.rest()).await;
+    assert_eq!(rest.expect("it cannot stay between New and Open"), "");
+    assert!(harness.registry.is_empty());
 }
