@@ -71,11 +71,12 @@ impl Registry {
     /// # Errors
     /// [`Reject::Sessions`], [`Reject::ShuttingDown`].
     pub fn open(self: &Arc<Self>, transport: Transport) -> Result<Owned, Reject> {
+        let session = Arc::new(self.build(transport, None));
+        let mut sessions = self.lock();
+        // Under the lock: who ends the sessions says so first and then goes through those that are there.
         if self.ending.load(Ordering::Acquire) {
             return Err(Reject::ShuttingDown);
         }
-        let session = Arc::new(self.build(transport, None));
-        let mut sessions = self.lock();
         let limit = self.config.sessions_max.get();
         if sessions.len() >= limit {
             drop(sessions);
