@@ -138,9 +138,11 @@ impl Http {
                 }
                 Ok(response)
             }
-            Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
-            Some(Answer::Response(frame)) => Ok(whole(accept, frame)),
-            None => Ok(events(Body::empty())),
+            Some(Answer::Rejected(id, reject)) if reject.wire().status != StatusCode::OK => {
+                Err(Refusal::of(reject, Some(id)))
+            }
+            Some(answer) => Ok(whole(accept, answer.into_frame())),
+            None => Ok(nothing(accept)),
         }
     }
 
@@ -212,13 +214,15 @@ impl Http {
             }
         };
         if shape == Shape::Batch && !answers.is_empty() {
-            return Ok(request::json(StatusCode::OK, array(answers)));
+            return Ok(match accept {
+                Accept::Json | Accept::Both => request::json(StatusCode::OK, array(answers)),
+                Accept::Events => whole_events(answers.into_iter().map(Answer::into_frame)),
+            });
         }
         match answers.into_iter().next() {
             Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
             Some(answer) => Ok(request::json(StatusCode::OK, answer.into_frame().into_bytes())),
-            // Cancelled: it gets no response, and every client takes an event stream's end quietly.
-            None => Ok(events(Body::empty())),
+            None => Ok(nothing(accept)),
         }
     }
 
@@ -285,11 +289,25 @@ fn form(accept: Accept) -> PostForm {
 fn whole(accept: Accept, frame: Frame) -> Response<Body> {
     match accept {
         Accept::Json | Accept::Both => request::json(StatusCode::OK, frame.into_bytes()),
-        Accept::Events => {
-            let mut out = BytesMut::new();
-            sse::message(&mut out, None, &frame);
-            events(out.freeze().into())
-        }
+        Accept::Events => whole_events([frame]),
+    }
+}
+
+/// Responses that are there already, as a whole event stream.
+fn whole_events(frames: impl IntoIterator<Item = Frame>) -> Response<Body> {
+    let mut out = BytesMut::new();
+    for frame in frames {
+        sse::message(&mut out, None, &frame);
+    }
+    events(out.freeze().into())
+}
+
+/// The answer to requests that were cancelled: they get no response. Every client takes an event stream's end quietly;
+/// JSON cannot be empty.
+fn nothing(accept: Accept) -> Response<Body> {
+    match accept {
+        Accept::Json => request::empty(StatusCode::NO_CONTENT),
+        Accept::Both | Accept::Events => events(Body::empty()),
     }
 }
 

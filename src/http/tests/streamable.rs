@@ -198,7 +198,7 @@ async fn refused_request_is_answered_with_its_own_id_and_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelled_request_gets_an_empty_event_stream() {
+async fn cancelled_request_gets_an_empty_event_stream_or_no_content() {
     let mut harness = harness();
     let id = harness.open(Revision::V2025_11_25).await;
     let child = &mut harness.child;
@@ -208,6 +208,12 @@ async fn cancelled_request_gets_an_empty_event_stream() {
     });
     assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, "text/event-stream"));
     assert_eq!(answered.rest().await, "");
+    let headers = [("mcp-session-id", id.as_str()), ("accept", "application/json")];
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, CALL)), async {
+        let (origin, _) = child.next().await.sent();
+        child.deliver(origin, Payload::Cancelled);
+    });
+    assert_eq!((answered.status, answered.header("content-type")), (StatusCode::NO_CONTENT, ""));
 }
 
 // spec: 2025-11-25 basic/transports, Sending Messages to the Server 4
@@ -448,6 +454,21 @@ async fn batch_as_events_has_one_event_for_each_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refused_batch_is_answered_as_events_where_its_client_takes_nothing_else() {
+    let mut harness = harness();
+    let id = harness.open(Revision::V2025_03_26).await;
+    let headers = [("mcp-session-id", id.as_str()), ("accept", "text/event-stream")];
+    let child = &mut harness.child;
+    let body = format!("[{CALL}]");
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
+        let (origin, _) = child.next().await.sent();
+        child.deliver(origin, Payload::Rejected(RawId::from_json("1"), Reject::InFlight { limit: 1 }));
+    });
+    assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, "text/event-stream"));
+    assert!(answered.rest().await.contains("in-flight-limit"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn batch_that_may_not_be_is_refused_whole() {
     let mut harness = harness();
     let with = harness.open(Revision::V2025_03_26).await;
@@ -625,4 +646,19 @@ async fn messages_that_wait_for_the_child_are_bounded_in_each_session() {
         harness.ask("POST", "/mcp", &headers, NOTIFICATION).await.kind().await,
         (503, "messages-waiting".to_owned())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_initialize_is_answered_as_events_where_its_client_takes_nothing_else() {
+    let mut harness = harness();
+    let (body, headers) = (initialize(Revision::V2025_11_25), [("accept", "text/event-stream")]);
+    let child = &mut harness.child;
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
+        child.next().await.attached();
+        let (origin, _) = child.next().await.sent();
+        let reject = Reject::RequestTimeout(Duration::from_secs(1), "--request-timeout");
+        child.deliver(origin, Payload::Rejected(RawId::from_json("0"), reject));
+    });
+    assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, "text/event-stream"));
+    assert!(answered.rest().await.contains("request-timeout"));
 }
