@@ -57,6 +57,13 @@ impl Streams {
             if !self.pool.drop_oldest_message() {
                 break;
             }
+            self.notice_drop(effects);
+        }
+    }
+
+    /// Where nothing is to be kept, nobody needs to hear that nothing was.
+    fn notice_drop(&self, effects: &mut Effects) {
+        if self.bounds.events > 0 {
             effects.notice = effects.notice.or(Some(Notice::Dropped));
         }
     }
@@ -79,7 +86,7 @@ impl Streams {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.queue.drop_oldest_message();
                 }
-                effects.notice = effects.notice.or(Some(Notice::Dropped));
+                self.notice_drop(effects);
             } else if let Some((_, id)) = newest {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.queue.replace_newest_answer(&Reject::AnswerNotKept { limit: bounds.bytes });

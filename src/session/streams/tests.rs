@@ -210,6 +210,13 @@ fn what_waits_for_a_standing_stream_is_bounded_oldest_out_first() {
 }
 
 #[test]
+fn nobody_is_told_that_nothing_is_kept_where_nothing_is_to_be() {
+    let mut streams = streams(0, 0);
+    assert_eq!(streams.give(StreamId::STANDALONE, message("for nobody")), None);
+    assert!(streams.pool.is_empty());
+}
+
+#[test]
 fn reader_that_does_not_keep_up_is_disconnected_and_its_answer_waits() {
     let mut streams = streams(4096, 100_000);
     let reader = streams.open_post(POST, 1, PostForm::Streamable);
