@@ -304,12 +304,13 @@ impl Session {
         Ok((reader, Handover::new(self.clone(), stream, requests)))
     }
 
-    /// Opens a standing stream: from now on this one is sent what belongs to no POST.
+    /// Opens a standing stream: from now on this one is sent what belongs to no POST. Where the session has too many, the
+    /// oldest ends.
     ///
     /// # Errors
     /// [`Reject::SessionUnknown`] if the session is closed, [`Reject::ShuttingDown`].
     pub fn open_standing(self: &Arc<Self>) -> Result<StreamReader, Reject> {
-        let (stream, generation) = {
+        let (stream, (generation, effects)) = {
             let mut state = self.lock();
             if state.closed {
                 return Err(Reject::SessionUnknown);
@@ -318,13 +319,14 @@ impl Session {
                 return Err(Reject::ShuttingDown);
             }
             match self.transport {
-                Transport::HttpSse => (StreamId::STANDALONE, state.streams.open_everything()),
+                Transport::HttpSse => (StreamId::STANDALONE, (state.streams.open_everything(), Effects::default())),
                 Transport::Streamable | Transport::Stateless => {
                     let stream = state.record.next_stream();
                     (stream, state.streams.open_standing(stream))
                 }
             }
         };
+        self.apply(effects);
         Ok(StreamReader::new(self.clone(), stream, generation))
     }
 

@@ -155,9 +155,28 @@ impl Stream {
         matches!(self.kind, Kind::Post(_)) && self.pending == 0 && self.queue.is_empty() && last >= self.sent
     }
 
+    /// What it counts among what waits for readers to come back.
+    fn abandoned(&self) -> Abandoned {
+        match self.reader {
+            Some(_) => Abandoned::default(),
+            None => Abandoned {
+                messages: self.queue.messages(),
+                bytes: self.queue.message_bytes() + self.queue.answer_bytes(),
+            },
+        }
+    }
+
     fn waker(&mut self) -> Option<Waker> {
         self.reader.as_mut().and_then(|reader| reader.waker.take())
     }
+}
+
+/// What waits for readers to come back, over all streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Abandoned {
+    messages: usize,
+    /// Of messages and answers.
+    bytes: usize,
 }
 
 /// The streams of one session.
@@ -174,6 +193,8 @@ pub(super) struct Streams {
     log: EventLog,
     /// Streams whose reader left before the end, in that order: they wait for it to come back.
     lost: VecDeque<StreamId>,
+    /// The sum of [`Stream::abandoned`]; see [`Streams::change`].
+    abandoned: Abandoned,
     seq: u64,
     generation: u64,
     pending: usize,
@@ -193,6 +214,7 @@ impl Streams {
             strained: false,
             log: EventLog::new(bounds.events, bounds.bytes),
             lost: VecDeque::new(),
+            abandoned: Abandoned::default(),
             seq: 0,
             generation: 0,
             pending: 0,
@@ -228,6 +250,17 @@ impl Streams {
         self.ending
     }
 
+    /// Changes a stream that has no reader, or is to have none or one, and keeps account of it.
+    fn change<T>(&mut self, id: StreamId, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
+        let stream = self.streams.get_mut(&id)?;
+        let before = stream.abandoned();
+        let value = change(stream);
+        let after = stream.abandoned();
+        self.abandoned.messages = self.abandoned.messages + after.messages - before.messages;
+        self.abandoned.bytes = self.abandoned.bytes + after.bytes - before.bytes;
+        Some(value)
+    }
+
     fn next_seq(&mut self) -> u64 {
         self.seq += 1;
         self.seq
@@ -241,10 +274,24 @@ impl Streams {
         self.open(id, Kind::Post(form), requests)
     }
 
-    /// Opens a standing stream: it takes over the pool.
-    pub(super) fn open_standing(&mut self, id: StreamId) -> u64 {
+    /// Opens a standing stream: it takes over the pool. Where there are too many, the oldest ends.
+    pub(super) fn open_standing(&mut self, id: StreamId) -> (u64, Effects) {
+        let mut effects = Effects::default();
+        let generation = self.open(id, Kind::Standing, 0);
+        self.take_over(id, &mut effects);
+        (generation, effects)
+    }
+
+    /// A standing stream becomes the one that takes from the pool.
+    fn take_over(&mut self, id: StreamId, effects: &mut Effects) {
+        self.standing.retain(|other| *other != id);
         self.standing.push(id);
-        self.open(id, Kind::Standing, 0)
+        while self.standing.len() > STANDING_STREAMS_MAX
+            && let Some(oldest) = self.standing.first().copied()
+        {
+            self.end_reader(oldest, effects);
+            self.after_leave(oldest, effects);
+        }
     }
 
     /// Opens the one stream of HTTP+SSE.
@@ -290,7 +337,6 @@ impl Streams {
 
     /// The session is over. Readers of a POST stay until their requests are settled, which whoever closes it sees to.
     pub(super) fn close(&mut self) -> Effects {
-        let effects = self.end_standing();
         self.closed = true;
         self.log.clear();
         self.lost.clear();
@@ -301,6 +347,8 @@ impl Streams {
                 stream.queue = Queue::default();
             }
         }
+        self.abandoned = Abandoned::default();
+        let effects = self.end_standing();
         self.streams.retain(|_, stream| stream.reader.is_some() || stream.pending > 0);
         effects
     }
@@ -343,17 +391,15 @@ impl Streams {
     fn push_answer(&mut self, id: StreamId, answer: Answer, effects: &mut Effects) {
         let seq = self.next_seq();
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if stream.reader.is_none() && !stream.named {
-            // Its client left without an event id: nobody can ever ask for this.
-            return;
-        }
-        stream.queue.push(seq, Item::Answer(answer));
-        effects.wake_later(stream.waker());
-        if stream.reader.is_none() {
-            self.relieve_abandoned(effects);
-        } else {
+        if stream.reader.is_some() {
+            stream.queue.push(seq, Item::Answer(answer));
+            effects.wake_later(stream.waker());
             self.check_reader(id, effects);
+        } else if stream.named {
+            self.change(id, |stream| stream.queue.push(seq, Item::Answer(answer)));
+            self.relieve_abandoned(effects);
         }
+        // Else its client left without an event id: nobody can ever ask for this.
     }
 
     fn message(&mut self, id: StreamId, frame: Frame) -> Effects {
@@ -365,7 +411,7 @@ impl Streams {
                 effects.wake_later(stream.waker());
                 self.check_reader(id, &mut effects);
             } else {
-                stream.queue.push(seq, Item::Message(compact(frame)));
+                self.change(id, |stream| stream.queue.push(seq, Item::Message(compact(frame))));
                 self.relieve_abandoned(&mut effects);
             }
         } else if !self.closed {
@@ -390,7 +436,7 @@ impl Streams {
 
     /// Disconnects a stream's reader: its next poll ends.
     fn end_reader(&mut self, id: StreamId, effects: &mut Effects) {
-        if let Some(reader) = self.streams.get_mut(&id).and_then(|stream| stream.reader.take()) {
+        if let Some(reader) = self.change(id, |stream| stream.reader.take()).flatten() {
             self.readers -= 1;
             effects.wake_later(reader.waker);
         }
@@ -417,8 +463,8 @@ impl Streams {
                 self.give_up(oldest);
             }
         } else {
-            let queue = std::mem::take(&mut stream.queue);
-            self.give_to_pool(queue);
+            let queue = self.change(id, |stream| std::mem::take(&mut stream.queue));
+            self.give_to_pool(queue.unwrap_or_default());
         }
         self.remove_if_done(id);
         self.serve_pool(effects);
@@ -436,10 +482,10 @@ impl Streams {
     /// Nobody came back to this stream for too long.
     fn give_up(&mut self, id: StreamId) {
         self.log.forget(id);
-        if let Some(stream) = self.streams.get_mut(&id) {
+        self.change(id, |stream| {
             stream.named = false;
             stream.queue = Queue::default();
-        }
+        });
         self.remove_if_done(id);
     }
 
@@ -454,6 +500,7 @@ impl Streams {
             Kind::Everything => true,
         };
         if done {
+            self.change(id, |stream| stream.queue = Queue::default());
             self.streams.remove(&id);
             self.lost.retain(|other| *other != id);
         }
@@ -481,6 +528,9 @@ impl Streams {
 
 /// How many pings may be in flight beyond `--in-flight-max`.
 const PINGS_MAX: usize = 8;
+/// The most standing streams of a session that are read at once. A client needs one; those beyond are connections that
+/// broke unnoticed, and its latest is the one it reads.
+const STANDING_STREAMS_MAX: usize = 16;
 /// The most streams of a session that wait for their reader to come back. Beyond it the one that has waited longest is
 /// given up, with what it holds.
 const LOST_STREAMS_MAX: usize = 256;

@@ -71,30 +71,18 @@ impl Streams {
     /// Keeps what waits for readers to come back within its bound, over all streams.
     pub(super) fn relieve_abandoned(&mut self, effects: &mut Effects) {
         let bounds = self.bounds;
-        loop {
-            let (messages, bytes) = self.abandoned().fold((0, 0), |(messages, bytes), (_, stream)| {
-                let queue = &stream.queue;
-                (messages + queue.messages(), bytes + queue.message_bytes() + queue.answer_bytes())
-            });
-            if messages <= bounds.events && bytes <= bounds.bytes {
-                return;
-            }
+        while self.abandoned.messages > bounds.events || self.abandoned.bytes > bounds.bytes {
             let oldest = self.abandoned().filter_map(|(id, stream)| Some((stream.queue.oldest_message()?, id))).min();
-            let newest =
-                self.abandoned().filter_map(|(id, stream)| Some((stream.queue.newest_large_answer()?, id))).max();
             if let Some((_, id)) = oldest {
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.queue.drop_oldest_message();
-                }
+                self.change(id, |stream| stream.queue.drop_oldest_message());
                 self.notice_drop(effects);
-            } else if let Some((_, id)) = newest {
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.queue.replace_newest_answer(&Reject::AnswerNotKept { limit: bounds.bytes });
-                }
-                effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
-            } else {
-                return;
+                continue;
             }
+            let large = |(id, stream): (_, &Stream)| Some((stream.queue.newest_large_answer()?, id));
+            let Some((_, id)) = self.abandoned().filter_map(large).max() else { return };
+            let reject = Reject::AnswerNotKept { limit: bounds.bytes };
+            self.change(id, |stream| stream.queue.replace_newest_answer(&reject));
+            effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
         }
     }
 

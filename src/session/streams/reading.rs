@@ -142,12 +142,9 @@ impl Streams {
         self.lost.retain(|other| *other != last.stream);
         let reader = self.new_reader(last.number + 1);
         let generation = reader.generation;
-        if let Some(stream) = self.streams.get_mut(&last.stream) {
-            stream.reader = Some(reader);
-        }
+        self.change(last.stream, |stream| stream.reader = Some(reader));
         if standing {
-            self.standing.retain(|other| *other != last.stream);
-            self.standing.push(last.stream);
+            self.take_over(last.stream, &mut effects);
         }
         Ok((generation, effects))
     }

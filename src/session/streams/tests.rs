@@ -52,6 +52,12 @@ impl Streams {
         }
     }
 
+    fn stand(&mut self, id: StreamId) -> u64 {
+        let (generation, effects) = self.open_standing(id);
+        effects.wake();
+        generation
+    }
+
     fn depart(&mut self, id: StreamId, generation: u64) {
         self.leave(id, generation).wake();
     }
@@ -68,6 +74,7 @@ impl Streams {
             && self.lost.is_empty()
             && self.pool.is_empty()
             && self.log.len() == 0
+            && self.abandoned == Abandoned::default()
             && self.pending == 0
             && self.readers == 0
     }
@@ -78,9 +85,9 @@ impl Streams {
 fn standalone_message_goes_to_one_get_stream_the_newest() {
     let mut streams = streams(10, 1000);
     streams.give(StreamId::STANDALONE, message("kept until a stream is there"));
-    let older = streams.open_standing(GET);
+    let older = streams.stand(GET);
     assert_eq!(streams.read(GET, older), ["2-1 kept until a stream is there"]);
-    let newer = streams.open_standing(NEWER_GET);
+    let newer = streams.stand(NEWER_GET);
     streams.give(StreamId::STANDALONE, message("b"));
     assert!(streams.read(GET, older).is_empty());
     assert_eq!(streams.read(NEWER_GET, newer), ["3-1 b"]);
@@ -99,7 +106,7 @@ fn post_that_died_unnamed_leaves_its_messages_to_the_standalone_side_and_nothing
     streams.give(POST, message("more"));
     streams.give(POST, response("for nobody"));
     assert!(streams.streams.is_empty());
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     assert_eq!(streams.read(GET, get), ["2-1 progress", "2-2 more"]);
 }
 
@@ -109,7 +116,7 @@ fn messages_for_a_post_that_takes_only_json_go_to_the_standalone_side() {
     let reader = streams.open_post(POST, 1, PostForm::AnswersOnly);
     streams.give(POST, message("progress"));
     assert!(streams.poll_head(POST, reader, false, Waker::noop()).is_pending());
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     assert_eq!(streams.read(GET, get), ["2-1 progress"]);
 }
 
@@ -117,7 +124,7 @@ fn messages_for_a_post_that_takes_only_json_go_to_the_standalone_side() {
 #[test]
 fn resumed_stream_replays_what_came_after_then_the_unsent_then_goes_on_and_ends() {
     let mut streams = streams(10, 1000);
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     let reader = streams.open_post(POST, 1, PostForm::Streamable);
     for text in ["a", "b"] {
         streams.give(POST, message(text));
@@ -154,7 +161,7 @@ fn primed_stream_is_resumed_before_its_first_message() {
 #[test]
 fn standing_stream_is_resumed_and_serves_again() {
     let mut streams = streams(10, 1000);
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     streams.give(StreamId::STANDALONE, message("a"));
     assert_eq!(streams.read(GET, get), ["2-1 a"]);
     streams.depart(GET, get);
@@ -205,7 +212,7 @@ fn what_waits_for_a_standing_stream_is_bounded_oldest_out_first() {
         let notice = streams.give(StreamId::STANDALONE, message(&at.to_string()));
         assert_eq!(notice, (at >= 3).then_some(Notice::Dropped));
     }
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     assert_eq!(streams.read(GET, get), ["2-1 2", "2-2 3", "2-3 4"]);
 }
 
@@ -235,8 +242,8 @@ fn reader_that_does_not_keep_up_is_disconnected_and_its_answer_waits() {
 #[test]
 fn slow_standing_reader_hands_the_pool_to_the_one_before_it() {
     let mut streams = streams(4096, 100_000);
-    let older = streams.open_standing(GET);
-    let newer = streams.open_standing(NEWER_GET);
+    let older = streams.stand(GET);
+    let newer = streams.stand(NEWER_GET);
     for at in 0..4096 {
         streams.give(StreamId::STANDALONE, message(&at.to_string()));
     }
@@ -258,7 +265,7 @@ fn message_is_not_held_against_its_reader_however_large_it_is() {
     let read: Vec<_> = streams.read(POST, reader).iter().map(String::len).collect();
     assert_eq!(read, [9, large.len() + 4, 10, 3]);
 
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     assert_eq!(streams.give(StreamId::STANDALONE, message(&large)), None);
     assert_eq!(streams.read(GET, get), [format!("2-1 {large}")]);
     // Two of them are another matter.
@@ -281,12 +288,23 @@ fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
 }
 
 #[test]
+fn standing_streams_are_bounded_and_the_oldest_ends() {
+    let mut streams = streams(10, 1000);
+    let readers: Vec<_> = (10..27).map(|id| (StreamId(id), streams.stand(StreamId(id)))).collect();
+    let (first, generation) = readers[0];
+    assert_eq!(streams.read(first, generation), ["end"]);
+    assert_eq!((streams.standing.len(), streams.readers, streams.streams.len()), (16, 16, 16));
+    let (last, generation) = readers[16];
+    streams.give(StreamId::STANDALONE, message("a"));
+    assert_eq!(streams.read(last, generation), ["26-1 a"]);
+}
+
+#[test]
 fn lost_streams_are_bounded() {
     let mut streams = streams(10, 1000);
     for at in 0..2000 {
         let id = StreamId(10 + at);
-        let reader =
-            if at % 2 == 0 { streams.open_standing(id) } else { streams.open_post(id, 1, PostForm::Streamable) };
+        let reader = if at % 2 == 0 { streams.stand(id) } else { streams.open_post(id, 1, PostForm::Streamable) };
         streams.begin_events(id, reader, true);
         streams.depart(id, reader);
         streams.give(id, response("answer"));
@@ -404,7 +422,7 @@ proptest! {
                 Op::Get if !streams.is_ending() => {
                     world.last_stream += 1;
                     let id = StreamId(world.last_stream);
-                    world.readers.push((id, streams.open_standing(id), false));
+                    world.readers.push((id, streams.stand(id), false));
                 }
                 Op::Get => {}
                 Op::Begin(at) if !world.readers.is_empty() => {
@@ -457,6 +475,9 @@ proptest! {
                 .sum();
             prop_assert!(waiting <= 5 && streams.log.len() <= 5);
             prop_assert!(!streams.standing.is_empty() || streams.pool.messages() <= 5);
+            let (abandoned, bytes) = (streams.abandoned.messages, streams.abandoned.bytes);
+            prop_assert_eq!(abandoned, waiting);
+            prop_assert_eq!(bytes, streams.streams.values().map(|stream| stream.abandoned().bytes).sum::<usize>());
             prop_assert_eq!(streams.readers, streams.streams.values().filter(|stream| stream.reader.is_some()).count());
         }
         for id in std::mem::take(&mut world.pending) {
