@@ -506,23 +506,24 @@ impl Streams {
         }
     }
 
-    /// An event was sent: it gets its id and is kept.
-    fn log_event(&mut self, id: StreamId, frame: &Frame) -> Option<EventId> {
+    /// An event that is about to be sent: it gets its id and is kept.
+    fn event(&mut self, id: StreamId, frame: Frame) -> Event {
         if !self.bounds.resumable || self.closed {
-            return None;
+            return Event { id: None, frame };
         }
-        let stream = self.streams.get_mut(&id)?;
+        let Some(stream) = self.streams.get_mut(&id) else { return Event { id: None, frame } };
         stream.sent += 1;
         stream.named = true;
         let event = EventId { stream: id, number: stream.sent };
         if let Some(reader) = &mut stream.reader {
             reader.next = stream.sent + 1;
         }
-        self.log.push(event, compact(frame.clone()));
+        let frame = compact(frame);
+        self.log.push(event, frame.clone());
         while let Some(evicted) = self.log.evict() {
             self.remove_if_done(evicted);
         }
-        Some(event)
+        Event { id: Some(event), frame }
     }
 }
 

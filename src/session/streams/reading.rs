@@ -85,8 +85,7 @@ impl Streams {
                 Item::Message(frame) => frame,
                 Item::Answer(answer) => answer.into_frame(),
             };
-            let id = self.log_event(id, &frame);
-            return Poll::Ready(Some(Event { id, frame }));
+            return Poll::Ready(Some(self.event(id, frame)));
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(None) };
         let over = match stream.kind {

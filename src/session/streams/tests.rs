@@ -521,3 +521,18 @@ fn stream_whose_request_was_cancelled_is_not_resumed_from_its_end() {
     assert_eq!(streams.read(POST, reader), ["1-2 two", "end"]);
     assert_eq!(streams.come_back("1-2"), Err(Reject::StreamEnded));
 }
+
+#[test]
+fn what_is_sent_and_what_is_kept_are_the_same_bytes() {
+    let mut streams = streams(10, 1000);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let source: bytes::Bytes = "{\"id\":1}".to_owned().into();
+    let edited = Frame::new(source).replace(crate::jsonrpc::Span { start: 6, end: 7 }, "22");
+    streams.give(POST, Payload::Message(edited));
+    let std::task::Poll::Ready(Some(event)) = streams.poll_event(POST, reader, Waker::noop()) else {
+        panic!("there is one");
+    };
+    let kept = streams.log.event(event.id.expect("resumable")).expect("kept").clone().into_bytes();
+    let sent = event.frame.into_bytes();
+    assert_eq!((&sent[..], sent.as_ptr()), (&b"{\"id\":22}"[..], kept.as_ptr()));
+}
