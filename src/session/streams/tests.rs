@@ -536,3 +536,35 @@ fn what_is_sent_and_what_is_kept_are_the_same_bytes() {
     let sent = event.frame.into_bytes();
     assert_eq!((&sent[..], sent.as_ptr()), (&b"{\"id\":22}"[..], kept.as_ptr()));
 }
+
+#[test]
+fn stderr_lines_of_an_exited_child_count_and_give_way() {
+    let mut streams = streams(100, 2000);
+    let reader = streams.open_post(POST, 2, PostForm::Streamable);
+    streams.begin_events(POST, reader, true);
+    streams.depart(POST, reader);
+    let exited = |id: &str| {
+        let stderr = vec!["x".repeat(1500)];
+        let reject = Reject::ChildExited { status: "exit status: 3".into(), exit_code: Some(3), signal: None, stderr };
+        Payload::Rejected(RawId::from_json(id), reject)
+    };
+    assert_eq!(streams.give(POST, exited("1")), None);
+    assert_eq!(streams.give(POST, exited("2")), Some(Notice::AnswerNotKept));
+    let reader = streams.come_back("1-0").expect("named");
+    let read = streams.read(POST, reader);
+    assert!(read[0].contains("child-exited") && read[1].contains(r#""id":2"#) && read[1].contains("answer-not-kept"));
+}
+
+#[test]
+fn id_of_a_large_answer_is_found_without_reading_it() {
+    let mut streams = streams(100, 2000);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    streams.begin_events(POST, reader, true);
+    streams.depart(POST, reader);
+    // Were it read, it would be found not to be JSON.
+    let source = format!(r#"{{"jsonrpc":"2.0","id":8,"result":{}"#, "x".repeat(2500));
+    let answer = Frame::new(source.into()).replace(crate::jsonrpc::Span { start: 22, end: 23 }, r#""mine""#);
+    assert_eq!(streams.give(POST, Payload::Response(answer)), Some(Notice::AnswerNotKept));
+    let reader = streams.come_back("1-0").expect("named");
+    assert!(streams.read(POST, reader)[0].contains(r#""id":"mine""#));
+}
