@@ -22,6 +22,7 @@ mod registry;
 mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unasked;
 
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
@@ -44,6 +45,7 @@ use crate::jsonrpc::Message;
 use crate::mcp::Revision;
 use crate::router::{Origin, Payload, SessionKey, StreamId};
 use streams::{Bounds, Effects, Notice, Streams};
+use unasked::Unasked;
 
 /// How a session's client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,8 @@ struct Shared {
     child: ChildHandle,
     /// Readers there are, over all sessions.
     readers: AtomicUsize,
+    /// Questions of the child that no client will answer.
+    unasked: Unasked,
 }
 
 /// One client's streams and its attachment to the child.
@@ -425,9 +429,13 @@ impl Session {
     }
 
     /// Does what is to be done outside the lock.
-    fn apply(&self, effects: Effects) {
+    fn apply(&self, mut effects: Effects) {
         let notice = effects.notice;
+        let dropped = std::mem::take(&mut effects.dropped);
         effects.wake();
+        if !dropped.is_empty() {
+            self.shared.unasked.put(self.key, dropped);
+        }
         let Some(notice) = notice else { return };
         let first = !std::mem::replace(&mut self.lock().warned, true);
         let what = match notice {

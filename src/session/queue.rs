@@ -171,9 +171,12 @@ impl Queue {
     }
 
     /// Gives the oldest message up.
-    pub(super) fn drop_oldest_message(&mut self) -> bool {
-        let at = self.items.iter().position(|queued| matches!(queued.item, Item::Message(_)));
-        at.is_some_and(|at| self.remove(at).is_some())
+    pub(super) fn drop_oldest_message(&mut self) -> Option<Frame> {
+        let at = self.items.iter().position(|queued| matches!(queued.item, Item::Message(_)))?;
+        match self.remove(at)? {
+            Item::Message(frame) => Some(frame),
+            Item::Answer(_) => None,
+        }
     }
 
     /// When the newest answer came that is large enough for [`Queue::replace_newest_answer`] to gain something.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::streams::Bounds;
+use super::unasked::Unasked;
 use super::{CloseReason, Session, SessionId, SessionRecord, Shared, Transport};
 use crate::child::ChildHandle;
 use crate::config::SessionConfig;
@@ -38,7 +39,7 @@ impl Registry {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arc::new(Self {
             config,
-            shared: Arc::new(Shared { child, readers: AtomicUsize::new(0) }),
+            shared: Arc::new(Shared { child, readers: AtomicUsize::new(0), unasked: Unasked::default() }),
             sessions: Mutex::default(),
             last_key: AtomicU64::new(0),
             ending: AtomicBool::new(false),
@@ -152,15 +153,21 @@ impl Registry {
         }
     }
 
-    /// Sweeps until `stop` is cancelled.
+    /// Sweeps, and answers the child where no client will, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.sweep_from_time_to_time() => {}
+            () = self.shared.unasked.answer(&self.shared.child) => {}
+        }
+    }
+
+    async fn sweep_from_time_to_time(&self) {
         let shortest = [self.config.idle_timeout, self.config.age_max].into_iter().flatten().min();
         let period = shortest.map_or(SWEEP_PERIOD_MAX, |limit| (limit / 4).clamp(SWEEP_PERIOD_MIN, SWEEP_PERIOD_MAX));
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(period) => self.sweep(Instant::now()),
-            }
+            tokio::time::sleep(period).await;
+            self.sweep(Instant::now());
         }
     }
 

@@ -93,6 +93,8 @@ pub(super) enum Notice {
 pub(super) struct Effects {
     first: Option<Waker>,
     rest: Vec<Waker>,
+    /// Messages that were given up. Whoever asked something in one of them still waits.
+    pub(super) dropped: Vec<Frame>,
     /// What an operator may want to know: the gravest.
     pub(super) notice: Option<Notice>,
 }
@@ -460,7 +462,7 @@ impl Streams {
             if self.lost.len() > LOST_STREAMS_MAX
                 && let Some(oldest) = self.lost.pop_front()
             {
-                self.give_up(oldest);
+                self.give_up(oldest, effects);
             }
         } else {
             let queue = self.change(id, |stream| std::mem::take(&mut stream.queue));
@@ -480,12 +482,13 @@ impl Streams {
     }
 
     /// Nobody came back to this stream for too long.
-    fn give_up(&mut self, id: StreamId) {
+    fn give_up(&mut self, id: StreamId, effects: &mut Effects) {
         self.log.forget(id);
-        self.change(id, |stream| {
+        let queue = self.change(id, |stream| {
             stream.named = false;
-            stream.queue = Queue::default();
+            std::mem::take(&mut stream.queue)
         });
+        effects.dropped.extend(queue.unwrap_or_default().take_messages().into_iter().map(|(_, frame)| frame));
         self.remove_if_done(id);
     }
 

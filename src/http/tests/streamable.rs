@@ -662,3 +662,27 @@ async fn failed_initialize_is_answered_as_events_where_its_client_takes_nothing_
     assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, "text/event-stream"));
     assert!(answered.rest().await.contains("request-timeout"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn question_that_its_client_does_not_read_is_answered_with_an_error() {
+    let mut harness = harness_with(|_, session| session.replay_events = 1);
+    let id = harness.open(Revision::V2025_06_18).await;
+    let headers = session(&id);
+    let call = harness.ask("POST", "/mcp", &headers, CALL).await;
+    let (origin, _) = harness.child.next().await.sent();
+    drop(call);
+    let question = r#"{"jsonrpc":"2.0","id":"mcp-mux-7","method":"sampling/createMessage","params":{}}"#;
+    for text in [PROGRESS, question, PROGRESS] {
+        harness.child.message(Origin { stream: StreamId::STANDALONE, ..origin }, text);
+    }
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (from, answer) = tokio::select! {
+        () = harness.registry.run(stop) => panic!("not stopped"),
+        arrived = harness.child.next() => arrived.sent(),
+    };
+    assert_eq!(from, Origin { session: origin.session, stream: StreamId::STANDALONE });
+    let answer: Value = serde_json::from_slice(answer.bytes()).expect("JSON");
+    assert_eq!((answer["id"].as_str(), answer["error"]["code"].as_i64()), (Some("mcp-mux-7"), Some(-31010)));
+    assert_eq!(answer["error"]["data"]["kind"], "question-dropped");
+    assert!(harness.child.try_next().is_none());
+}

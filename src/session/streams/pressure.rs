@@ -54,9 +54,8 @@ impl Streams {
     /// Keeps the pool within its bound while nobody takes from it.
     pub(super) fn relieve_pool(&mut self, effects: &mut Effects) {
         while self.pool.messages() > self.bounds.events || self.pool.message_bytes() > self.bounds.bytes {
-            if !self.pool.drop_oldest_message() {
-                break;
-            }
+            let Some(dropped) = self.pool.drop_oldest_message() else { break };
+            effects.dropped.push(dropped);
             self.notice_drop(effects);
         }
     }
@@ -74,7 +73,7 @@ impl Streams {
         while self.abandoned.messages > bounds.events || self.abandoned.bytes > bounds.bytes {
             let oldest = self.abandoned().filter_map(|(id, stream)| Some((stream.queue.oldest_message()?, id))).min();
             if let Some((_, id)) = oldest {
-                self.change(id, |stream| stream.queue.drop_oldest_message());
+                effects.dropped.extend(self.change(id, |stream| stream.queue.drop_oldest_message()).flatten());
                 self.notice_drop(effects);
                 continue;
             }

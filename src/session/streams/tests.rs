@@ -568,3 +568,30 @@ fn id_of_a_large_answer_is_found_without_reading_it() {
     let reader = streams.come_back("1-0").expect("named");
     assert!(streams.read(POST, reader)[0].contains(r#""id":"mine""#));
 }
+
+#[test]
+fn what_is_given_up_is_handed_on() {
+    let given_up = |mut effects: Effects| {
+        let dropped = std::mem::take(&mut effects.dropped);
+        effects.wake();
+        dropped
+            .into_iter()
+            .map(|frame| String::from_utf8(frame.into_bytes().to_vec()).expect("text"))
+            .collect::<Vec<_>>()
+    };
+    let mut streams = streams(1, 1000);
+    assert_eq!(given_up(streams.deliver(StreamId::STANDALONE, message("a"))), [""; 0]);
+    assert_eq!(given_up(streams.deliver(StreamId::STANDALONE, message("b"))), ["a"]);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    streams.begin_events(POST, reader, true);
+    streams.depart(POST, reader);
+    assert_eq!(given_up(streams.deliver(POST, message("c"))), [""; 0]);
+    assert_eq!(given_up(streams.deliver(POST, message("d"))), ["c"]);
+    for at in 0..256 {
+        let id = StreamId(10 + at);
+        let reader = streams.open_post(id, 1, PostForm::Streamable);
+        streams.begin_events(id, reader, true);
+        let dropped = given_up(streams.leave(id, reader));
+        assert_eq!(dropped.len(), usize::from(at == 255), "{at}: {dropped:?}");
+    }
+}
