@@ -359,11 +359,14 @@ impl Session {
     /// [`Reject::InFlight`].
     pub fn expect(self: &Arc<Self>, asked: Asked) -> Result<Handover, Reject> {
         let mut state = self.lock();
-        if state.streams.is_ending() && !state.closed {
+        if state.closed {
+            return Err(Reject::SessionUnknown);
+        }
+        if state.streams.is_ending() {
             return Err(Reject::ShuttingDown);
         }
         state.streams.admits(asked)?;
-        if state.closed || !state.streams.expect(StreamId::STANDALONE, asked.answers()) {
+        if !state.streams.expect(StreamId::STANDALONE, asked.answers()) {
             return Err(Reject::SessionUnknown);
         }
         drop(state);
