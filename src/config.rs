@@ -94,6 +94,8 @@ pub struct SessionConfig {
     pub age_max: Option<Duration>,
     /// The most sessions at once.
     pub sessions_max: NonZeroUsize,
+    /// The most requests in flight in one session, also those that wait for room in the child's input.
+    pub in_flight_max: NonZeroUsize,
     /// The most events kept for replay in one session.
     pub replay_events: usize,
     /// The most bytes of events kept for replay in one session.

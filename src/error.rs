@@ -161,6 +161,12 @@ pub enum Reject {
         /// The limit.
         limit: usize,
     },
+    /// Too many notifications and responses of the session wait for room in the child's input.
+    #[error("this session has {limit} messages waiting for the server already")]
+    MessagesWaiting {
+        /// The limit.
+        limit: usize,
+    },
     /// There are too many sessions.
     #[error("there are {limit} sessions already (--sessions-max)")]
     Sessions {
@@ -247,6 +253,9 @@ impl Reject {
             Self::BodyTooLarge { .. } => wire(StatusCode::PAYLOAD_TOO_LARGE, code::LIMIT_REACHED, "body-too-large"),
             Self::BodyTimeout(_) => wire(StatusCode::REQUEST_TIMEOUT, code::LIMIT_REACHED, "body-timeout"),
             Self::InFlight { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "in-flight-limit"),
+            Self::MessagesWaiting { .. } => {
+                wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "messages-waiting")
+            }
             Self::Sessions { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "sessions-limit"),
             Self::QueueFull(_) => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "queue-full"),
             Self::ChildExited { .. } => wire(StatusCode::OK, code::CHILD_EXITED, "child-exited"),
@@ -341,6 +350,7 @@ mod tests {
             BodyTooLarge { limit: 1 },
             BodyTimeout(second),
             InFlight { limit: 1 },
+            MessagesWaiting { limit: 8 },
             Sessions { limit: 1 },
             QueueFull(second),
             exited,
@@ -355,14 +365,9 @@ mod tests {
             match reject {
                 Parse(_) | InvalidRequest(_) | InvalidParams(_) | UnsupportedMediaType | NotAcceptable(_) => {}
                 MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
-                EventUnknown
-                | StreamEnded
-                | HostMissing
-                | HostForbidden
-                | OriginForbidden
-                | BodyTooLarge { .. }
-                | BodyTimeout(_) => {}
-                InFlight { .. } | Sessions { .. } | QueueFull(_) | ChildExited { .. } | ChildUnavailable(_) => {}
+                EventUnknown | StreamEnded | HostMissing | HostForbidden | OriginForbidden => {}
+                BodyTooLarge { .. } | BodyTimeout(_) | InFlight { .. } | MessagesWaiting { .. } | Sessions { .. } => {}
+                QueueFull(_) | ChildExited { .. } | ChildUnavailable(_) => {}
                 RequestTimeout(..) | ChildAnswerUnusable(_) | ShuttingDown | SessionClosed | AnswerNotKept { .. } => {}
             }
         }

@@ -22,11 +22,13 @@ mod registry;
 mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unasked;
 
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -35,7 +37,7 @@ pub use queue::Answer;
 pub use reader::{Handover, StreamReader};
 pub use record::{SessionId, SessionRecord, SessionTag};
 pub use registry::{Owned, Registry};
-pub use streams::{Event, Head, PostForm};
+pub use streams::{Asked, Event, Head, PostForm};
 
 use crate::child::{ChildHandle, Outbox};
 use crate::error::Reject;
@@ -43,6 +45,7 @@ use crate::jsonrpc::Message;
 use crate::mcp::Revision;
 use crate::router::{Origin, Payload, SessionKey, StreamId};
 use streams::{Bounds, Effects, Notice, Streams};
+use unasked::Unasked;
 
 /// How a session's client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,8 @@ struct Shared {
     child: ChildHandle,
     /// Readers there are, over all sessions.
     readers: AtomicUsize,
+    /// Questions of the child that no client will answer.
+    unasked: Unasked,
 }
 
 /// One client's streams and its attachment to the child.
@@ -111,6 +116,8 @@ pub struct Session {
     transport: Transport,
     shared: Arc<Shared>,
     state: Mutex<State>,
+    /// Sends away what waits for room in the child's input.
+    closing: Notify,
 }
 
 struct State {
@@ -124,6 +131,8 @@ struct State {
     /// Commands on their way to the child. The detachment comes after them: a request that arrived after it would never
     /// be settled.
     on_the_way: usize,
+    /// Of these, notifications and responses.
+    messages_on_the_way: usize,
     closed: bool,
     warned: bool,
 }
@@ -152,10 +161,11 @@ impl Session {
             touched: now,
             attached: false,
             on_the_way: 0,
+            messages_on_the_way: 0,
             closed: false,
             warned: false,
         };
-        Self { key, id, transport, shared, state: Mutex::new(state) }
+        Self { key, id, transport, shared, state: Mutex::new(state), closing: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -189,12 +199,12 @@ impl Session {
 
     // --- towards the child ---
 
-    /// Takes the client's `initialize`: its `params` are kept, and the child gets to know the session. The message
-    /// itself is to be sent after this, as a request of one of its streams.
+    /// Takes the client's `initialize`: its `params` are kept. [`Session::attach`] comes after this, then the message
+    /// itself, as a request of one of its streams.
     ///
     /// # Errors
-    /// A second `initialize`, unusable `params`, a closed session, or no child.
-    pub async fn initialize(self: &Arc<Self>, message: &Message) -> Result<(), Reject> {
+    /// A second `initialize`, unusable `params`.
+    pub fn initialize(&self, message: &Message) -> Result<(), Reject> {
         let client = {
             let mut state = self.lock();
             if state.phase != Phase::New {
@@ -207,7 +217,7 @@ impl Session {
         if self.transport != Transport::Stateless {
             info!(session = %self.id, client, "session opened");
         }
-        self.attach().await
+        Ok(())
     }
 
     /// Makes the session known to the child.
@@ -230,9 +240,20 @@ impl Session {
     /// Hands a notification or a response of the client over to the child.
     ///
     /// # Errors
-    /// [`Reject::SessionClosed`], and as [`ChildHandle::send`].
+    /// [`Reject::SessionClosed`], [`Reject::MessagesWaiting`], and as [`ChildHandle::send`].
     pub async fn send(&self, message: Message) -> Result<(), Reject> {
+        let _counted = self.message_command()?;
         self.hand_over(StreamId::STANDALONE, message).await
+    }
+
+    /// Counts a notification or a response until the returned value is dropped.
+    fn message_command(&self) -> Result<MessageOnTheWay<'_>, Reject> {
+        let mut state = self.lock();
+        if state.messages_on_the_way >= MESSAGES_ON_THE_WAY_MAX {
+            return Err(Reject::MessagesWaiting { limit: MESSAGES_ON_THE_WAY_MAX });
+        }
+        state.messages_on_the_way += 1;
+        Ok(MessageOnTheWay(self))
     }
 
     /// Hands a request over to the child. Its outcome is delivered to `stream`, also when the child does not take it.
@@ -245,8 +266,14 @@ impl Session {
     }
 
     async fn hand_over(&self, stream: StreamId, message: Message) -> Result<(), Reject> {
+        let closing = self.closing.notified();
+        // Looks whether it is closed after `closing` began to listen: none of the two can be missed.
         let _command = self.command()?;
-        self.shared.child.send(Origin { session: self.key, stream }, message).await
+        tokio::select! {
+            biased;
+            () = closing => Err(Reject::SessionClosed),
+            sent = self.shared.child.send(Origin { session: self.key, stream }, message) => sent,
+        }
     }
 
     /// Starts a command to the child, which has arrived, or will not, when the returned value is dropped.
@@ -261,16 +288,19 @@ impl Session {
 
     // --- towards the client ---
 
-    /// Opens the stream of a POST with `requests` requests. They are to be handed over by the [`Handover`].
+    /// Opens the stream of a POST with these requests. They are to be handed over by the [`Handover`].
     ///
     /// # Errors
-    /// [`Reject::SessionUnknown`] if the session is closed.
-    pub fn open_post(self: &Arc<Self>, requests: usize, form: PostForm) -> Result<(StreamReader, Handover), Reject> {
+    /// [`Reject::SessionUnknown`] if the session is closed, [`Reject::InFlight`] if it has no room for all of them. The
+    /// router has that limit too, but comes to know of a request only when there is room in the child's input.
+    pub fn open_post(self: &Arc<Self>, asked: Asked, form: PostForm) -> Result<(StreamReader, Handover), Reject> {
+        let requests = asked.answers();
         let (stream, generation) = {
             let mut state = self.lock();
             if state.closed {
                 return Err(Reject::SessionUnknown);
             }
+            state.streams.admits(asked)?;
             let stream = state.record.next_stream();
             (stream, state.streams.open_post(stream, requests, form))
         };
@@ -278,12 +308,13 @@ impl Session {
         Ok((reader, Handover::new(self.clone(), stream, requests)))
     }
 
-    /// Opens a standing stream: from now on this one is sent what belongs to no POST.
+    /// Opens a standing stream: from now on this one is sent what belongs to no POST. Where the session has too many, the
+    /// oldest ends.
     ///
     /// # Errors
     /// [`Reject::SessionUnknown`] if the session is closed, [`Reject::ShuttingDown`].
     pub fn open_standing(self: &Arc<Self>) -> Result<StreamReader, Reject> {
-        let (stream, generation) = {
+        let (stream, (generation, effects)) = {
             let mut state = self.lock();
             if state.closed {
                 return Err(Reject::SessionUnknown);
@@ -292,13 +323,14 @@ impl Session {
                 return Err(Reject::ShuttingDown);
             }
             match self.transport {
-                Transport::HttpSse => (StreamId::STANDALONE, state.streams.open_everything()),
+                Transport::HttpSse => (StreamId::STANDALONE, (state.streams.open_everything(), Effects::default())),
                 Transport::Streamable | Transport::Stateless => {
                     let stream = state.record.next_stream();
                     (stream, state.streams.open_standing(stream))
                 }
             }
         };
+        self.apply(effects);
         Ok(StreamReader::new(self.clone(), stream, generation))
     }
 
@@ -320,20 +352,25 @@ impl Session {
         Ok(StreamReader::new(self.clone(), last.stream, generation))
     }
 
-    /// One more request is to come on the stream of HTTP+SSE, by the [`Handover`].
+    /// These requests are to come on the stream of HTTP+SSE, by the [`Handover`].
     ///
     /// # Errors
-    /// [`Reject::SessionUnknown`] if the stream is not there, [`Reject::ShuttingDown`] if it is ending.
-    pub fn expect(self: &Arc<Self>) -> Result<Handover, Reject> {
+    /// [`Reject::SessionUnknown`] if the stream is not there, [`Reject::ShuttingDown`] if it is ending,
+    /// [`Reject::InFlight`].
+    pub fn expect(self: &Arc<Self>, asked: Asked) -> Result<Handover, Reject> {
         let mut state = self.lock();
-        if state.streams.is_ending() && !state.closed {
+        if state.closed {
+            return Err(Reject::SessionUnknown);
+        }
+        if state.streams.is_ending() {
             return Err(Reject::ShuttingDown);
         }
-        if state.closed || !state.streams.expect(StreamId::STANDALONE) {
+        state.streams.admits(asked)?;
+        if !state.streams.expect(StreamId::STANDALONE, asked.answers()) {
             return Err(Reject::SessionUnknown);
         }
         drop(state);
-        Ok(Handover::new(self.clone(), StreamId::STANDALONE, 1))
+        Ok(Handover::new(self.clone(), StreamId::STANDALONE, asked.answers()))
     }
 
     /// Answers on a stream without asking the child.
@@ -349,7 +386,7 @@ impl Session {
     }
 
     /// Ends the session: its standing streams end at once, its POSTs with what the child's side settles their requests
-    /// with. May be called again.
+    /// with. What still waits for room in the child's input is not handed over any more. May be called again.
     pub fn close(&self, reason: CloseReason) {
         let (effects, first, detach, pending) = {
             let mut state = self.lock();
@@ -359,6 +396,7 @@ impl Session {
             (state.streams.close(), first, detach, pending)
         };
         self.apply(effects);
+        self.closing.notify_waiters();
         if first && detach {
             self.shared.child.detach(self.key);
         }
@@ -394,9 +432,13 @@ impl Session {
     }
 
     /// Does what is to be done outside the lock.
-    fn apply(&self, effects: Effects) {
+    fn apply(&self, mut effects: Effects) {
         let notice = effects.notice;
+        let dropped = std::mem::take(&mut effects.dropped);
         effects.wake();
+        if !dropped.is_empty() {
+            self.shared.unasked.put(self.key, dropped);
+        }
         let Some(notice) = notice else { return };
         let first = !std::mem::replace(&mut self.lock().warned, true);
         let what = match notice {
@@ -435,6 +477,18 @@ impl Drop for OnTheWay<'_> {
         }
     }
 }
+
+/// A notification or a response on its way to the child.
+struct MessageOnTheWay<'a>(&'a Session);
+
+impl Drop for MessageOnTheWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().messages_on_the_way -= 1;
+    }
+}
+
+/// The most notifications and responses of a session that wait for room in the child's input.
+const MESSAGES_ON_THE_WAY_MAX: usize = 64;
 
 impl Outbox for Session {
     fn deliver(&self, stream: StreamId, payload: Payload) {

@@ -191,12 +191,15 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
     let idle_timeout = reader.read("session-idle-timeout", &cli.session_idle_timeout, values::optional_duration);
     let age_max = reader.read("session-max-age", &cli.session_max_age, values::optional_duration);
     let sessions_max = reader.read("sessions-max", &cli.sessions_max, values::some_count);
+    // Its problems are reported where the router's configuration is read.
+    let in_flight_max = values::some_count(&cli.in_flight_max).ok();
     let replay_events = reader.read("replay-events", &cli.replay_events, values::count);
     let replay_bytes = reader.read("replay-bytes", &cli.replay_bytes, values::size);
     Some(SessionConfig {
         idle_timeout: idle_timeout?,
         age_max: age_max?,
         sessions_max: sessions_max?,
+        in_flight_max: in_flight_max?,
         replay_events: replay_events?,
         replay_bytes: replay_bytes?,
     })

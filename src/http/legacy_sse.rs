@@ -20,7 +20,7 @@ use crate::error::Reject;
 use crate::jsonrpc::{self, Kind, Message, ParseError, RawId};
 use crate::mcp::method;
 use crate::router::StreamId;
-use crate::session::{Answer, Phase, Session, Transport};
+use crate::session::{Answer, Asked, Phase, Session, Transport};
 
 impl Http {
     /// GET on the stream's path.
@@ -105,14 +105,11 @@ async fn take(session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
         }
         return Ok(());
     };
-    if message.method() == method::INITIALIZE {
-        match session.initialize(&message).await {
-            Ok(()) => {}
-            Err(reject @ Reject::SessionClosed) => return Err(Refusal::of(reject, Some(id))),
-            Err(reject) => {
-                refuse(session, id, reject);
-                return Ok(());
-            }
+    let initialize = message.method() == method::INITIALIZE;
+    if initialize {
+        if let Err(reject) = session.initialize(&message) {
+            refuse(session, id, reject);
+            return Ok(());
         }
     } else if phase != Phase::Open {
         // 2024-11-05, Lifecycle: nothing but pings before the handshake.
@@ -124,7 +121,22 @@ async fn take(session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
         }
         return Ok(());
     }
-    let mut handover = session.expect().map_err(|reject| Refusal::of(reject, Some(id)))?;
+    let mut handover = match session.expect(Asked::by(message.method())) {
+        Ok(handover) => handover,
+        Err(reject @ Reject::InFlight { .. }) => {
+            refuse(session, id, reject);
+            return Ok(());
+        }
+        Err(reject) => return Err(Refusal::of(reject, Some(id))),
+    };
+    // From here on the handover sees to it that the session ends if this is given up: it could not start over.
+    if initialize && let Err(reject) = session.attach().await {
+        if reject == Reject::SessionClosed {
+            return Err(Refusal::of(reject, Some(id)));
+        }
+        refuse(session, id, reject);
+        return Ok(());
+    }
     handover.request(message).await;
     Ok(())
 }

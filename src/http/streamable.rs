@@ -20,7 +20,7 @@ use crate::config::SessionMode;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, ParseError};
 use crate::mcp::{Revision, header, method};
-use crate::session::{Answer, CloseReason, EventId, Head, Owned, PostForm, Session, StreamReader, Transport};
+use crate::session::{Answer, Asked, CloseReason, EventId, Head, Owned, PostForm, Session, StreamReader, Transport};
 
 /// How many answers a POST is to be given, and so in which shape as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Http {
             party.session.send(message).await?;
             return Ok(request::empty(StatusCode::ACCEPTED));
         }
-        let (reader, mut handover) = party.session.open_post(1, form(accept))?;
+        let (reader, mut handover) = party.session.open_post(Asked::by(message.method()), form(accept))?;
         handover.request(message).await;
         self.answer(accept, Shape::Single, reader, party).await
     }
@@ -117,9 +117,10 @@ impl Http {
             SessionMode::Stateless => self.registry.exchange(None),
         };
         let session = owned.session().clone();
-        session.initialize(&message).await?;
+        session.initialize(&message)?;
+        session.attach().await?;
         // The answer's head has the session id, so it cannot become an event stream before the answer is there.
-        let (reader, mut handover) = session.open_post(1, PostForm::AnswersOnly)?;
+        let (reader, mut handover) = session.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
         handover.request(message).await;
         let answer = match reader.head(false).await {
             Head::Answers(answers) => answers.into_iter().next(),
@@ -137,9 +138,11 @@ impl Http {
                 }
                 Ok(response)
             }
-            Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
-            Some(Answer::Response(frame)) => Ok(whole(accept, frame)),
-            None => Ok(events(Body::empty())),
+            Some(Answer::Rejected(id, reject)) if reject.wire().status != StatusCode::OK => {
+                Err(Refusal::of(reject, Some(id)))
+            }
+            Some(answer) => Ok(whole(accept, answer.into_frame())),
+            None => Ok(nothing(accept)),
         }
     }
 
@@ -169,7 +172,7 @@ impl Http {
             }
             return Ok(request::empty(StatusCode::ACCEPTED));
         }
-        let (reader, mut handover) = party.session.open_post(requests, form(accept))?;
+        let (reader, mut handover) = party.session.open_post(Asked::Requests(requests), form(accept))?;
         for element in elements {
             match element {
                 Ok(message) if is_request(&message) => handover.request(message).await,
@@ -211,13 +214,15 @@ impl Http {
             }
         };
         if shape == Shape::Batch && !answers.is_empty() {
-            return Ok(request::json(StatusCode::OK, array(answers)));
+            return Ok(match accept {
+                Accept::Json | Accept::Both => request::json(StatusCode::OK, array(answers)),
+                Accept::Events => whole_events(answers.into_iter().map(Answer::into_frame)),
+            });
         }
         match answers.into_iter().next() {
             Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
             Some(answer) => Ok(request::json(StatusCode::OK, answer.into_frame().into_bytes())),
-            // Cancelled: it gets no response, and every client takes an event stream's end quietly.
-            None => Ok(events(Body::empty())),
+            None => Ok(nothing(accept)),
         }
     }
 
@@ -284,11 +289,25 @@ fn form(accept: Accept) -> PostForm {
 fn whole(accept: Accept, frame: Frame) -> Response<Body> {
     match accept {
         Accept::Json | Accept::Both => request::json(StatusCode::OK, frame.into_bytes()),
-        Accept::Events => {
-            let mut out = BytesMut::new();
-            sse::message(&mut out, None, &frame);
-            events(out.freeze().into())
-        }
+        Accept::Events => whole_events([frame]),
+    }
+}
+
+/// Responses that are there already, as a whole event stream.
+fn whole_events(frames: impl IntoIterator<Item = Frame>) -> Response<Body> {
+    let mut out = BytesMut::new();
+    for frame in frames {
+        sse::message(&mut out, None, &frame);
+    }
+    events(out.freeze().into())
+}
+
+/// The answer to requests that were cancelled: they get no response. Every client takes an event stream's end quietly;
+/// JSON cannot be empty.
+fn nothing(accept: Accept) -> Response<Body> {
+    match accept {
+        Accept::Json => request::empty(StatusCode::NO_CONTENT),
+        Accept::Both | Accept::Events => events(Body::empty()),
     }
 }
 

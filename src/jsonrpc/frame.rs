@@ -27,6 +27,15 @@ impl Frame {
         self
     }
 
+    /// What was put in the place of the value of a member with this name, wherever that is in the message.
+    pub fn replaced_member(&self, name: &str) -> Option<&str> {
+        let of_that_name = |span: &Span| {
+            let before = self.source.get(..span.start)?.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
+            before.strip_suffix(b"\"")?.strip_suffix(name.as_bytes())?.strip_suffix(b"\"")
+        };
+        self.edits.iter().find(|(span, _)| of_that_name(span).is_some()).map(|(_, text)| &**text)
+    }
+
     /// How many bytes it has.
     pub fn len(&self) -> usize {
         self.edits
@@ -118,6 +127,16 @@ mod tests {
             prop_assert_eq!(&written, expected.as_bytes());
             prop_assert_eq!(frame.into_bytes(), expected);
         }
+    }
+
+    #[test]
+    fn a_replaced_member_is_found_by_its_name_without_a_look_at_the_rest() {
+        let source = Bytes::from_static(b"{\"result\": [],  \"id\" : 7, not even JSON");
+        let frame = Frame::new(source);
+        assert_eq!(frame.replaced_member("id"), None);
+        let frame = frame.replace(Span { start: 23, end: 24 }, "\"a\"").replace(Span { start: 11, end: 13 }, "[1]");
+        assert_eq!((frame.replaced_member("id"), frame.replaced_member("result")), (Some("\"a\""), Some("[1]")));
+        assert_eq!((frame.replaced_member("d"), frame.replaced_member("x")), (None, None));
     }
 
     #[test]

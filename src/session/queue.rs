@@ -42,11 +42,24 @@ impl Answer {
         }
     }
 
-    /// What it counts against limits in bytes. An error of ours is small and counts as nothing.
+    /// The id of the request. Rarely needed, so it is looked for instead of being carried along.
+    fn id(&self) -> Option<RawId> {
+        match self {
+            Self::Response(frame) | Self::Initialized(frame, _) => id_of(frame),
+            Self::Rejected(id, _) => Some(id.clone()),
+        }
+    }
+
+    /// What it counts against limits in bytes. An error of ours is small and counts as nothing, but for what it tells of
+    /// the child.
     fn size(&self) -> usize {
         match self {
             Self::Response(frame) | Self::Initialized(frame, _) => frame.len(),
-            Self::Rejected(..) => 0,
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the others are fixed texts and numbers")]
+            Self::Rejected(_, reject) => match reject {
+                Reject::ChildExited { stderr, .. } => stderr.iter().map(String::len).sum(),
+                _ => 0,
+            },
         }
     }
 }
@@ -129,6 +142,12 @@ impl Queue {
         self.message_bytes
     }
 
+    /// The bytes of all messages but the largest.
+    pub(super) fn message_bytes_but_largest(&self) -> usize {
+        let messages = self.items.iter().filter(|queued| matches!(queued.item, Item::Message(_)));
+        self.message_bytes - messages.map(|queued| queued.size).max().unwrap_or(0)
+    }
+
     pub(super) fn answer_bytes(&self) -> usize {
         self.answer_bytes
     }
@@ -152,9 +171,12 @@ impl Queue {
     }
 
     /// Gives the oldest message up.
-    pub(super) fn drop_oldest_message(&mut self) -> bool {
-        let at = self.items.iter().position(|queued| matches!(queued.item, Item::Message(_)));
-        at.is_some_and(|at| self.remove(at).is_some())
+    pub(super) fn drop_oldest_message(&mut self) -> Option<Frame> {
+        let at = self.items.iter().position(|queued| matches!(queued.item, Item::Message(_)))?;
+        match self.remove(at)? {
+            Item::Message(frame) => Some(frame),
+            Item::Answer(_) => None,
+        }
     }
 
     /// When the newest answer came that is large enough for [`Queue::replace_newest_answer`] to gain something.
@@ -168,8 +190,8 @@ impl Queue {
         self.answer_bytes -= queued.size;
         queued.size = 0;
         // Without a readable id the answer itself stays: it is never dropped, only not counted any more.
-        if let Item::Answer(Answer::Response(frame) | Answer::Initialized(frame, _)) = &queued.item
-            && let Some(id) = id_of(frame)
+        if let Item::Answer(answer) = &queued.item
+            && let Some(id) = answer.id()
         {
             queued.item = Item::Answer(Answer::Rejected(id, reject.clone()));
         }
@@ -215,7 +237,10 @@ const COMPACT_BYTES_MAX: usize = 8 * 1024;
 /// About the size of the error that stands in for an answer that was not kept.
 const ERROR_BYTES: usize = 512;
 
-/// The id of a response. Rarely needed, so it is looked for instead of being carried along.
+/// The id of a response. In one that came from the child it is where the router put it, however long the rest is.
 fn id_of(frame: &Frame) -> Option<RawId> {
+    if let Some(id) = frame.replaced_member("id") {
+        return Some(RawId::from_json(id));
+    }
     jsonrpc::Message::parse(frame.clone().into_bytes(), usize::MAX).ok()?.id()
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::streams::Bounds;
+use super::unasked::Unasked;
 use super::{CloseReason, Session, SessionId, SessionRecord, Shared, Transport};
 use crate::child::ChildHandle;
 use crate::config::SessionConfig;
@@ -38,7 +39,7 @@ impl Registry {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arc::new(Self {
             config,
-            shared: Arc::new(Shared { child, readers: AtomicUsize::new(0) }),
+            shared: Arc::new(Shared { child, readers: AtomicUsize::new(0), unasked: Unasked::default() }),
             sessions: Mutex::default(),
             last_key: AtomicU64::new(0),
             ending: AtomicBool::new(false),
@@ -71,11 +72,12 @@ impl Registry {
     /// # Errors
     /// [`Reject::Sessions`], [`Reject::ShuttingDown`].
     pub fn open(self: &Arc<Self>, transport: Transport) -> Result<Owned, Reject> {
+        let session = Arc::new(self.build(transport, None));
+        let mut sessions = self.lock();
+        // Under the lock: who ends the sessions says so first and then goes through those that are there.
         if self.ending.load(Ordering::Acquire) {
             return Err(Reject::ShuttingDown);
         }
-        let session = Arc::new(self.build(transport, None));
-        let mut sessions = self.lock();
         let limit = self.config.sessions_max.get();
         if sessions.len() >= limit {
             drop(sessions);
@@ -98,11 +100,14 @@ impl Registry {
         let bounds = match transport {
             Transport::Streamable | Transport::HttpSse => Bounds {
                 events: config.replay_events,
+                in_flight: config.in_flight_max.get(),
                 bytes: config.replay_bytes,
                 resumable: transport == Transport::Streamable && config.replay_events > 0 && config.replay_bytes > 0,
             },
             // Nobody can come back to it.
-            Transport::Stateless => Bounds { events: 0, bytes: 0, resumable: false },
+            Transport::Stateless => {
+                Bounds { events: 0, bytes: 0, in_flight: config.in_flight_max.get(), resumable: false }
+            }
         };
         let key = SessionKey(self.last_key.fetch_add(1, Ordering::Relaxed) + 1);
         let mut record = SessionRecord::new(SessionId::random(), self.unix_ms(now));
@@ -148,15 +153,21 @@ impl Registry {
         }
     }
 
-    /// Sweeps until `stop` is cancelled.
+    /// Sweeps, and answers the child where no client will, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.sweep_from_time_to_time() => {}
+            () = self.shared.unasked.answer(&self.shared.child) => {}
+        }
+    }
+
+    async fn sweep_from_time_to_time(&self) {
         let shortest = [self.config.idle_timeout, self.config.age_max].into_iter().flatten().min();
         let period = shortest.map_or(SWEEP_PERIOD_MAX, |limit| (limit / 4).clamp(SWEEP_PERIOD_MIN, SWEEP_PERIOD_MAX));
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(period) => self.sweep(Instant::now()),
-            }
+            tokio::time::sleep(period).await;
+            self.sweep(Instant::now());
         }
     }
 

@@ -20,7 +20,9 @@ use std::task::Waker;
 
 use super::event_log::{EventId, EventLog};
 use super::queue::{Answer, Item, Queue, compact};
+use crate::error::Reject;
 use crate::jsonrpc::Frame;
+use crate::mcp::method;
 use crate::router::{Payload, StreamId};
 
 pub use reading::{Event, Head};
@@ -32,8 +34,35 @@ pub(super) struct Bounds {
     pub(super) events: usize,
     /// The most bytes of them, likewise.
     pub(super) bytes: usize,
+    /// The most requests that are not settled.
+    pub(super) in_flight: usize,
     /// Whether events get ids, which makes streams resumable.
     pub(super) resumable: bool,
+}
+
+/// What a client wants of the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// So many requests.
+    Requests(usize),
+    /// A ping, which is also taken, within reason, when as many requests are in flight as may be: it asks whether anybody
+    /// is there.
+    Ping,
+}
+
+impl Asked {
+    /// How many answers there will be.
+    pub(super) const fn answers(self) -> usize {
+        match self {
+            Self::Requests(requests) => requests,
+            Self::Ping => 1,
+        }
+    }
+
+    /// One request of this method.
+    pub fn by(method: &str) -> Self {
+        if method == method::PING { Self::Ping } else { Self::Requests(1) }
+    }
 }
 
 /// Whether a POST can be sent more than its answers.
@@ -64,6 +93,8 @@ pub(super) enum Notice {
 pub(super) struct Effects {
     first: Option<Waker>,
     rest: Vec<Waker>,
+    /// Messages that were given up. Whoever asked something in one of them still waits.
+    pub(super) dropped: Vec<Frame>,
     /// What an operator may want to know: the gravest.
     pub(super) notice: Option<Notice>,
 }
@@ -126,9 +157,28 @@ impl Stream {
         matches!(self.kind, Kind::Post(_)) && self.pending == 0 && self.queue.is_empty() && last >= self.sent
     }
 
+    /// What it counts among what waits for readers to come back.
+    fn abandoned(&self) -> Abandoned {
+        match self.reader {
+            Some(_) => Abandoned::default(),
+            None => Abandoned {
+                messages: self.queue.messages(),
+                bytes: self.queue.message_bytes() + self.queue.answer_bytes(),
+            },
+        }
+    }
+
     fn waker(&mut self) -> Option<Waker> {
         self.reader.as_mut().and_then(|reader| reader.waker.take())
     }
+}
+
+/// What waits for readers to come back, over all streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Abandoned {
+    messages: usize,
+    /// Of messages and answers.
+    bytes: usize,
 }
 
 /// The streams of one session.
@@ -145,6 +195,8 @@ pub(super) struct Streams {
     log: EventLog,
     /// Streams whose reader left before the end, in that order: they wait for it to come back.
     lost: VecDeque<StreamId>,
+    /// The sum of [`Stream::abandoned`]; see [`Streams::change`].
+    abandoned: Abandoned,
     seq: u64,
     generation: u64,
     pending: usize,
@@ -164,6 +216,7 @@ impl Streams {
             strained: false,
             log: EventLog::new(bounds.events, bounds.bytes),
             lost: VecDeque::new(),
+            abandoned: Abandoned::default(),
             seq: 0,
             generation: 0,
             pending: 0,
@@ -184,9 +237,30 @@ impl Streams {
         self.pending
     }
 
+    /// Whether there is room for these requests.
+    pub(super) fn admits(&self, asked: Asked) -> Result<(), Reject> {
+        let limit = self.bounds.in_flight;
+        let room = match asked {
+            Asked::Requests(requests) => self.pending.saturating_add(requests) <= limit,
+            Asked::Ping => self.pending < limit.saturating_add(PINGS_MAX),
+        };
+        if room { Ok(()) } else { Err(Reject::InFlight { limit }) }
+    }
+
     /// Whether new standing streams are refused, since the old ones are ending.
     pub(super) fn is_ending(&self) -> bool {
         self.ending
+    }
+
+    /// Changes a stream that has no reader, or is to have none or one, and keeps account of it.
+    fn change<T>(&mut self, id: StreamId, change: impl FnOnce(&mut Stream) -> T) -> Option<T> {
+        let stream = self.streams.get_mut(&id)?;
+        let before = stream.abandoned();
+        let value = change(stream);
+        let after = stream.abandoned();
+        self.abandoned.messages = self.abandoned.messages + after.messages - before.messages;
+        self.abandoned.bytes = self.abandoned.bytes + after.bytes - before.bytes;
+        Some(value)
     }
 
     fn next_seq(&mut self) -> u64 {
@@ -202,10 +276,24 @@ impl Streams {
         self.open(id, Kind::Post(form), requests)
     }
 
-    /// Opens a standing stream: it takes over the pool.
-    pub(super) fn open_standing(&mut self, id: StreamId) -> u64 {
+    /// Opens a standing stream: it takes over the pool. Where there are too many, the oldest ends.
+    pub(super) fn open_standing(&mut self, id: StreamId) -> (u64, Effects) {
+        let mut effects = Effects::default();
+        let generation = self.open(id, Kind::Standing, 0);
+        self.take_over(id, &mut effects);
+        (generation, effects)
+    }
+
+    /// A standing stream becomes the one that takes from the pool.
+    fn take_over(&mut self, id: StreamId, effects: &mut Effects) {
+        self.standing.retain(|other| *other != id);
         self.standing.push(id);
-        self.open(id, Kind::Standing, 0)
+        while self.standing.len() > STANDING_STREAMS_MAX
+            && let Some(oldest) = self.standing.first().copied()
+        {
+            self.end_reader(oldest, effects);
+            self.after_leave(oldest, effects);
+        }
     }
 
     /// Opens the one stream of HTTP+SSE.
@@ -227,11 +315,11 @@ impl Streams {
         Reader { generation: self.generation, next, waker: None }
     }
 
-    /// One more request on the stream of HTTP+SSE.
-    pub(super) fn expect(&mut self, id: StreamId) -> bool {
+    /// More requests on the stream of HTTP+SSE.
+    pub(super) fn expect(&mut self, id: StreamId, requests: usize) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else { return false };
-        stream.pending += 1;
-        self.pending += 1;
+        stream.pending += requests;
+        self.pending += requests;
         true
     }
 
@@ -251,7 +339,6 @@ impl Streams {
 
     /// The session is over. Readers of a POST stay until their requests are settled, which whoever closes it sees to.
     pub(super) fn close(&mut self) -> Effects {
-        let effects = self.end_standing();
         self.closed = true;
         self.log.clear();
         self.lost.clear();
@@ -262,6 +349,8 @@ impl Streams {
                 stream.queue = Queue::default();
             }
         }
+        self.abandoned = Abandoned::default();
+        let effects = self.end_standing();
         self.streams.retain(|_, stream| stream.reader.is_some() || stream.pending > 0);
         effects
     }
@@ -304,17 +393,15 @@ impl Streams {
     fn push_answer(&mut self, id: StreamId, answer: Answer, effects: &mut Effects) {
         let seq = self.next_seq();
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if stream.reader.is_none() && !stream.named {
-            // Its client left without an event id: nobody can ever ask for this.
-            return;
-        }
-        stream.queue.push(seq, Item::Answer(answer));
-        effects.wake_later(stream.waker());
-        if stream.reader.is_none() {
-            self.relieve_abandoned(effects);
-        } else {
+        if stream.reader.is_some() {
+            stream.queue.push(seq, Item::Answer(answer));
+            effects.wake_later(stream.waker());
             self.check_reader(id, effects);
+        } else if stream.named {
+            self.change(id, |stream| stream.queue.push(seq, Item::Answer(answer)));
+            self.relieve_abandoned(effects);
         }
+        // Else its client left without an event id: nobody can ever ask for this.
     }
 
     fn message(&mut self, id: StreamId, frame: Frame) -> Effects {
@@ -326,7 +413,7 @@ impl Streams {
                 effects.wake_later(stream.waker());
                 self.check_reader(id, &mut effects);
             } else {
-                stream.queue.push(seq, Item::Message(compact(frame)));
+                self.change(id, |stream| stream.queue.push(seq, Item::Message(compact(frame))));
                 self.relieve_abandoned(&mut effects);
             }
         } else if !self.closed {
@@ -351,7 +438,7 @@ impl Streams {
 
     /// Disconnects a stream's reader: its next poll ends.
     fn end_reader(&mut self, id: StreamId, effects: &mut Effects) {
-        if let Some(reader) = self.streams.get_mut(&id).and_then(|stream| stream.reader.take()) {
+        if let Some(reader) = self.change(id, |stream| stream.reader.take()).flatten() {
             self.readers -= 1;
             effects.wake_later(reader.waker);
         }
@@ -375,11 +462,11 @@ impl Streams {
             if self.lost.len() > LOST_STREAMS_MAX
                 && let Some(oldest) = self.lost.pop_front()
             {
-                self.give_up(oldest);
+                self.give_up(oldest, effects);
             }
         } else {
-            let queue = std::mem::take(&mut stream.queue);
-            self.give_to_pool(queue);
+            let queue = self.change(id, |stream| std::mem::take(&mut stream.queue));
+            self.give_to_pool(queue.unwrap_or_default());
         }
         self.remove_if_done(id);
         self.serve_pool(effects);
@@ -395,12 +482,13 @@ impl Streams {
     }
 
     /// Nobody came back to this stream for too long.
-    fn give_up(&mut self, id: StreamId) {
+    fn give_up(&mut self, id: StreamId, effects: &mut Effects) {
         self.log.forget(id);
-        if let Some(stream) = self.streams.get_mut(&id) {
+        let queue = self.change(id, |stream| {
             stream.named = false;
-            stream.queue = Queue::default();
-        }
+            std::mem::take(&mut stream.queue)
+        });
+        effects.dropped.extend(queue.unwrap_or_default().take_messages().into_iter().map(|(_, frame)| frame));
         self.remove_if_done(id);
     }
 
@@ -415,31 +503,38 @@ impl Streams {
             Kind::Everything => true,
         };
         if done {
+            self.change(id, |stream| stream.queue = Queue::default());
             self.streams.remove(&id);
             self.lost.retain(|other| *other != id);
         }
     }
 
-    /// An event was sent: it gets its id and is kept.
-    fn log_event(&mut self, id: StreamId, frame: &Frame) -> Option<EventId> {
+    /// An event that is about to be sent: it gets its id and is kept.
+    fn event(&mut self, id: StreamId, frame: Frame) -> Event {
         if !self.bounds.resumable || self.closed {
-            return None;
+            return Event { id: None, frame };
         }
-        let stream = self.streams.get_mut(&id)?;
+        let Some(stream) = self.streams.get_mut(&id) else { return Event { id: None, frame } };
         stream.sent += 1;
         stream.named = true;
         let event = EventId { stream: id, number: stream.sent };
         if let Some(reader) = &mut stream.reader {
             reader.next = stream.sent + 1;
         }
-        self.log.push(event, compact(frame.clone()));
+        let frame = compact(frame);
+        self.log.push(event, frame.clone());
         while let Some(evicted) = self.log.evict() {
             self.remove_if_done(evicted);
         }
-        Some(event)
+        Event { id: Some(event), frame }
     }
 }
 
+/// How many pings may be in flight beyond `--in-flight-max`.
+const PINGS_MAX: usize = 8;
+/// The most standing streams of a session that are read at once. A client needs one; those beyond are connections that
+/// broke unnoticed, and its latest is the one it reads.
+const STANDING_STREAMS_MAX: usize = 16;
 /// The most streams of a session that wait for their reader to come back. Beyond it the one that has waited longest is
 /// given up, with what it holds.
 const LOST_STREAMS_MAX: usize = 256;

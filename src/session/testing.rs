@@ -116,6 +116,7 @@ pub(crate) fn config() -> SessionConfig {
         idle_timeout: Some(Duration::from_secs(1800)),
         age_max: None,
         sessions_max: NonZeroUsize::new(8).expect("not zero"),
+        in_flight_max: NonZeroUsize::new(300).expect("not zero"),
         replay_events: 16,
         replay_bytes: 64 * 1024,
     }

@@ -226,24 +226,25 @@ async fn an_answer_longer_than_the_limit_fails_its_own_request_only() {
 
 #[tokio::test]
 async fn in_flight_and_session_limits_are_503_with_retry_after() {
-    let mux = Mux::start(&["--in-flight-max", "1", "--sessions-max", "1"], notes_server()).await;
+    let mux = Mux::start(&["--in-flight-max", "2", "--sessions-max", "1"], notes_server()).await;
     let client = mux.session("2025-11-25").await;
-    let slow = request(
-        json!(1),
-        "tools/call",
-        json!({"name": "slow", "arguments": {"seconds": 60, "steps": 60}, "_meta": {"progressToken": 1}}),
-    );
-    let mut stream = Events::new(client.post(&slow).await);
-    assert_eq!(stream.message().await["method"], "notifications/progress");
-    for answer in [client.post(&request(json!(2), "tools/list", json!({}))).await, mux.client().post(INITIALIZE).await]
+    let slow = |id: u64| {
+        let params = json!({"name": "slow", "arguments": {"seconds": 60, "steps": 60}, "_meta": {"progressToken": id}});
+        request(json!(id), "tools/call", params)
+    };
+    let mut first = Events::new(client.post(&slow(1)).await);
+    assert_eq!(first.message().await["method"], "notifications/progress");
+    let again = client.post(&request(json!(1), "tools/list", json!({}))).await;
+    assert_eq!(again.status(), StatusCode::BAD_REQUEST, "an id that is in flight");
+    let mut second = Events::new(client.post(&slow(2)).await);
+    assert_eq!(second.message().await["method"], "notifications/progress");
+    for answer in [client.post(&request(json!(3), "tools/list", json!({}))).await, mux.client().post(INITIALIZE).await]
     {
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.headers().contains_key("retry-after"));
         let error = json_body(answer).await;
         assert!(error["error"]["data"]["limit"].as_str().unwrap().ends_with("-max"), "{error}");
     }
-    let again = client.post(&request(json!(1), "tools/list", json!({}))).await;
-    assert_eq!(again.status(), StatusCode::BAD_REQUEST, "an id that is in flight");
 }
 
 // spec: 2025-03-26 basic/transports, Sending Messages to the Server 3; basic, Batching

@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Reject;
 use crate::jsonrpc::RawId;
-use crate::router::{Payload, StreamId};
+use crate::router::{Payload, SessionKey, StreamId};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
 const DONE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
@@ -165,4 +165,34 @@ async fn stop_lets_requests_in_flight_finish_on_the_stream() {
     harness.child.respond(origin, DONE);
     assert_eq!(stream.rest().await, event(DONE));
     assert_eq!(harness.child.next().await.detached(), origin.session);
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_beyond_the_limit_is_refused_on_the_stream() {
+    let mut harness = harness_with(|_, session| session.in_flight_max = std::num::NonZeroUsize::MIN);
+    let (mut stream, url, _) = harness.connect(Revision::V2025_06_18).await;
+    for _ in 0..2 {
+        assert_eq!(harness.ask("POST", &url, &[], CALL).await.status, StatusCode::ACCEPTED);
+    }
+    assert!(stream.chunk().await.expect("an error").contains("in-flight-limit"));
+    harness.child.next().await.sent();
+    assert!(harness.child.try_next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_hangs_up_during_initialize_ends_its_session() {
+    let harness = harness();
+    let (stream, url) = harness.stream().await;
+    // The child's inbox is full, so that not even the attachment gets through.
+    for _ in 0..256 {
+        harness.http.child.detach(SessionKey(0));
+    }
+    let body = initialize(Revision::V2025_06_18);
+    tokio::select! {
+        _ = harness.ask("POST", &url, &[], &body) => panic!("there is no room"),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    let rest = tokio::time::timeout(Duration::from_secs(100), stream.rest()).await;
+    assert_eq!(rest.expect("it cannot stay between New and Open"), "");
+    assert!(harness.registry.is_empty());
 }

@@ -198,7 +198,7 @@ async fn refused_request_is_answered_with_its_own_id_and_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelled_request_gets_an_empty_event_stream() {
+async fn cancelled_request_gets_an_empty_event_stream_or_no_content() {
     let mut harness = harness();
     let id = harness.open(Revision::V2025_11_25).await;
     let child = &mut harness.child;
@@ -208,6 +208,12 @@ async fn cancelled_request_gets_an_empty_event_stream() {
     });
     assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, "text/event-stream"));
     assert_eq!(answered.rest().await, "");
+    let headers = [("mcp-session-id", id.as_str()), ("accept", "application/json")];
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, CALL)), async {
+        let (origin, _) = child.next().await.sent();
+        child.deliver(origin, Payload::Cancelled);
+    });
+    assert_eq!((answered.status, answered.header("content-type")), (StatusCode::NO_CONTENT, ""));
 }
 
 // spec: 2025-11-25 basic/transports, Sending Messages to the Server 4
@@ -337,7 +343,7 @@ async fn delete_closes_the_session_and_ends_its_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn session_is_detached_after_the_requests_that_were_on_their_way() {
+async fn closed_session_sends_away_what_waits_for_the_child_and_is_detached_after_that() {
     let mut harness = harness();
     let id = harness.open(Revision::V2025_06_18).await;
     let headers = session(&id);
@@ -356,17 +362,16 @@ async fn session_is_detached_after_the_requests_that_were_on_their_way() {
     let deleted = harness.http.ask(request("DELETE", "/mcp", &headers, "")).await;
     assert_eq!(deleted.status, StatusCode::NO_CONTENT);
     let child = &mut harness.child;
-    let (answered, ()) = tokio::join!(call, async {
-        let mut next = child.next().await;
-        while matches!(&next, testing::Arrival::Sent(_, message) if message.method() != "tools/call") {
-            next = child.next().await;
-        }
-        let (origin, _) = next.sent();
-        assert_eq!(child.next().await.detached(), origin.session, "only now, or it would never be settled");
-        assert!(child.try_next().is_none());
-        child.deliver(origin, Payload::Rejected(RawId::from_json("1"), Reject::SessionClosed));
-    });
+    let answered = tokio::time::timeout(Duration::from_millis(1), call).await.expect("not after --queue-timeout");
     assert_eq!(answered.kind().await, (404, "session-closed".to_owned()));
+    let mut next = child.next().await;
+    while let testing::Arrival::Sent(_, message) = next {
+        assert_eq!(message.method(), "notifications/initialized");
+        next = child.next().await;
+    }
+    next.detached();
+    settle_down().await;
+    assert!(child.try_next().is_none());
 }
 
 // spec: 2025-11-25 basic/transports, Sending Messages to the Server 6: Disconnection SHOULD NOT be interpreted as the
@@ -446,6 +451,21 @@ async fn batch_as_events_has_one_event_for_each_answer() {
     });
     let expected = format!("id: {}-1\nevent: message\ndata: {DONE}\n\n", stream.0);
     assert_eq!(answered.rest().await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_batch_is_answered_as_events_where_its_client_takes_nothing_else() {
+    let mut harness = harness();
+    let id = harness.open(Revision::V2025_03_26).await;
+    let headers = [("mcp-session-id", id.as_str()), ("accept", "text/event-stream")];
+    let child = &mut harness.child;
+    let body = format!("[{CALL}]");
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
+        let (origin, _) = child.next().await.sent();
+        child.deliver(origin, Payload::Rejected(RawId::from_json("1"), Reject::InFlight { limit: 1 }));
+    });
+    assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, "text/event-stream"));
+    assert!(answered.rest().await.contains("in-flight-limit"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -580,4 +600,89 @@ async fn guard_speaks_first_and_health_needs_no_session() {
         assert_eq!(harness.ask("GET", path, &[], "").await.status, StatusCode::OK);
         assert_eq!(harness.ask("POST", path, &[], "").await.status, StatusCode::METHOD_NOT_ALLOWED);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_beyond_the_limit_are_refused_at_once_and_pings_are_not() {
+    let mut harness = harness_with(|_, session| session.in_flight_max = std::num::NonZeroUsize::new(2).expect("two"));
+    let id = harness.open(Revision::V2025_03_26).await;
+    let headers = session(&id);
+    let first = harness.ask("POST", "/mcp", &headers, CALL).await;
+    let batch = format!("[{CALL},{}]", CALL.replace(r#""id":1"#, r#""id":2"#));
+    let refused = harness.ask("POST", "/mcp", &headers, &batch).await;
+    assert_eq!(refused.kind().await, (503, "in-flight-limit".to_owned()));
+    let second = harness.ask("POST", "/mcp", &headers, CALL).await;
+    let refused = harness.ask("POST", "/mcp", &headers, CALL).await;
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.json().await["id"], 1);
+    let (origin, _) = harness.child.next().await.sent();
+    harness.child.next().await.sent();
+    assert!(harness.child.try_next().is_none());
+    let ping = CALL.replace("tools/call", "ping");
+    let (answered, _) = harness.call(&headers, &ping, DONE).await;
+    assert_eq!(answered.status, StatusCode::OK);
+    harness.child.respond(origin, DONE);
+    drop((first, second));
+    assert_eq!(harness.call(&headers, CALL, DONE).await.0.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_wait_for_the_child_are_bounded_in_each_session() {
+    let mut harness = harness();
+    let id = harness.open(Revision::V2025_06_18).await;
+    let headers = session(&id);
+    while tokio::time::timeout(Duration::from_secs(1), harness.ask("POST", "/mcp", &headers, NOTIFICATION))
+        .await
+        .is_ok()
+    {}
+    let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(harness.ask("POST", "/mcp", &headers, NOTIFICATION))).collect();
+    for waiting in &mut waiting {
+        tokio::select! {
+            _ = waiting => panic!("there is no room"),
+            () = settle_down() => {}
+        }
+    }
+    assert_eq!(
+        harness.ask("POST", "/mcp", &headers, NOTIFICATION).await.kind().await,
+        (503, "messages-waiting".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_initialize_is_answered_as_events_where_its_client_takes_nothing_else() {
+    let mut harness = harness();
+    let (body, headers) = (initialize(Revision::V2025_11_25), [("accept", "text/event-stream")]);
+    let child = &mut harness.child;
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
+        child.next().await.attached();
+        let (origin, _) = child.next().await.sent();
+        let reject = Reject::RequestTimeout(Duration::from_secs(1), "--request-timeout");
+        child.deliver(origin, Payload::Rejected(RawId::from_json("0"), reject));
+    });
+    assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, "text/event-stream"));
+    assert!(answered.rest().await.contains("request-timeout"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn question_that_its_client_does_not_read_is_answered_with_an_error() {
+    let mut harness = harness_with(|_, session| session.replay_events = 1);
+    let id = harness.open(Revision::V2025_06_18).await;
+    let headers = session(&id);
+    let call = harness.ask("POST", "/mcp", &headers, CALL).await;
+    let (origin, _) = harness.child.next().await.sent();
+    drop(call);
+    let question = r#"{"jsonrpc":"2.0","id":"mcp-mux-7","method":"sampling/createMessage","params":{}}"#;
+    for text in [PROGRESS, question, PROGRESS] {
+        harness.child.message(Origin { stream: StreamId::STANDALONE, ..origin }, text);
+    }
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (from, answer) = tokio::select! {
+        () = harness.registry.run(stop) => panic!("not stopped"),
+        arrived = harness.child.next() => arrived.sent(),
+    };
+    assert_eq!(from, Origin { session: origin.session, stream: StreamId::STANDALONE });
+    let answer: Value = serde_json::from_slice(answer.bytes()).expect("JSON");
+    assert_eq!((answer["id"].as_str(), answer["error"]["code"].as_i64()), (Some("mcp-mux-7"), Some(-31010)));
+    assert_eq!(answer["error"]["data"]["kind"], "question-dropped");
+    assert!(harness.child.try_next().is_none());
 }

@@ -8,7 +8,8 @@ use crate::router::StreamId;
 
 /// A connected reader may lag behind by so many messages (a burst of the child is no fault of the reader), or by `--replay-events` where that is more.
 const LAG_EVENTS_MIN: usize = 4096;
-/// A connected reader may lag behind by so many bytes of messages, or by `--replay-bytes` where that is more.
+/// A connected reader may lag behind by one message and so many bytes of others, or by `--replay-bytes` where
+/// that is more.
 const LAG_BYTES_MIN: usize = 8 * 1024 * 1024;
 /// A client of HTTP+SSE may have so many answers unread: it can go on sending requests without ever reading.
 const UNREAD_ANSWERS_MAX: usize = 1024;
@@ -16,9 +17,12 @@ const UNREAD_ANSWERS_MAX: usize = 1024;
 const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 impl Streams {
+    /// Whether a connected reader has left too much unread. One message, however large, says nothing of its reader, which
+    /// may have had no time for it yet.
     fn lags(&self, queue: &Queue, times: usize) -> bool {
+        let bytes_max = self.bounds.bytes.max(LAG_BYTES_MIN).saturating_mul(times);
         queue.messages() > self.bounds.events.max(LAG_EVENTS_MIN).saturating_mul(times)
-            || queue.message_bytes() > self.bounds.bytes.max(LAG_BYTES_MIN).saturating_mul(times)
+            || (queue.message_bytes() > bytes_max && queue.message_bytes_but_largest() > bytes_max)
     }
 
     /// Disconnects the reader of a stream of its own queue if it does not keep up.
@@ -50,9 +54,15 @@ impl Streams {
     /// Keeps the pool within its bound while nobody takes from it.
     pub(super) fn relieve_pool(&mut self, effects: &mut Effects) {
         while self.pool.messages() > self.bounds.events || self.pool.message_bytes() > self.bounds.bytes {
-            if !self.pool.drop_oldest_message() {
-                break;
-            }
+            let Some(dropped) = self.pool.drop_oldest_message() else { break };
+            effects.dropped.push(dropped);
+            self.notice_drop(effects);
+        }
+    }
+
+    /// Where nothing is to be kept, nobody needs to hear that nothing was.
+    fn notice_drop(&self, effects: &mut Effects) {
+        if self.bounds.events > 0 {
             effects.notice = effects.notice.or(Some(Notice::Dropped));
         }
     }
@@ -60,30 +70,18 @@ impl Streams {
     /// Keeps what waits for readers to come back within its bound, over all streams.
     pub(super) fn relieve_abandoned(&mut self, effects: &mut Effects) {
         let bounds = self.bounds;
-        loop {
-            let (messages, bytes) = self.abandoned().fold((0, 0), |(messages, bytes), (_, stream)| {
-                let queue = &stream.queue;
-                (messages + queue.messages(), bytes + queue.message_bytes() + queue.answer_bytes())
-            });
-            if messages <= bounds.events && bytes <= bounds.bytes {
-                return;
-            }
+        while self.abandoned.messages > bounds.events || self.abandoned.bytes > bounds.bytes {
             let oldest = self.abandoned().filter_map(|(id, stream)| Some((stream.queue.oldest_message()?, id))).min();
-            let newest =
-                self.abandoned().filter_map(|(id, stream)| Some((stream.queue.newest_large_answer()?, id))).max();
             if let Some((_, id)) = oldest {
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.queue.drop_oldest_message();
-                }
-                effects.notice = effects.notice.or(Some(Notice::Dropped));
-            } else if let Some((_, id)) = newest {
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.queue.replace_newest_answer(&Reject::AnswerNotKept { limit: bounds.bytes });
-                }
-                effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
-            } else {
-                return;
+                effects.dropped.extend(self.change(id, |stream| stream.queue.drop_oldest_message()).flatten());
+                self.notice_drop(effects);
+                continue;
             }
+            let large = |(id, stream): (_, &Stream)| Some((stream.queue.newest_large_answer()?, id));
+            let Some((_, id)) = self.abandoned().filter_map(large).max() else { return };
+            let reject = Reject::AnswerNotKept { limit: bounds.bytes };
+            self.change(id, |stream| stream.queue.replace_newest_answer(&reject));
+            effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
         }
     }
 

@@ -85,8 +85,7 @@ impl Streams {
                 Item::Message(frame) => frame,
                 Item::Answer(answer) => answer.into_frame(),
             };
-            let id = self.log_event(id, &frame);
-            return Poll::Ready(Some(Event { id, frame }));
+            return Poll::Ready(Some(self.event(id, frame)));
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(None) };
         let over = match stream.kind {
@@ -142,12 +141,9 @@ impl Streams {
         self.lost.retain(|other| *other != last.stream);
         let reader = self.new_reader(last.number + 1);
         let generation = reader.generation;
-        if let Some(stream) = self.streams.get_mut(&last.stream) {
-            stream.reader = Some(reader);
-        }
+        self.change(last.stream, |stream| stream.reader = Some(reader));
         if standing {
-            self.standing.retain(|other| *other != last.stream);
-            self.standing.push(last.stream);
+            self.take_over(last.stream, &mut effects);
         }
         Ok((generation, effects))
     }

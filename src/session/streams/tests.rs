@@ -11,7 +11,7 @@ const GET: StreamId = StreamId(2);
 const NEWER_GET: StreamId = StreamId(3);
 
 fn streams(events: usize, bytes: usize) -> Streams {
-    Streams::new(Bounds { events, bytes, resumable: true })
+    Streams::new(Bounds { events, bytes, in_flight: 10, resumable: true })
 }
 
 fn frame(text: &str) -> Frame {
@@ -52,6 +52,12 @@ impl Streams {
         }
     }
 
+    fn stand(&mut self, id: StreamId) -> u64 {
+        let (generation, effects) = self.open_standing(id);
+        effects.wake();
+        generation
+    }
+
     fn depart(&mut self, id: StreamId, generation: u64) {
         self.leave(id, generation).wake();
     }
@@ -68,6 +74,7 @@ impl Streams {
             && self.lost.is_empty()
             && self.pool.is_empty()
             && self.log.len() == 0
+            && self.abandoned == Abandoned::default()
             && self.pending == 0
             && self.readers == 0
     }
@@ -78,9 +85,9 @@ impl Streams {
 fn standalone_message_goes_to_one_get_stream_the_newest() {
     let mut streams = streams(10, 1000);
     streams.give(StreamId::STANDALONE, message("kept until a stream is there"));
-    let older = streams.open_standing(GET);
+    let older = streams.stand(GET);
     assert_eq!(streams.read(GET, older), ["2-1 kept until a stream is there"]);
-    let newer = streams.open_standing(NEWER_GET);
+    let newer = streams.stand(NEWER_GET);
     streams.give(StreamId::STANDALONE, message("b"));
     assert!(streams.read(GET, older).is_empty());
     assert_eq!(streams.read(NEWER_GET, newer), ["3-1 b"]);
@@ -99,7 +106,7 @@ fn post_that_died_unnamed_leaves_its_messages_to_the_standalone_side_and_nothing
     streams.give(POST, message("more"));
     streams.give(POST, response("for nobody"));
     assert!(streams.streams.is_empty());
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     assert_eq!(streams.read(GET, get), ["2-1 progress", "2-2 more"]);
 }
 
@@ -109,7 +116,7 @@ fn messages_for_a_post_that_takes_only_json_go_to_the_standalone_side() {
     let reader = streams.open_post(POST, 1, PostForm::AnswersOnly);
     streams.give(POST, message("progress"));
     assert!(streams.poll_head(POST, reader, false, Waker::noop()).is_pending());
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     assert_eq!(streams.read(GET, get), ["2-1 progress"]);
 }
 
@@ -117,7 +124,7 @@ fn messages_for_a_post_that_takes_only_json_go_to_the_standalone_side() {
 #[test]
 fn resumed_stream_replays_what_came_after_then_the_unsent_then_goes_on_and_ends() {
     let mut streams = streams(10, 1000);
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     let reader = streams.open_post(POST, 1, PostForm::Streamable);
     for text in ["a", "b"] {
         streams.give(POST, message(text));
@@ -154,7 +161,7 @@ fn primed_stream_is_resumed_before_its_first_message() {
 #[test]
 fn standing_stream_is_resumed_and_serves_again() {
     let mut streams = streams(10, 1000);
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     streams.give(StreamId::STANDALONE, message("a"));
     assert_eq!(streams.read(GET, get), ["2-1 a"]);
     streams.depart(GET, get);
@@ -205,8 +212,15 @@ fn what_waits_for_a_standing_stream_is_bounded_oldest_out_first() {
         let notice = streams.give(StreamId::STANDALONE, message(&at.to_string()));
         assert_eq!(notice, (at >= 3).then_some(Notice::Dropped));
     }
-    let get = streams.open_standing(GET);
+    let get = streams.stand(GET);
     assert_eq!(streams.read(GET, get), ["2-1 2", "2-2 3", "2-3 4"]);
+}
+
+#[test]
+fn nobody_is_told_that_nothing_is_kept_where_nothing_is_to_be() {
+    let mut streams = streams(0, 0);
+    assert_eq!(streams.give(StreamId::STANDALONE, message("for nobody")), None);
+    assert!(streams.pool.is_empty());
 }
 
 #[test]
@@ -228,8 +242,8 @@ fn reader_that_does_not_keep_up_is_disconnected_and_its_answer_waits() {
 #[test]
 fn slow_standing_reader_hands_the_pool_to_the_one_before_it() {
     let mut streams = streams(4096, 100_000);
-    let older = streams.open_standing(GET);
-    let newer = streams.open_standing(NEWER_GET);
+    let older = streams.stand(GET);
+    let newer = streams.stand(NEWER_GET);
     for at in 0..4096 {
         streams.give(StreamId::STANDALONE, message(&at.to_string()));
     }
@@ -241,15 +255,48 @@ fn slow_standing_reader_hands_the_pool_to_the_one_before_it() {
 }
 
 #[test]
+fn message_is_not_held_against_its_reader_however_large_it_is() {
+    let large = "x".repeat(9 << 20);
+    let mut streams = streams(10, 1000);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    assert_eq!(streams.give(POST, message("small")), None);
+    assert_eq!(streams.give(POST, message(&large)), None);
+    assert_eq!(streams.give(POST, response("answer")), None);
+    let read: Vec<_> = streams.read(POST, reader).iter().map(String::len).collect();
+    assert_eq!(read, [9, large.len() + 4, 10, 3]);
+
+    let get = streams.stand(GET);
+    assert_eq!(streams.give(StreamId::STANDALONE, message(&large)), None);
+    assert_eq!(streams.read(GET, get), [format!("2-1 {large}")]);
+    // Two of them are another matter.
+    for (text, notice) in [(&large, None), (&"small".to_owned(), None), (&large, Some(Notice::SlowConsumer))] {
+        assert_eq!(streams.give(StreamId::STANDALONE, message(text)), notice);
+    }
+    assert_eq!(streams.read(GET, get), ["end"]);
+}
+
+#[test]
 fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
-    let mut streams = Streams::new(Bounds { events: 10, bytes: 1000, resumable: false });
+    let mut streams = Streams::new(Bounds { events: 10, bytes: 1000, in_flight: 10, resumable: false });
     let _reader = streams.open_everything();
     let mut notice = None;
     for _ in 0..1025 {
-        assert!(notice.is_none() && streams.expect(StreamId::STANDALONE));
+        assert!(notice.is_none() && streams.expect(StreamId::STANDALONE, 1));
         notice = streams.give(StreamId::STANDALONE, response("{}"));
     }
     assert_eq!(notice, Some(Notice::SlowSession));
+}
+
+#[test]
+fn standing_streams_are_bounded_and_the_oldest_ends() {
+    let mut streams = streams(10, 1000);
+    let readers: Vec<_> = (10..27).map(|id| (StreamId(id), streams.stand(StreamId(id)))).collect();
+    let (first, generation) = readers[0];
+    assert_eq!(streams.read(first, generation), ["end"]);
+    assert_eq!((streams.standing.len(), streams.readers, streams.streams.len()), (16, 16, 16));
+    let (last, generation) = readers[16];
+    streams.give(StreamId::STANDALONE, message("a"));
+    assert_eq!(streams.read(last, generation), ["26-1 a"]);
 }
 
 #[test]
@@ -257,8 +304,7 @@ fn lost_streams_are_bounded() {
     let mut streams = streams(10, 1000);
     for at in 0..2000 {
         let id = StreamId(10 + at);
-        let reader =
-            if at % 2 == 0 { streams.open_standing(id) } else { streams.open_post(id, 1, PostForm::Streamable) };
+        let reader = if at % 2 == 0 { streams.stand(id) } else { streams.open_post(id, 1, PostForm::Streamable) };
         streams.begin_events(id, reader, true);
         streams.depart(id, reader);
         streams.give(id, response("answer"));
@@ -362,7 +408,7 @@ proptest! {
     /// settled, gone and closed, nothing is left.
     #[test]
     fn random_runs_keep_the_invariants(ops in proptest::collection::vec(op(), 1..150), resumable: bool) {
-        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, resumable });
+        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, in_flight: 10, resumable });
         let mut world = World::default();
         for op in ops {
             match op {
@@ -376,7 +422,7 @@ proptest! {
                 Op::Get if !streams.is_ending() => {
                     world.last_stream += 1;
                     let id = StreamId(world.last_stream);
-                    world.readers.push((id, streams.open_standing(id), false));
+                    world.readers.push((id, streams.stand(id), false));
                 }
                 Op::Get => {}
                 Op::Begin(at) if !world.readers.is_empty() => {
@@ -429,6 +475,9 @@ proptest! {
                 .sum();
             prop_assert!(waiting <= 5 && streams.log.len() <= 5);
             prop_assert!(!streams.standing.is_empty() || streams.pool.messages() <= 5);
+            let (abandoned, bytes) = (streams.abandoned.messages, streams.abandoned.bytes);
+            prop_assert_eq!(abandoned, waiting);
+            prop_assert_eq!(bytes, streams.streams.values().map(|stream| stream.abandoned().bytes).sum::<usize>());
             prop_assert_eq!(streams.readers, streams.streams.values().filter(|stream| stream.reader.is_some()).count());
         }
         for id in std::mem::take(&mut world.pending) {
@@ -471,4 +520,78 @@ fn stream_whose_request_was_cancelled_is_not_resumed_from_its_end() {
     let reader = streams.come_back("1-1").expect("there is something after it");
     assert_eq!(streams.read(POST, reader), ["1-2 two", "end"]);
     assert_eq!(streams.come_back("1-2"), Err(Reject::StreamEnded));
+}
+
+#[test]
+fn what_is_sent_and_what_is_kept_are_the_same_bytes() {
+    let mut streams = streams(10, 1000);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let source: bytes::Bytes = "{\"id\":1}".to_owned().into();
+    let edited = Frame::new(source).replace(crate::jsonrpc::Span { start: 6, end: 7 }, "22");
+    streams.give(POST, Payload::Message(edited));
+    let std::task::Poll::Ready(Some(event)) = streams.poll_event(POST, reader, Waker::noop()) else {
+        panic!("there is one");
+    };
+    let kept = streams.log.event(event.id.expect("resumable")).expect("kept").clone().into_bytes();
+    let sent = event.frame.into_bytes();
+    assert_eq!((&sent[..], sent.as_ptr()), (&b"{\"id\":22}"[..], kept.as_ptr()));
+}
+
+#[test]
+fn stderr_lines_of_an_exited_child_count_and_give_way() {
+    let mut streams = streams(100, 2000);
+    let reader = streams.open_post(POST, 2, PostForm::Streamable);
+    streams.begin_events(POST, reader, true);
+    streams.depart(POST, reader);
+    let exited = |id: &str| {
+        let stderr = vec!["x".repeat(1500)];
+        let reject = Reject::ChildExited { status: "exit status: 3".into(), exit_code: Some(3), signal: None, stderr };
+        Payload::Rejected(RawId::from_json(id), reject)
+    };
+    assert_eq!(streams.give(POST, exited("1")), None);
+    assert_eq!(streams.give(POST, exited("2")), Some(Notice::AnswerNotKept));
+    let reader = streams.come_back("1-0").expect("named");
+    let read = streams.read(POST, reader);
+    assert!(read[0].contains("child-exited") && read[1].contains(r#""id":2"#) && read[1].contains("answer-not-kept"));
+}
+
+#[test]
+fn id_of_a_large_answer_is_found_without_reading_it() {
+    let mut streams = streams(100, 2000);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    streams.begin_events(POST, reader, true);
+    streams.depart(POST, reader);
+    // Were it read, it would be found not to be JSON.
+    let source = format!(r#"{{"jsonrpc":"2.0","id":8,"result":{}"#, "x".repeat(2500));
+    let answer = Frame::new(source.into()).replace(crate::jsonrpc::Span { start: 22, end: 23 }, r#""mine""#);
+    assert_eq!(streams.give(POST, Payload::Response(answer)), Some(Notice::AnswerNotKept));
+    let reader = streams.come_back("1-0").expect("named");
+    assert!(streams.read(POST, reader)[0].contains(r#""id":"mine""#));
+}
+
+#[test]
+fn what_is_given_up_is_handed_on() {
+    let given_up = |mut effects: Effects| {
+        let dropped = std::mem::take(&mut effects.dropped);
+        effects.wake();
+        dropped
+            .into_iter()
+            .map(|frame| String::from_utf8(frame.into_bytes().to_vec()).expect("text"))
+            .collect::<Vec<_>>()
+    };
+    let mut streams = streams(1, 1000);
+    assert_eq!(given_up(streams.deliver(StreamId::STANDALONE, message("a"))), [""; 0]);
+    assert_eq!(given_up(streams.deliver(StreamId::STANDALONE, message("b"))), ["a"]);
+    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    streams.begin_events(POST, reader, true);
+    streams.depart(POST, reader);
+    assert_eq!(given_up(streams.deliver(POST, message("c"))), [""; 0]);
+    assert_eq!(given_up(streams.deliver(POST, message("d"))), ["c"]);
+    for at in 0..256 {
+        let id = StreamId(10 + at);
+        let reader = streams.open_post(id, 1, PostForm::Streamable);
+        streams.begin_events(id, reader, true);
+        let dropped = given_up(streams.leave(id, reader));
+        assert_eq!(dropped.len(), usize::from(at == 255), "{at}: {dropped:?}");
+    }
 }
