@@ -177,6 +177,12 @@ impl Router {
         self.tell_child(initialize);
     }
 
+    /// The child takes no more input: what comes from now on waits for the next one; answers of what was written still
+    /// count until [`Router::handle_child_exit`].
+    pub fn handle_child_ending(&mut self) {
+        self.handshake.stop();
+    }
+
     /// The child exited. Requests that were written are settled with [`Reject::ChildExited`]; those not yet written
     /// wait for the next one.
     pub fn handle_child_exit(&mut self, exit: &ChildExit, now: Instant) {

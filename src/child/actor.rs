@@ -188,11 +188,7 @@ impl<L: Launch> ChildActor<L> {
                     running.stderr = None;
                 }
             }
-            ChildEvent::Exited(exit) => {
-                if let Some(running) = self.running() {
-                    running.exited(exit, now);
-                }
-            }
+            ChildEvent::Exited(exit) => self.process_exited(exit, now),
             ChildEvent::Alarm => {}
         }
         self.handle_more(now);
@@ -301,8 +297,23 @@ impl<L: Launch> ChildActor<L> {
         }
     }
 
-    /// Delivers and writes what the router has come to.
+    /// Delivers and writes what the router has come to, and ends a child that does not take it.
     fn flush(&mut self) {
+        if self.hand_over() == Intake::Stuck
+            && let Some(running) = self.running()
+            && running.is_wanted()
+        {
+            let pid = running.pid;
+            tracing::warn!(
+                pid,
+                "the child does not read its stdin and is killed; the backlog is twice --queue-bytes-max"
+            );
+            self.end_process(Ending::Fault("it did not read its stdin".to_owned()), Order::Kill);
+        }
+    }
+
+    /// Delivers what the router has come to and moves the child's lines to the backlog.
+    fn hand_over(&mut self) -> Intake {
         while let Some(output) = self.router.poll_output() {
             match output {
                 Output::ToChild(frame) => {
@@ -317,18 +328,7 @@ impl<L: Launch> ChildActor<L> {
                 }
             }
         }
-        let intake = self.backlog.append(&mut self.lines_out, self.router.queued_bytes());
-        if intake == Intake::Stuck
-            && let Some(running) = self.running()
-            && running.is_wanted()
-        {
-            let pid = running.pid;
-            tracing::warn!(
-                pid,
-                "the child does not read its stdin and is killed; the backlog is twice --queue-bytes-max"
-            );
-            self.end_process(Ending::Fault("it did not read its stdin".to_owned()), Order::Kill);
-        }
+        self.backlog.append(&mut self.lines_out, self.router.queued_bytes())
     }
 
     /// Settles everything there is and comes to an end.

@@ -65,7 +65,7 @@ enum Gate {
     Open,
     /// The pump writes what is there and closes stdin.
     Finishing,
-    /// There is no process; lines are dropped.
+    /// There is no process that reads; lines are dropped.
     Shut,
 }
 
@@ -146,7 +146,7 @@ impl Backlog {
         self.wake.notify_one();
     }
 
-    /// The process is gone: what waits for it is dropped.
+    /// The process reads no more: what waits for it is dropped.
     pub(super) fn shut(&self) {
         let mut inner = self.lock();
         inner.gate = Gate::Shut;

@@ -108,6 +108,13 @@ impl Fake {
         self.exit.take().expect("once").send(exit).expect("it is supervised");
     }
 
+    /// Its process ends, if it has not yet, and so do the pipes.
+    fn goes(mut self, exit: Exit) {
+        if self.exit.is_some() {
+            self.ends(exit);
+        }
+    }
+
     /// It exits as processes do: pipes first.
     fn exits(mut self, code: i32) {
         (self.stdout, self.stderr) = (None, None);
@@ -221,6 +228,13 @@ impl World {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"x":"{params}"}}}}"#);
         let from = Origin { session: SessionKey(1), stream: StreamId(id) };
         within(self.handle.send(from, Message::parse(Bytes::from(text), 100).expect("a message"))).await
+    }
+
+    async fn notifies(&self, method: &str) {
+        let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
+        let from = Origin { session: SessionKey(1), stream: StreamId::STANDALONE };
+        let message = Message::parse(Bytes::from(text), 100).expect("a message");
+        within(self.handle.send(from, message)).await.expect("there is room");
     }
 
     async fn asks(&self, id: u64) {
@@ -456,6 +470,100 @@ async fn a_child_that_closes_a_pipe_and_lives_is_replaced() {
     drop((stdout.take(), stderr));
     let reject = world.is_rejected(2, "child-exited").await;
     assert!(reject.to_string().contains("it closed its stdin; signal: 15 (SIGTERM)"), "{reject}");
+}
+
+/// What is sent from now on waits for the next process, which gets it; what was written to this one is lost with it.
+async fn is_succeeded(mut world: World, child: Fake, exit: Exit) {
+    within(world.state.wait_for(|state| matches!(state, ChildState::Restarting(_)))).await.expect("the actor lives");
+    world.asks(11).await;
+    world.notifies("notifications/roots/list_changed").await;
+    child.goes(exit);
+    world.is_rejected(1, "child-exited").await;
+    let mut next = world.starts().await;
+    next.shakes_hands().await;
+    let request = next.reads().await;
+    assert_eq!(request["method"], "tools/call");
+    assert_eq!(next.reads().await["method"], "notifications/roots/list_changed");
+    next.answers(&request).await;
+    world.is_answered(11).await;
+    assert_eq!(*world.state.borrow(), ChildState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_the_end_of_stdout_is_for_the_next_process() {
+    let (world, mut child) = World::ready().await;
+    world.asks(1).await;
+    child.reads().await;
+    child.stdout = None;
+    child.is_ordered(Order::Stop).await;
+    is_succeeded(world, child, exit(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_the_end_of_stdin_is_for_the_next_process() {
+    let (world, mut child) = World::ready().await;
+    child.stdin = BufReader::new(tokio::io::duplex(1).0).lines();
+    world.asks(1).await;
+    child.is_ordered(Order::Stop).await;
+    is_succeeded(world, child, exit(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_to_a_stuck_process_that_is_killed_is_for_the_next_one() {
+    let (world, mut child) = World::ready().await;
+    world.asks(1).await;
+    for id in 0..200 {
+        child.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "method": "ping"}))).await;
+    }
+    child.is_ordered(Order::Kill).await;
+    is_succeeded(world, child, terminated()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_an_exit_whose_output_is_still_read_is_for_the_next_process() {
+    let (world, mut child) = World::ready().await;
+    world.asks(1).await;
+    child.reads().await;
+    child.ends(exit(1));
+    is_succeeded(world, child, exit(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_process_that_is_ending_still_counts() {
+    let (mut world, mut child) = World::ready().await;
+    world.asks(1).await;
+    let request = child.reads().await;
+    child.ends(exit(1));
+    world.becomes(&ChildState::Restarting("exit status: 1".to_owned())).await;
+    child.answers(&request).await;
+    drop(child);
+    world.is_answered(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_handshake_that_is_read_after_the_exit_stands() {
+    let mut world = World::new();
+    let mut child = world.starts().await;
+    let initialize = child.reads().await;
+    child.ends(exit(1));
+    // The actor knows of the exit before it reads this.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    child.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": initialize["id"], "result": result}))).await;
+    drop(child);
+    world.starts().await.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_before_a_stop_is_written() {
+    let (world, mut child) = World::ready().await;
+    let (handle, sends) = (world.handle.clone(), world.asks(1));
+    // The actor finds both in one turn.
+    let ((), ()) = tokio::join!(sends, async { drop(timeout(Duration::ZERO, handle.stop()).await) });
+    assert_eq!(child.reads().await["method"], "tools/call");
+    child.reads_the_end().await;
+    child.exits(0);
 }
 
 #[tokio::test(start_paused = true)]
