@@ -20,7 +20,7 @@ use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, 
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::Revision;
-use crate::router::{Origin, Payload, Profile, Router, SessionKey, StreamId};
+use crate::router::{ClientCapabilities, Origin, Payload, Profile, Router, SessionKey, StreamId};
 
 const DEADLINE: Duration = Duration::from_secs(600);
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -218,7 +218,10 @@ impl World {
     }
 
     async fn attach(&self, session: u64) {
-        let profile = Profile { revision: Some(Revision::LATEST), ..Profile::default() };
+        self.attach_with(Profile { revision: Some(Revision::LATEST), ..Profile::default() }, session).await;
+    }
+
+    async fn attach_with(&self, profile: Profile, session: u64) {
         let session = SessionKey(session);
         let outbox = Arc::new(Kept(session, self.outbox.clone()));
         within(self.handle.attach(session, profile, outbox)).await.expect("the actor lives");
@@ -231,9 +234,13 @@ impl World {
     }
 
     async fn notifies(&self, method: &str) {
-        let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
+        self.says(&json!({"jsonrpc": "2.0", "method": method})).await;
+    }
+
+    /// Sends a notification or an answer.
+    async fn says(&self, message: &Value) {
         let from = Origin { session: SessionKey(1), stream: StreamId::STANDALONE };
-        let message = Message::parse(Bytes::from(text), 100).expect("a message");
+        let message = Message::parse(Bytes::from(message.to_string()), 100).expect("a message");
         within(self.handle.send(from, message)).await.expect("there is room");
     }
 
@@ -637,6 +644,44 @@ async fn senders_wait_while_the_childs_input_is_full_and_go_on_when_it_reads() {
     child.answers(&request).await;
     world.is_answered(1).await;
     world.is_answered(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_and_a_cancellation_do_not_wait_behind_what_waits_for_them() {
+    let (mut world, mut child) = World::ready().await;
+    let capabilities = ClientCapabilities { sampling: true, ..ClientCapabilities::default() };
+    world.attach_with(Profile { capabilities, revision: Some(Revision::LATEST), ..Profile::default() }, 1).await;
+    world.asks(1).await;
+    assert_eq!(child.reads().await["method"], "tools/call");
+    child.writes("{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"sampling/createMessage\",\"params\":{}}\n").await;
+    let question = world.given().await.1.expect("a message");
+    let question: Value = serde_json::from_str(&question).expect("JSON");
+    // More than the pipe and the room hold.
+    let large = "x".repeat(900);
+    world.sends(2, &large).await.expect("there is room");
+    world.sends(3, &large).await.expect("there is room");
+    let begun = Instant::now();
+    let mut last = std::pin::pin!(world.sends(4, &large));
+    assert!(timeout(Duration::from_millis(1), &mut last).await.is_err(), "it waits for room");
+    world.says(&json!({"jsonrpc": "2.0", "id": question["id"], "result": {"to": "question"}})).await;
+    let cancel = |id| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+    world.says(&cancel(1)).await;
+    assert!(begun.elapsed() < Duration::from_millis(10));
+    // It is not to be cancelled before it is there.
+    let early = cancel(4);
+    let mut early = std::pin::pin!(world.says(&early));
+    assert!(timeout(Duration::from_millis(1), &mut early).await.is_err(), "it waits too");
+    let mut read = Vec::new();
+    let reading = async {
+        for _ in 0..6 {
+            let message = child.reads().await;
+            read.push(message["method"].as_str().unwrap_or("answer").to_owned());
+        }
+    };
+    let (sent, (), ()) = tokio::join!(last, early, reading);
+    sent.expect("there is room again");
+    let cancelled = "notifications/cancelled";
+    assert_eq!(read, ["tools/call", "tools/call", "answer", cancelled, "tools/call", cancelled]);
 }
 
 #[tokio::test(start_paused = true)]
