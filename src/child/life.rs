@@ -189,7 +189,7 @@ impl Running {
             }
             Some(Ending::PipeClosed(_) | Ending::Requested | Ending::Failed) | None => exit.status,
         };
-        ChildExit { status, exit_code: exit.exit_code, signal: exit.signal, stderr: self.tail.lines() }
+        ChildExit { status, exit_code: exit.exit_code, signal: exit.signal, stderr: self.tail.lines().into() }
     }
 }
 

@@ -388,16 +388,20 @@ async fn what_was_answered_before_a_crash_is_delivered_the_rest_is_told_and_the_
     child.answers(&first).await;
     drop(child);
     world.is_answered(1).await;
+    let mut lines = Vec::new();
     for id in [2, 3] {
         let reject = world.is_rejected(id, "child-exited").await;
         let expected = Reject::ChildExited {
             status: "exit status: 3".to_owned(),
             exit_code: Some(3),
             signal: None,
-            stderr: vec!["out of memory".to_owned()],
+            stderr: ["out of memory".to_owned()].into(),
         };
         assert_eq!(reject, expected);
+        let Reject::ChildExited { stderr, .. } = reject else { unreachable!() };
+        lines.push(stderr);
     }
+    assert!(Arc::ptr_eq(&lines[0], &lines[1]), "not a copy for each");
     let mut child = world.starts().await;
     world.asks(4).await;
     child.shakes_hands().await;
@@ -784,7 +788,7 @@ async fn a_real_process_is_served_replaced_and_stopped() {
     let Reject::ChildExited { status, stderr, .. } = world.is_rejected(21, "child-exited").await else {
         unreachable!()
     };
-    assert_eq!((status.as_str(), stderr), ("exit status: 3", vec!["dying as asked".to_owned()]));
+    assert_eq!((status.as_str(), &*stderr), ("exit status: 3", &["dying as asked".to_owned()][..]));
     world.asks(22).await;
     world.is_answered(22).await;
     within(world.handle.stop()).await;
