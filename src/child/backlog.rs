@@ -138,6 +138,10 @@ impl Backlog {
     /// or done with. Without a process lines are dropped.
     pub(super) fn append(&self, lines: &mut Vec<u8>, router_queued_bytes: usize) -> Intake {
         let mut inner = self.lock();
+        // Most turns only read: the pump has settled what it wrote, and what has not grown has not got stuck.
+        if lines.is_empty() && inner.in_hand == 0 && inner.queued == router_queued_bytes {
+            return Intake::Flows;
+        }
         inner.in_hand = 0;
         inner.queued = router_queued_bytes;
         if !lines.is_empty() && inner.gate == Gate::Open {
