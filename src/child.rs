@@ -185,9 +185,18 @@ impl ChildHandle {
     /// # Cancel safety
     /// Cancelled after its first wait, the child is stopped all the same.
     pub async fn stop(&self) {
+        self.end(ChildCommand::Stop).await;
+    }
+
+    /// As [`ChildHandle::stop`], but the child's whole group gets SIGKILL at once, also when it is being stopped already.
+    pub async fn kill(&self) {
+        self.end(ChildCommand::Kill).await;
+    }
+
+    async fn end(&self, command: ChildCommand) {
         let mut state = self.state.clone();
         // An error in either means that the actor is gone already.
-        if self.inbox.send(ChildCommand::Stop).await.is_ok() {
+        if self.inbox.send(command).await.is_ok() {
             let _ = state.wait_for(|state| *state == ChildState::Stopped).await;
         }
     }

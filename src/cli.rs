@@ -225,7 +225,7 @@ pub struct Cli {
 
     /// How long requests in flight may go on after SIGINT or SIGTERM
     ///
-    /// A second signal cuts it short.
+    /// A second signal cuts it short; a further one kills the server, which otherwise has --stop-timeout.
     #[arg(long, value_name = "DURATION", help_heading = OPERATING, default_value = "10s")]
     pub drain_timeout: String,
 

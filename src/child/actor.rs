@@ -45,6 +45,7 @@ pub(super) enum ChildCommand {
     Detach(SessionKey),
     Stats(oneshot::Sender<Stats>),
     Stop,
+    Kill,
 }
 
 /// What happens to an actor.
@@ -61,10 +62,12 @@ enum ChildEvent {
 }
 
 /// Whether a child is wanted at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wanted {
     Running,
     Stopped,
+    /// And it is given no time for that.
+    Killed,
 }
 
 /// Whether anybody may still send commands.
@@ -179,7 +182,7 @@ impl<L: Launch> ChildActor<L> {
             ChildEvent::Command(command) => self.handle_command(command, now),
             ChildEvent::HandlesGone => {
                 self.handles = Handles::Gone;
-                self.wanted = Wanted::Stopped;
+                self.wanted = self.wanted.max(Wanted::Stopped);
             }
             ChildEvent::Line(line) => self.handle_line(line, now),
             ChildEvent::StdinEnded(end) => self.stdin_ended(end),
@@ -227,7 +230,8 @@ impl<L: Launch> ChildActor<L> {
                 // Who asked may have gone.
                 let _ = answer.send(Stats { outboxes: self.outboxes.len(), router: self.router.stats() });
             }
-            ChildCommand::Stop => self.wanted = Wanted::Stopped,
+            ChildCommand::Stop => self.wanted = self.wanted.max(Wanted::Stopped),
+            ChildCommand::Kill => self.wanted = Wanted::Killed,
         }
     }
 

@@ -605,6 +605,20 @@ async fn stopping_delivers_what_is_still_answered_and_settles_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kill_does_not_wait_for_a_stop_that_is_under_way() {
+    let (world, mut child) = World::ready().await;
+    let (handle, again) = (world.handle.clone(), world.handle.clone());
+    let stop = world.tracker.spawn(async move { handle.stop().await });
+    child.is_ordered(Order::Stop).await;
+    let kill = world.tracker.spawn(async move { again.kill().await });
+    child.is_ordered(Order::Kill).await;
+    child.goes(terminated());
+    within(stop).await.expect("no panic");
+    within(kill).await.expect("no panic");
+    world.leaves_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_every_handle_stops_the_child_and_leaves_no_task() {
     let (world, mut child) = World::ready().await;
     let World { handle, tracker, .. } = world;

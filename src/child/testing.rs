@@ -56,6 +56,8 @@ fn command(command: ChildCommand) -> Command {
         // The room it took is given back at once.
         ChildCommand::Message { from, message, .. } => Command::Send(from, message),
         ChildCommand::Detach(session) => Command::Detach(session),
-        ChildCommand::Stats(_) | ChildCommand::Stop => panic!("not expected in this test: {command:?}"),
+        ChildCommand::Stats(_) | ChildCommand::Stop | ChildCommand::Kill => {
+            panic!("not expected in this test: {command:?}")
+        }
     }
 }

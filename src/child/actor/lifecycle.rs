@@ -32,9 +32,13 @@ impl<L: Launch> ChildActor<L> {
             Phase::Waiting { .. } | Phase::Idle => {}
         }
         match (self.wanted, &self.phase) {
-            (Wanted::Stopped, Phase::Idle | Phase::Waiting { .. }) => ControlFlow::Break(()),
+            (Wanted::Stopped | Wanted::Killed, Phase::Idle | Phase::Waiting { .. }) => ControlFlow::Break(()),
             (Wanted::Stopped, Phase::Up(_)) => {
                 self.end_process(Ending::Requested, Order::Stop);
+                ControlFlow::Continue(())
+            }
+            (Wanted::Killed, Phase::Up(_)) => {
+                self.end_process(Ending::Requested, Order::Kill);
                 ControlFlow::Continue(())
             }
             (Wanted::Running, _) => ControlFlow::Continue(()),
@@ -146,7 +150,7 @@ impl<L: Launch> ChildActor<L> {
         let failed = running.ending == Some(Ending::Failed);
         let exit = running.into_exit();
         self.backlog.shut();
-        if self.wanted == Wanted::Stopped || failed {
+        if self.wanted != Wanted::Running || failed {
             tracing::info!(pid, status = exit.status, "child stopped");
         } else if self.record == Record::Unproven {
             let what = format!("it exited ({}) before its handshake (initialize) stood", exit.status);
