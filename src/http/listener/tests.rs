@@ -20,8 +20,16 @@ struct Served {
     accepting: JoinHandle<()>,
 }
 
+fn listen(host: &str, port: u16, connections_max: usize) -> ListenConfig {
+    ListenConfig { host: host.to_owned(), port, connections_max: NonZeroUsize::new(connections_max).unwrap() }
+}
+
 async fn serve() -> Served {
-    let listener = Listener::bind(&ListenConfig { host: "127.0.0.1".to_owned(), port: 0 }).await.unwrap();
+    serve_at_most(1000).await
+}
+
+async fn serve_at_most(connections_max: usize) -> Served {
+    let listener = Listener::bind(&listen("127.0.0.1", 0, connections_max)).await.unwrap();
     let address = listener.local_addr();
     let (stop, connections) = (Stop::default(), TaskTracker::new());
     let (reached, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -150,9 +158,58 @@ async fn connections_without_a_request_go_away_and_those_with_one_stay() {
 }
 
 #[tokio::test]
+async fn a_connection_above_the_limit_waits_until_another_ends() {
+    let served = serve_at_most(2).await;
+    let (mut first, mut second) = (connect(&served).await, connect(&served).await);
+    for stream in [&mut first, &mut second] {
+        request(stream, "/slow").await;
+        served.reached.notified().await;
+    }
+    // Connected by the kernel, and taken by nobody.
+    let mut third = connect(&served).await;
+    request(&mut third, "/").await;
+    let end = served.address.to_string();
+    assert!(timeout(Duration::from_millis(100), third.readable()).await.is_err());
+    assert_eq!(served.connections.len(), 2);
+    drop(first);
+    assert!(read_until(&mut third, &end).await.starts_with("HTTP/1.1 200 OK"));
+    served.release.notify_waiters();
+    assert!(read_until(&mut second, &end).await.starts_with("HTTP/1.1 200 OK"));
+    served.stop.drain.cancel();
+    timeout(DEADLINE, served.accepting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_house_does_not_hold_up_the_stop() {
+    let served = serve_at_most(1).await;
+    let mut only = connect(&served).await;
+    request(&mut only, "/never").await;
+    served.reached.notified().await;
+    served.stop.drain.cancel();
+    timeout(DEADLINE, served.accepting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_house_is_reported_once_until_it_has_emptied() {
+    let mut places = Places::new(NonZeroUsize::new(20).unwrap());
+    let mut taken = Vec::new();
+    for _ in 0..20 {
+        taken.push(places.take().await.unwrap());
+    }
+    assert_eq!(places.crowd, Crowd::Unreported);
+    assert!(timeout(Duration::from_millis(1), places.take()).await.is_err());
+    assert_eq!(places.crowd, Crowd::Reported);
+    for (ended, crowd) in [(1, Crowd::Reported), (3, Crowd::Unreported)] {
+        taken.truncate(20 - ended);
+        taken.push(places.take().await.unwrap());
+        assert_eq!(places.crowd, crowd, "{ended}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_listened_on_is_said_with_what_to_do() {
     let bind = async |host: &str, port| {
-        let error = Listener::bind(&ListenConfig { host: host.to_owned(), port }).await.unwrap_err();
+        let error = Listener::bind(&listen(host, port, 1)).await.unwrap_err();
         assert_eq!(error.exit_code(), 69);
         (error.to_string(), error.hint().unwrap())
     };
