@@ -1,7 +1,8 @@
 //! The port: binding it, accepting connections, and one task per connection that speaks HTTP/1.1 or HTTP/2.
 //!
 //! Knows nothing of MCP: what a request means is up to the handler. Invariants: an error of one connection, or of
-//! accepting one, ends nothing else; a connection that sends no request goes away; there are never more connections than
+//! accepting one, ends nothing else; a connection that sends no request, or takes nothing of what is sent to it, goes away;
+//! there are never more connections than
 //! are allowed; every task is on the tracker, and none outlives [`Stop::end`].
 
 use std::convert::Infallible;
@@ -126,6 +127,9 @@ fn bind(address: SocketAddr, connections_max: NonZeroUsize) -> io::Result<Listen
     socket.set_reuseaddr(true)?;
     // Inherited by the connections: a client whose machine is gone is noticed.
     socket.set_keepalive(true)?;
+    // Inherited too: one that is there and takes nothing of what waits for it is let go.
+    #[cfg(target_os = "linux")]
+    rustix::net::sockopt::set_tcp_user_timeout(&socket, UNTAKEN_TIMEOUT_MILLIS)?;
     socket.bind(address)?;
     let socket = socket.listen(BACKLOG)?;
     let local = socket.local_addr()?;
@@ -269,6 +273,10 @@ impl AcceptFailures {
 }
 
 const BACKLOG: u32 = 4096;
+/// How long a client may take nothing of what is sent to it. Comments keep every stream from being silent, so this ends
+/// the connection of any client that is gone or stuck.
+#[cfg(target_os = "linux")]
+const UNTAKEN_TIMEOUT_MILLIS: u32 = 60_000;
 /// How long a request's head may take; also how long an idle HTTP/1.1 connection is kept.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a new connection may send nothing that is a request. hyper has no limit for telling HTTP/1.1 from HTTP/2.

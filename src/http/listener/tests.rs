@@ -29,7 +29,10 @@ async fn serve() -> Served {
 }
 
 async fn serve_at_most(connections_max: usize) -> Served {
-    let listener = Listener::bind(&listen("127.0.0.1", 0, connections_max)).await.unwrap();
+    serve_by(Listener::bind(&listen("127.0.0.1", 0, connections_max)).await.unwrap())
+}
+
+fn serve_by(listener: Listener) -> Served {
     let address = listener.local_addr();
     let (stop, connections) = (Stop::default(), TaskTracker::new());
     let (reached, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -42,6 +45,7 @@ async fn serve_at_most(connections_max: usize) -> Served {
                     reached.notify_one();
                     released.notified().await;
                 }
+                "/large" => return Response::new(Full::new(Bytes::from(vec![b'x'; 64 << 20]))),
                 "/never" => {
                     reached.notify_one();
                     pending::<()>().await;
@@ -155,6 +159,25 @@ async fn connections_without_a_request_go_away_and_those_with_one_stay() {
     assert_eq!(read_until(&mut half, "nothing").await, "");
     served.release.notify_one();
     assert!(read_until(&mut waiting, &served.address.to_string()).await.starts_with("HTTP/1.1 200 OK"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go() {
+    use rustix::net::sockopt::{set_tcp_user_timeout, tcp_user_timeout};
+
+    let listener = Listener::bind(&listen("127.0.0.1", 0, 1)).await.unwrap();
+    assert_eq!(tcp_user_timeout(&listener.socket).unwrap(), UNTAKEN_TIMEOUT_MILLIS);
+    // Shorter than for clients, and on the way to the connection all the same.
+    set_tcp_user_timeout(&listener.socket, 500).unwrap();
+    let served = serve_by(listener);
+    let mut stuck = connect(&served).await;
+    request(&mut stuck, "/large").await;
+    // There is room for the next one when it is gone.
+    let mut next = connect(&served).await;
+    request(&mut next, "/").await;
+    let end = served.address.to_string();
+    assert!(read_until(&mut next, &end).await.ends_with(&end));
 }
 
 #[tokio::test]
