@@ -20,7 +20,6 @@ mod actor;
 mod backlog;
 mod entrance;
 mod environment;
-mod flood;
 pub mod guard;
 mod life;
 mod lines;
