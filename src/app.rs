@@ -56,7 +56,7 @@ impl App {
                 Err(error)
             }
         };
-        shutdown::stop(app.parts, async {
+        shutdown::stop(app.parts, async || {
             let signal = signals.stop().await;
             warn!(signal, "stopping at once");
         })
@@ -89,6 +89,7 @@ impl App {
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
+        let stop_timeout = config.child.stop_timeout;
         let child = child::spawn(config.child, Router::new(config.router), guard, &tasks);
         let registry = Registry::new(config.session, child.clone());
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
@@ -102,7 +103,7 @@ impl App {
         tasks.spawn(listener.serve(handle, connections.clone(), stop.clone()));
 
         let drain_timeout = config.drain_timeout;
-        let parts = Parts { registry, child, connections, tasks, stop, sweeper, drain_timeout };
+        let parts = Parts { registry, child, connections, tasks, stop, sweeper, drain_timeout, stop_timeout };
         let app = Self { local_addr, urls, parts };
         let first = first_state(app.parts.child.state());
         match timeout(ANNOUNCE_AFTER, first).await {
@@ -118,7 +119,7 @@ impl App {
 
     /// Stops cleanly: requests in flight get the drain time, then the children are stopped.
     pub async fn shutdown(self) {
-        shutdown::stop(self.parts, std::future::pending()).await;
+        shutdown::stop(self.parts, async || std::future::pending().await).await;
     }
 
     /// The URLs a client needs: Streamable HTTP, then HTTP+SSE.

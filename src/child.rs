@@ -18,8 +18,8 @@
 
 mod actor;
 mod backlog;
+mod entrance;
 mod environment;
-mod flood;
 pub mod guard;
 mod life;
 mod lines;
@@ -45,7 +45,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use self::actor::{ChildActor, ChildCommand};
-use self::backlog::Backlog;
+use self::backlog::{Admission, Backlog};
+use self::entrance::{Entrance, Way};
 pub use self::guard::ChildGuard;
 use self::process::{Launch, Launcher};
 use crate::config::ChildConfig;
@@ -92,6 +93,7 @@ const INBOX_COMMANDS_MAX: usize = 256;
 pub struct ChildHandle {
     inbox: mpsc::Sender<ChildCommand>,
     backlog: Arc<Backlog>,
+    entrance: Entrance,
     state: watch::Receiver<ChildState>,
     queue_timeout: Duration,
     tracker: TaskTracker,
@@ -113,7 +115,8 @@ fn spawn_with(config: &ChildConfig, router: Router, launcher: impl Launch, track
     let shared = (inbox, Arc::clone(&backlog), state_changes);
     let actor = ChildActor::new(config, &name, router, launcher, shared, tracker.clone());
     tracker.spawn(actor.run().instrument(span));
-    ChildHandle { inbox: commands, backlog, state, queue_timeout: config.queue_timeout, tracker: tracker.clone() }
+    let (entrance, queue_timeout, tracker) = (Entrance::default(), config.queue_timeout, tracker.clone());
+    ChildHandle { inbox: commands, backlog, entrance, state, queue_timeout, tracker }
 }
 
 impl ChildHandle {
@@ -127,7 +130,7 @@ impl ChildHandle {
     }
 
     /// Hands a message over; for a request the outcome comes by the outbox, also when it is refused.
-    /// Waits while the child's input is full.
+    /// Waits while the child's input is full, unless it is an answer to the child or cancels a request.
     ///
     /// # Errors
     /// [`Reject::QueueFull`] after `queue_timeout`, [`Reject::ShuttingDown`] when the actor is gone.
@@ -135,13 +138,23 @@ impl ChildHandle {
     /// # Cancel safety
     /// Cancelled before it returns, the message was not sent.
     pub async fn send(&self, from: Origin, message: Message) -> Result<(), Reject> {
-        let room = async {
-            let admission = self.backlog.admit(message.bytes().len()).await?;
+        let enter = async {
+            let bytes = message.bytes().len();
+            let free = match self.entrance.way(from.session, &message) {
+                Way::AtOnce => Some(Admission::at_once(bytes)),
+                Way::InTurn => self.backlog.try_admit(bytes),
+            };
+            // Kept until the actor has the message.
+            let place = if free.is_none() { Some(self.entrance.wait(from.session, &message)) } else { None };
+            let admission = match free {
+                Some(admission) => admission,
+                None => self.backlog.admit(bytes).await?,
+            };
             let slot = self.inbox.reserve().await.ok()?;
-            Some((admission, slot))
+            Some((admission, slot, place))
         };
-        match timeout(self.queue_timeout, room).await {
-            Ok(Some((admission, slot))) => {
+        match timeout(self.queue_timeout, enter).await {
+            Ok(Some((admission, slot, _place))) => {
                 slot.send(ChildCommand::Message { from, message, admission });
                 Ok(())
             }
@@ -171,9 +184,18 @@ impl ChildHandle {
     /// # Cancel safety
     /// Cancelled after its first wait, the child is stopped all the same.
     pub async fn stop(&self) {
+        self.end(ChildCommand::Stop).await;
+    }
+
+    /// As [`ChildHandle::stop`], but the child's whole group gets SIGKILL at once, also when it is being stopped already.
+    pub async fn kill(&self) {
+        self.end(ChildCommand::Kill).await;
+    }
+
+    async fn end(&self, command: ChildCommand) {
         let mut state = self.state.clone();
         // An error in either means that the actor is gone already.
-        if self.inbox.send(ChildCommand::Stop).await.is_ok() {
+        if self.inbox.send(command).await.is_ok() {
             let _ = state.wait_for(|state| *state == ChildState::Stopped).await;
         }
     }

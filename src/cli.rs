@@ -133,6 +133,13 @@ pub struct Cli {
     #[arg(long, value_name = "ORIGIN", help_heading = LISTENING, value_delimiter = ',')]
     pub allow_origin: Vec<String>,
 
+    /// The most connections at once
+    ///
+    /// Every open event stream is one, and a client has another for its requests. Further clients wait, unanswered,
+    /// until a connection ends. Each takes a file descriptor (ulimit -n).
+    #[arg(long, value_name = "COUNT", help_heading = LISTENING, default_value = "20000")]
+    pub connections_max: String,
+
     /// Close a session without a request or an open stream for this long
     #[arg(long, value_name = "DURATION", help_heading = SESSIONS, default_value = "30m")]
     pub session_idle_timeout: String,
@@ -225,7 +232,7 @@ pub struct Cli {
 
     /// How long requests in flight may go on after SIGINT or SIGTERM
     ///
-    /// A second signal cuts it short.
+    /// A second signal cuts it short; a further one kills the server, which otherwise has --stop-timeout.
     #[arg(long, value_name = "DURATION", help_heading = OPERATING, default_value = "10s")]
     pub drain_timeout: String,
 

@@ -44,6 +44,8 @@ pub struct ListenConfig {
     pub host: String,
     /// The port; 0 lets the system choose.
     pub port: u16,
+    /// The most connections at once.
+    pub connections_max: NonZeroUsize,
 }
 
 /// Paths and limits of the HTTP side.

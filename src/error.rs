@@ -2,6 +2,7 @@
 //! and JSON-RPC code.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -186,8 +187,8 @@ pub enum Reject {
         exit_code: Option<i32>,
         /// The signal, if one ended it.
         signal: Option<i32>,
-        /// Its last lines on stderr.
-        stderr: Vec<String>,
+        /// Its last lines on stderr, shared by all requests that were in flight.
+        stderr: Arc<[String]>,
     },
     /// The child is not running, or its handshake does not stand in time.
     #[error("the server is not available: {0}")]
@@ -309,7 +310,7 @@ impl Reject {
                 if let Some(signal) = signal {
                     add("signal", json!(signal));
                 }
-                add("stderr", json!(stderr));
+                add("stderr", json!(&**stderr));
             }
             _ => {}
         }
@@ -330,7 +331,8 @@ mod tests {
     fn all() -> Vec<Reject> {
         use Reject::*;
         let second = Duration::from_secs(1);
-        let exited = ChildExited { status: "exit status: 3".into(), exit_code: Some(3), signal: None, stderr: vec![] };
+        let exited =
+            ChildExited { status: "exit status: 3".into(), exit_code: Some(3), signal: None, stderr: Arc::default() };
         let all = vec![
             Parse("x".into()),
             InvalidRequest("x".into()),

@@ -186,7 +186,8 @@ impl Router {
         self.tell_child(initialize);
     }
 
-    /// The child takes no more input, though it may still answer: what comes from now on waits for the next one.
+    /// The child takes no more input: what comes from now on waits for the next one; answers of what was written still
+    /// count until [`Router::handle_child_exit`].
     pub fn handle_child_ending(&mut self) {
         self.handshake.stop();
     }

@@ -2,7 +2,8 @@
 //!
 //! Not ready and accepting no more; standing streams end; requests in flight may go on for the drain time; then the
 //! child is stopped (its own ladder: stdin closed, SIGTERM, SIGKILL), the sessions are closed, and every task ends.
-//! Each step is bounded, so a client that does not read or a child that does not exit cannot hold it up.
+//! Each step is bounded, so a client that does not read or a child that does not exit cannot hold it up. A further signal
+//! cuts the step short that is under way: the drain time, then the ladder.
 
 use std::io;
 use std::sync::Arc;
@@ -32,11 +33,14 @@ pub(crate) struct Parts {
     /// Ends what sweeps up expired sessions.
     pub(crate) sweeper: CancellationToken,
     pub(crate) drain_timeout: Duration,
+    /// The child's, for each of the two waits of its ladder.
+    pub(crate) stop_timeout: Duration,
 }
 
-/// Stops everything. When `hurry` resolves, requests in flight get no more time.
-pub(crate) async fn stop(parts: Parts, hurry: impl Future<Output = ()>) {
-    let Parts { registry, child, connections, tasks, stop, sweeper, drain_timeout } = parts;
+/// Stops everything. `hurry` resolves when somebody asks for it: requests in flight get no more time then, and once the
+/// child is being stopped, neither does that.
+pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
+    let Parts { registry, child, connections, tasks, stop, sweeper, drain_timeout, stop_timeout } = parts;
     connections.close();
     tasks.close();
     stop.drain.cancel();
@@ -46,11 +50,11 @@ pub(crate) async fn stop(parts: Parts, hurry: impl Future<Output = ()>) {
             Ok(()) => debug!("every request was answered"),
             Err(_) => info!("requests were still in flight after the drain time"),
         },
-        () = hurry => {}
+        () = hurry() => {}
     }
     // The child before the sessions: what it answers while it is stopped still reaches the clients, and so does the
     // error for what it does not (that mcp-mux is stopping, not that their session is gone).
-    child.stop().await;
+    stop_child(&child, stop_timeout, hurry).await;
     registry.close_all();
     sweeper.cancel();
     if timeout(FAREWELL_TIMEOUT, connections.wait()).await.is_err() {
@@ -64,6 +68,19 @@ pub(crate) async fn stop(parts: Parts, hurry: impl Future<Output = ()>) {
     match ended.await {
         Ok(()) => info!("stopped"),
         Err(_) => error!(connections = connections.len(), tasks = tasks.len(), "tasks did not end; leaving them"),
+    }
+}
+
+/// Sees the child to its end, which nothing can if the kernel does not let it die.
+async fn stop_child(child: &ChildHandle, stop_timeout: Duration, mut hurry: impl AsyncFnMut()) {
+    let ended = timeout(stop_timeout.saturating_mul(2).saturating_add(LADDER_MARGIN), async {
+        tokio::select! {
+            () = child.stop() => {}
+            () = hurry() => child.kill().await,
+        }
+    });
+    if ended.await.is_err() {
+        error!("the server did not end, though it was killed; leaving it");
     }
 }
 
@@ -100,6 +117,53 @@ impl Signals {
     }
 }
 
+/// What the child's end takes beside the waits of its ladder: reading its last words, a moment to die.
+const LADDER_MARGIN: Duration = Duration::from_secs(5);
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than any task waits for anything once its inbox is closed.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::SessionConfig;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_never_ends_is_left_after_its_ladder_and_a_margin() {
+        // Nobody takes what the handle asks for.
+        let (child, _inbox) = ChildHandle::for_tests();
+        let session = SessionConfig {
+            idle_timeout: None,
+            age_max: None,
+            sessions_max: NonZeroUsize::MIN,
+            replay_events: 1,
+            replay_bytes: 1,
+        };
+        let stop_timeout = Duration::from_secs(7);
+        let parts = Parts {
+            registry: Registry::new(session, child.clone()),
+            child,
+            connections: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            stop: Stop::default(),
+            sweeper: CancellationToken::new(),
+            drain_timeout: Duration::ZERO,
+            stop_timeout,
+        };
+        let begun = Instant::now();
+        let mut signals = 0;
+        stop(parts, async || {
+            signals += 1;
+            // The second one is never followed by a third.
+            if signals > 1 {
+                std::future::pending::<()>().await;
+            }
+        })
+        .await;
+        assert_eq!(begun.elapsed(), stop_timeout * 2 + LADDER_MARGIN);
+    }
+}

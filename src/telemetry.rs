@@ -3,6 +3,8 @@
 //! Invariant: logging never waits. Whoever reads stderr may stop reading it, or close it; requests go on, and what does
 //! not fit into the queue is dropped and counted.
 
+pub(crate) mod flood;
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

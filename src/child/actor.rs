@@ -45,6 +45,7 @@ pub(super) enum ChildCommand {
     Detach(SessionKey),
     Stats(oneshot::Sender<Stats>),
     Stop,
+    Kill,
 }
 
 /// What happens to an actor.
@@ -61,10 +62,12 @@ enum ChildEvent {
 }
 
 /// Whether a child is wanted at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wanted {
     Running,
     Stopped,
+    /// And it is given no time for that.
+    Killed,
 }
 
 /// Whether anybody may still send commands.
@@ -179,7 +182,7 @@ impl<L: Launch> ChildActor<L> {
             ChildEvent::Command(command) => self.handle_command(command, now),
             ChildEvent::HandlesGone => {
                 self.handles = Handles::Gone;
-                self.wanted = Wanted::Stopped;
+                self.wanted = self.wanted.max(Wanted::Stopped);
             }
             ChildEvent::Line(line) => self.handle_line(line, now),
             ChildEvent::StdinEnded(end) => self.stdin_ended(end),
@@ -188,11 +191,7 @@ impl<L: Launch> ChildActor<L> {
                     running.stderr = None;
                 }
             }
-            ChildEvent::Exited(exit) => {
-                if let Some(running) = self.running() {
-                    running.exited(exit, now);
-                }
-            }
+            ChildEvent::Exited(exit) => self.process_exited(exit, now),
             ChildEvent::Alarm => {}
         }
         self.handle_more(now);
@@ -231,7 +230,8 @@ impl<L: Launch> ChildActor<L> {
                 // Who asked may have gone.
                 let _ = answer.send(Stats { outboxes: self.outboxes.len(), router: self.router.stats() });
             }
-            ChildCommand::Stop => self.wanted = Wanted::Stopped,
+            ChildCommand::Stop => self.wanted = self.wanted.max(Wanted::Stopped),
+            ChildCommand::Kill => self.wanted = Wanted::Killed,
         }
     }
 
@@ -301,8 +301,23 @@ impl<L: Launch> ChildActor<L> {
         }
     }
 
-    /// Delivers and writes what the router has come to.
+    /// Delivers and writes what the router has come to, and ends a child that does not take it.
     fn flush(&mut self) {
+        if self.hand_over() == Intake::Stuck
+            && let Some(running) = self.running()
+            && running.is_wanted()
+        {
+            let pid = running.pid;
+            tracing::warn!(
+                pid,
+                "the child does not read its stdin and is killed; the backlog is twice --queue-bytes-max"
+            );
+            self.end_process(Ending::Fault("it did not read its stdin".to_owned()), Order::Kill);
+        }
+    }
+
+    /// Delivers what the router has come to and moves the child's lines to the backlog.
+    fn hand_over(&mut self) -> Intake {
         while let Some(output) = self.router.poll_output() {
             match output {
                 Output::ToChild(frame) => {
@@ -317,18 +332,7 @@ impl<L: Launch> ChildActor<L> {
                 }
             }
         }
-        let intake = self.backlog.append(&mut self.lines_out, self.router.queued_bytes());
-        if intake == Intake::Stuck
-            && let Some(running) = self.running()
-            && running.is_wanted()
-        {
-            let pid = running.pid;
-            tracing::warn!(
-                pid,
-                "the child does not read its stdin and is killed; the backlog is twice --queue-bytes-max"
-            );
-            self.end_process(Ending::Fault("it did not read its stdin".to_owned()), Order::Kill);
-        }
+        self.backlog.append(&mut self.lines_out, self.router.queued_bytes())
     }
 
     /// Settles everything there is and comes to an end.

@@ -14,8 +14,16 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 /// Room taken for one message, until the actor has it.
 #[derive(Debug)]
 pub(super) struct Admission {
-    permit: OwnedSemaphorePermit,
+    /// None where it did not wait for any; the actor takes what there is.
+    permit: Option<OwnedSemaphorePermit>,
     message_bytes: usize,
+}
+
+impl Admission {
+    /// For a message that must not wait for room.
+    pub(super) const fn at_once(message_bytes: usize) -> Self {
+        Self { permit: None, message_bytes }
+    }
 }
 
 /// One process's part in the backlog: what is left of an earlier process cannot touch what is for the next one.
@@ -55,7 +63,7 @@ struct Inner {
     queued: usize,
     /// Room taken for all of that.
     held: usize,
-    /// What admitted messages had more bytes than there is room; forgotten once the backlog is within the limit.
+    /// What admitted messages had more bytes than room was taken for; forgotten once the backlog is within the limit.
     excess: usize,
 }
 
@@ -65,7 +73,7 @@ enum Gate {
     Open,
     /// The pump writes what is there and closes stdin.
     Finishing,
-    /// There is no process; lines are dropped.
+    /// There is no process that reads; lines are dropped.
     Shut,
 }
 
@@ -90,19 +98,30 @@ impl Backlog {
     /// # Cancel safety
     /// Cancelled, it gives back what it had; the place in the line is lost.
     pub(super) async fn admit(&self, message_bytes: usize) -> Option<Admission> {
-        let share = message_bytes.min(self.limit);
-        let permit = Arc::clone(&self.room).acquire_many_owned(u32::try_from(share).unwrap_or(u32::MAX)).await.ok()?;
-        Some(Admission { permit, message_bytes })
+        let permit = Arc::clone(&self.room).acquire_many_owned(self.share(message_bytes)).await.ok()?;
+        Some(Admission { permit: Some(permit), message_bytes })
+    }
+
+    /// Room for a message, if there is some and nobody waits for it.
+    pub(super) fn try_admit(&self, message_bytes: usize) -> Option<Admission> {
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(self.share(message_bytes)).ok()?;
+        Some(Admission { permit: Some(permit), message_bytes })
+    }
+
+    fn share(&self, message_bytes: usize) -> u32 {
+        u32::try_from(message_bytes.min(self.limit)).unwrap_or(u32::MAX)
     }
 
     /// The actor has an admitted message: its room is given back as the backlog shrinks.
     pub(super) fn accept(&self, admission: Admission) {
         let mut inner = self.lock();
-        let room = admission.permit.num_permits();
+        let room = admission.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         inner.held += room;
         inner.in_hand = inner.in_hand.saturating_add(admission.message_bytes);
         inner.excess = inner.excess.saturating_add(admission.message_bytes.saturating_sub(room));
-        admission.permit.forget();
+        if let Some(permit) = admission.permit {
+            permit.forget();
+        }
     }
 
     /// A process was started: lines are for it from now on.
@@ -119,6 +138,10 @@ impl Backlog {
     /// or done with. Without a process lines are dropped.
     pub(super) fn append(&self, lines: &mut Vec<u8>, router_queued_bytes: usize) -> Intake {
         let mut inner = self.lock();
+        // Most turns only read: the pump has settled what it wrote, and what has not grown has not got stuck.
+        if lines.is_empty() && inner.in_hand == 0 && inner.queued == router_queued_bytes {
+            return Intake::Flows;
+        }
         inner.in_hand = 0;
         inner.queued = router_queued_bytes;
         if !lines.is_empty() && inner.gate == Gate::Open {
@@ -146,7 +169,7 @@ impl Backlog {
         self.wake.notify_one();
     }
 
-    /// The process is gone: what waits for it is dropped.
+    /// The process reads no more: what waits for it is dropped.
     pub(super) fn shut(&self) {
         let mut inner = self.lock();
         inner.gate = Gate::Shut;
@@ -290,6 +313,20 @@ mod tests {
         assert!(backlog.take(epoch, &mut Vec::new()).await);
         backlog.wrote(epoch, 1101);
         assert!(!waits(&backlog, 100).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_admitted_at_once_takes_the_room_there_is_and_does_not_make_the_child_look_stuck() {
+        let backlog = Backlog::new(100);
+        let epoch = backlog.open();
+        assert_eq!(pass(&backlog, 60).await, Intake::Flows);
+        backlog.accept(Admission::at_once(300));
+        assert_eq!(backlog.append(&mut vec![b'x'; 300], 0), Intake::Flows);
+        assert!(waits(&backlog, 1).await);
+        assert!(backlog.try_admit(1).is_none());
+        assert!(backlog.take(epoch, &mut Vec::new()).await);
+        backlog.wrote(epoch, 360);
+        assert!(backlog.try_admit(100).is_some());
     }
 
     #[tokio::test(start_paused = true)]

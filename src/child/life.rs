@@ -143,6 +143,22 @@ impl Running {
         self.ending.is_none() && self.gone.is_none()
     }
 
+    /// Why it is going, as far as that is known; none while it is wanted.
+    pub(super) fn why_ending(&self) -> Option<String> {
+        match (&self.gone, &self.ending) {
+            (Some(gone), None) => Some(gone.exit.status.clone()),
+            (_, Some(Ending::PipeClosed(pipe))) => Some(format!("it closed its {pipe}")),
+            (_, Some(Ending::Fault(fault))) => Some(fault.clone()),
+            (_, Some(Ending::Requested | Ending::Failed)) => Some("it is being stopped".to_owned()),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether it may still read what is on its way to its stdin.
+    pub(super) fn may_read(&self) -> bool {
+        self.gone.is_none() && self.pump.is_some() && *self.orders.borrow() < Order::Kill
+    }
+
     /// Whether its handshake should stand by now and does not.
     pub(super) fn is_late(&self, now: Instant) -> bool {
         self.is_wanted() && self.ready_since.is_none() && self.handshake_until <= now
@@ -173,7 +189,7 @@ impl Running {
             }
             Some(Ending::PipeClosed(_) | Ending::Requested | Ending::Failed) | None => exit.status,
         };
-        ChildExit { status, exit_code: exit.exit_code, signal: exit.signal, stderr: self.tail.lines() }
+        ChildExit { status, exit_code: exit.exit_code, signal: exit.signal, stderr: self.tail.lines().into() }
     }
 }
 

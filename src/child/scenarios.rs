@@ -20,7 +20,7 @@ use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, 
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::Revision;
-use crate::router::{Origin, Payload, Profile, Router, SessionKey, StreamId};
+use crate::router::{ClientCapabilities, Origin, Payload, Profile, Router, SessionKey, StreamId};
 
 const DEADLINE: Duration = Duration::from_secs(600);
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -106,6 +106,13 @@ impl Fake {
     /// Its process ends; the pipes stay until this is dropped.
     fn ends(&mut self, exit: Exit) {
         self.exit.take().expect("once").send(exit).expect("it is supervised");
+    }
+
+    /// Its process ends, if it has not yet, and so do the pipes.
+    fn goes(mut self, exit: Exit) {
+        if self.exit.is_some() {
+            self.ends(exit);
+        }
     }
 
     /// It exits as processes do: pipes first.
@@ -211,7 +218,10 @@ impl World {
     }
 
     async fn attach(&self, session: u64) {
-        let profile = Profile { revision: Some(Revision::LATEST), ..Profile::default() };
+        self.attach_with(Profile { revision: Some(Revision::LATEST), ..Profile::default() }, session).await;
+    }
+
+    async fn attach_with(&self, profile: Profile, session: u64) {
         let session = SessionKey(session);
         let outbox = Arc::new(Kept(session, self.outbox.clone()));
         within(self.handle.attach(session, profile, outbox)).await.expect("the actor lives");
@@ -221,6 +231,17 @@ impl World {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"x":"{params}"}}}}"#);
         let from = Origin { session: SessionKey(1), stream: StreamId(id) };
         within(self.handle.send(from, Message::parse(Bytes::from(text), 100).expect("a message"))).await
+    }
+
+    async fn notifies(&self, method: &str) {
+        self.says(&json!({"jsonrpc": "2.0", "method": method})).await;
+    }
+
+    /// Sends a notification or an answer.
+    async fn says(&self, message: &Value) {
+        let from = Origin { session: SessionKey(1), stream: StreamId::STANDALONE };
+        let message = Message::parse(Bytes::from(message.to_string()), 100).expect("a message");
+        within(self.handle.send(from, message)).await.expect("there is room");
     }
 
     async fn asks(&self, id: u64) {
@@ -367,16 +388,20 @@ async fn what_was_answered_before_a_crash_is_delivered_the_rest_is_told_and_the_
     child.answers(&first).await;
     drop(child);
     world.is_answered(1).await;
+    let mut lines = Vec::new();
     for id in [2, 3] {
         let reject = world.is_rejected(id, "child-exited").await;
         let expected = Reject::ChildExited {
             status: "exit status: 3".to_owned(),
             exit_code: Some(3),
             signal: None,
-            stderr: vec!["out of memory".to_owned()],
+            stderr: ["out of memory".to_owned()].into(),
         };
         assert_eq!(reject, expected);
+        let Reject::ChildExited { stderr, .. } = reject else { unreachable!() };
+        lines.push(stderr);
     }
+    assert!(Arc::ptr_eq(&lines[0], &lines[1]), "not a copy for each");
     let mut child = world.starts().await;
     world.asks(4).await;
     child.shakes_hands().await;
@@ -458,6 +483,100 @@ async fn a_child_that_closes_a_pipe_and_lives_is_replaced() {
     assert!(reject.to_string().contains("it closed its stdin; signal: 15 (SIGTERM)"), "{reject}");
 }
 
+/// What is sent from now on waits for the next process, which gets it; what was written to this one is lost with it.
+async fn is_succeeded(mut world: World, child: Fake, exit: Exit) {
+    within(world.state.wait_for(|state| matches!(state, ChildState::Restarting(_)))).await.expect("the actor lives");
+    world.asks(11).await;
+    world.notifies("notifications/roots/list_changed").await;
+    child.goes(exit);
+    world.is_rejected(1, "child-exited").await;
+    let mut next = world.starts().await;
+    next.shakes_hands().await;
+    let request = next.reads().await;
+    assert_eq!(request["method"], "tools/call");
+    assert_eq!(next.reads().await["method"], "notifications/roots/list_changed");
+    next.answers(&request).await;
+    world.is_answered(11).await;
+    assert_eq!(*world.state.borrow(), ChildState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_the_end_of_stdout_is_for_the_next_process() {
+    let (world, mut child) = World::ready().await;
+    world.asks(1).await;
+    child.reads().await;
+    child.stdout = None;
+    child.is_ordered(Order::Stop).await;
+    is_succeeded(world, child, exit(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_the_end_of_stdin_is_for_the_next_process() {
+    let (world, mut child) = World::ready().await;
+    child.stdin = BufReader::new(tokio::io::duplex(1).0).lines();
+    world.asks(1).await;
+    child.is_ordered(Order::Stop).await;
+    is_succeeded(world, child, exit(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_to_a_stuck_process_that_is_killed_is_for_the_next_one() {
+    let (world, mut child) = World::ready().await;
+    world.asks(1).await;
+    for id in 0..200 {
+        child.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "method": "ping"}))).await;
+    }
+    child.is_ordered(Order::Kill).await;
+    is_succeeded(world, child, terminated()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_an_exit_whose_output_is_still_read_is_for_the_next_process() {
+    let (world, mut child) = World::ready().await;
+    world.asks(1).await;
+    child.reads().await;
+    child.ends(exit(1));
+    is_succeeded(world, child, exit(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_process_that_is_ending_still_counts() {
+    let (mut world, mut child) = World::ready().await;
+    world.asks(1).await;
+    let request = child.reads().await;
+    child.ends(exit(1));
+    world.becomes(&ChildState::Restarting("exit status: 1".to_owned())).await;
+    child.answers(&request).await;
+    drop(child);
+    world.is_answered(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_handshake_that_is_read_after_the_exit_stands() {
+    let mut world = World::new();
+    let mut child = world.starts().await;
+    let initialize = child.reads().await;
+    child.ends(exit(1));
+    // The actor knows of the exit before it reads this.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    child.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": initialize["id"], "result": result}))).await;
+    drop(child);
+    world.starts().await.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_before_a_stop_is_written() {
+    let (world, mut child) = World::ready().await;
+    let (handle, sends) = (world.handle.clone(), world.asks(1));
+    // The actor finds both in one turn.
+    let ((), ()) = tokio::join!(sends, async { drop(timeout(Duration::ZERO, handle.stop()).await) });
+    assert_eq!(child.reads().await["method"], "tools/call");
+    child.reads_the_end().await;
+    child.exits(0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn stopping_delivers_what_is_still_answered_and_settles_the_rest() {
     let (mut world, mut child) = World::ready().await;
@@ -482,6 +601,20 @@ async fn stopping_delivers_what_is_still_answered_and_settles_the_rest() {
     assert_eq!(world.handle.stats().await, None);
     world.handle.detach(SessionKey(1));
     within(world.handle.stop()).await;
+    world.leaves_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_does_not_wait_for_a_stop_that_is_under_way() {
+    let (world, mut child) = World::ready().await;
+    let (handle, again) = (world.handle.clone(), world.handle.clone());
+    let stop = world.tracker.spawn(async move { handle.stop().await });
+    child.is_ordered(Order::Stop).await;
+    let kill = world.tracker.spawn(async move { again.kill().await });
+    child.is_ordered(Order::Kill).await;
+    child.goes(terminated());
+    within(stop).await.expect("no panic");
+    within(kill).await.expect("no panic");
     world.leaves_nothing().await;
 }
 
@@ -529,6 +662,44 @@ async fn senders_wait_while_the_childs_input_is_full_and_go_on_when_it_reads() {
     child.answers(&request).await;
     world.is_answered(1).await;
     world.is_answered(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_and_a_cancellation_do_not_wait_behind_what_waits_for_them() {
+    let (mut world, mut child) = World::ready().await;
+    let capabilities = ClientCapabilities { sampling: true, ..ClientCapabilities::default() };
+    world.attach_with(Profile { capabilities, revision: Some(Revision::LATEST), ..Profile::default() }, 1).await;
+    world.asks(1).await;
+    assert_eq!(child.reads().await["method"], "tools/call");
+    child.writes("{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"sampling/createMessage\",\"params\":{}}\n").await;
+    let question = world.given().await.1.expect("a message");
+    let question: Value = serde_json::from_str(&question).expect("JSON");
+    // More than the pipe and the room hold.
+    let large = "x".repeat(900);
+    world.sends(2, &large).await.expect("there is room");
+    world.sends(3, &large).await.expect("there is room");
+    let begun = Instant::now();
+    let mut last = std::pin::pin!(world.sends(4, &large));
+    assert!(timeout(Duration::from_millis(1), &mut last).await.is_err(), "it waits for room");
+    world.says(&json!({"jsonrpc": "2.0", "id": question["id"], "result": {"to": "question"}})).await;
+    let cancel = |id| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+    world.says(&cancel(1)).await;
+    assert!(begun.elapsed() < Duration::from_millis(10));
+    // It is not to be cancelled before it is there.
+    let early = cancel(4);
+    let mut early = std::pin::pin!(world.says(&early));
+    assert!(timeout(Duration::from_millis(1), &mut early).await.is_err(), "it waits too");
+    let mut read = Vec::new();
+    let reading = async {
+        for _ in 0..6 {
+            let message = child.reads().await;
+            read.push(message["method"].as_str().unwrap_or("answer").to_owned());
+        }
+    };
+    let (sent, (), ()) = tokio::join!(last, early, reading);
+    sent.expect("there is room again");
+    let cancelled = "notifications/cancelled";
+    assert_eq!(read, ["tools/call", "tools/call", "answer", cancelled, "tools/call", cancelled]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -631,7 +802,7 @@ async fn a_real_process_is_served_replaced_and_stopped() {
     let Reject::ChildExited { status, stderr, .. } = world.is_rejected(21, "child-exited").await else {
         unreachable!()
     };
-    assert_eq!((status.as_str(), stderr), ("exit status: 3", vec!["dying as asked".to_owned()]));
+    assert_eq!((status.as_str(), &*stderr), ("exit status: 3", &["dying as asked".to_owned()][..]));
     world.asks(22).await;
     world.is_answered(22).await;
     within(world.handle.stop()).await;

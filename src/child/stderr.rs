@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep_until};
 
-use super::flood::Flood;
 use super::text::printable;
+use crate::telemetry::flood::Flood;
 
 /// The log target of a child's stderr.
 pub(super) const TARGET: &str = "mcp_mux::child::stderr";

@@ -10,10 +10,10 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::flood::Flood;
 use super::lines::Line;
 use super::text::printable;
 use crate::jsonrpc::{Body, Message, ParseError, SalvageId, parse_body};
+use crate::telemetry::flood::Flood;
 
 /// The deepest nesting taken from a child: deeper than what is taken from clients, since it is for the client that asked
 /// to say what is too deep for it.

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::actor::ChildCommand;
-use super::{Backlog, ChildHandle, ChildState, INBOX_COMMANDS_MAX, Outbox};
+use super::{Backlog, ChildHandle, ChildState, Entrance, INBOX_COMMANDS_MAX, Outbox};
 use crate::jsonrpc::Message;
 use crate::router::{Origin, Profile, SessionKey};
 
@@ -33,8 +33,8 @@ impl ChildHandle {
         let (inbox, commands) = mpsc::channel(INBOX_COMMANDS_MAX);
         let (_state, state) = watch::channel(ChildState::Ready);
         let backlog = Arc::new(Backlog::new(usize::MAX));
-        let (queue_timeout, tracker) = (Duration::from_secs(30), TaskTracker::new());
-        (Self { inbox, backlog, state, queue_timeout, tracker }, Inbox { commands, _state })
+        let (entrance, queue_timeout, tracker) = (Entrance::default(), Duration::from_secs(30), TaskTracker::new());
+        (Self { inbox, backlog, entrance, state, queue_timeout, tracker }, Inbox { commands, _state })
     }
 }
 
@@ -56,6 +56,8 @@ fn command(command: ChildCommand) -> Command {
         // The room it took is given back at once.
         ChildCommand::Message { from, message, .. } => Command::Send(from, message),
         ChildCommand::Detach(session) => Command::Detach(session),
-        ChildCommand::Stats(_) | ChildCommand::Stop => panic!("not expected in this test: {command:?}"),
+        ChildCommand::Stats(_) | ChildCommand::Stop | ChildCommand::Kill => {
+            panic!("not expected in this test: {command:?}")
+        }
     }
 }

@@ -140,7 +140,8 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
 fn read_listen(cli: &Cli, reader: &mut Reader) -> Option<ListenConfig> {
     let host = reader.read("host", &cli.host, values::host);
     let port = reader.read("port", &cli.port, values::port);
-    Some(ListenConfig { host: host?, port: port? })
+    let connections_max = reader.read("connections-max", &cli.connections_max, values::some_count);
+    Some(ListenConfig { host: host?, port: port?, connections_max: connections_max? })
 }
 
 fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {

@@ -1,12 +1,14 @@
 //! The port: binding it, accepting connections, and one task per connection that speaks HTTP/1.1 or HTTP/2.
 //!
 //! Knows nothing of MCP: what a request means is up to the handler. Invariants: an error of one connection, or of
-//! accepting one, ends nothing else; a connection that sends no request goes away; every task is on the tracker, and
-//! none outlives [`Stop::end`].
+//! accepting one, ends nothing else; a connection that sends no request, or takes nothing of what is sent to it, goes away;
+//! there are never more connections than
+//! are allowed; every task is on the tracker, and none outlives [`Stop::end`].
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +35,7 @@ use crate::error::StartupError;
 pub struct Listener {
     socket: TcpListener,
     local: SocketAddr,
+    places: Places,
 }
 
 /// The two steps of stopping.
@@ -49,12 +53,12 @@ impl Listener {
     /// # Errors
     /// [`StartupError::HostUnknown`], [`StartupError::Listen`].
     pub async fn bind(config: &ListenConfig) -> Result<Self, StartupError> {
-        let ListenConfig { host, port } = config;
+        let ListenConfig { host, port, connections_max } = config;
         let addresses = lookup_host((host.as_str(), *port)).await;
         let addresses = addresses.map_err(|source| StartupError::HostUnknown { host: host.clone(), source })?;
         let mut failure = None;
         for address in addresses {
-            match bind(address) {
+            match bind(address, *connections_max) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -71,8 +75,9 @@ impl Listener {
     }
 
     /// Accepts connections until [`Stop::drain`], and has `handle` answer their requests (it is given the address of
-    /// this side of the connection). The connections' tasks are on `connections`.
-    pub async fn serve<H, F, B>(self, handle: H, connections: TaskTracker, stop: Stop)
+    /// this side of the connection). The connections' tasks are on `connections`. While there are as many connections
+    /// as are allowed, further ones wait in the kernel's queue.
+    pub async fn serve<H, F, B>(mut self, handle: H, connections: TaskTracker, stop: Stop)
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -81,16 +86,24 @@ impl Listener {
         let protocol = Arc::new(protocol(&connections));
         let mut failures = AcceptFailures::default();
         loop {
-            let accepted = tokio::select! {
+            let accept = async {
+                let place = self.places.take().await;
+                (self.socket.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
                 biased;
                 () = stop.drain.cancelled() => return,
-                accepted = self.socket.accept() => accepted,
+                accepted = accept => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     let local = stream.local_addr().unwrap_or(self.local);
                     let span = debug_span!("connection", %peer);
                     let task = connection(stream, local, handle.clone(), Arc::clone(&protocol), stop.clone());
+                    let task = async move {
+                        task.await;
+                        drop(place);
+                    };
                     connections.spawn(task.instrument(span));
                 }
                 Err(error) if is_the_connections_own(&error) => {
@@ -108,16 +121,19 @@ impl Listener {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<Listener> {
+fn bind(address: SocketAddr, connections_max: NonZeroUsize) -> io::Result<Listener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // So that a restart does not wait for the connections of the last run to be forgotten.
     socket.set_reuseaddr(true)?;
     // Inherited by the connections: a client whose machine is gone is noticed.
     socket.set_keepalive(true)?;
+    // Inherited too: one that is there and takes nothing of what waits for it is let go.
+    #[cfg(target_os = "linux")]
+    rustix::net::sockopt::set_tcp_user_timeout(&socket, UNTAKEN_TIMEOUT_MILLIS)?;
     socket.bind(address)?;
     let socket = socket.listen(BACKLOG)?;
     let local = socket.local_addr()?;
-    Ok(Listener { socket, local })
+    Ok(Listener { socket, local, places: Places::new(connections_max) })
 }
 
 async fn connection<H, F, B>(
@@ -200,6 +216,45 @@ fn is_the_connections_own(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+/// Room for so many connections.
+#[derive(Debug)]
+struct Places {
+    limit: usize,
+    free: Arc<Semaphore>,
+    crowd: Crowd,
+}
+
+/// Whether it has been said that there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crowd {
+    Unreported,
+    Reported,
+}
+
+impl Places {
+    fn new(limit: NonZeroUsize) -> Self {
+        let limit = limit.get().min(Semaphore::MAX_PERMITS);
+        Self { limit, free: Arc::new(Semaphore::new(limit)), crowd: Crowd::Unreported }
+    }
+
+    /// Waits until there is room for a connection; none never comes.
+    ///
+    /// # Cancel safety
+    /// Cancelled, it has taken nothing.
+    async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        let free = self.free.available_permits();
+        if free == 0 && self.crowd == Crowd::Unreported {
+            self.crowd = Crowd::Reported;
+            let limit = self.limit;
+            warn!(limit, "there are as many connections as are allowed (--connections-max); further ones wait");
+        } else if free > self.limit / CROWD_IS_OVER_SHARE {
+            // Not when the first of them ends: it is followed by one that waited.
+            self.crowd = Crowd::Unreported;
+        }
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+}
+
 /// Logs failures to accept (most likely: no more file descriptors), a few lines for as many as there are.
 #[derive(Debug, Default)]
 struct AcceptFailures {
@@ -218,6 +273,10 @@ impl AcceptFailures {
 }
 
 const BACKLOG: u32 = 4096;
+/// How long a client may take nothing of what is sent to it. Comments keep every stream from being silent, so this ends
+/// the connection of any client that is gone or stuck.
+#[cfg(target_os = "linux")]
+const UNTAKEN_TIMEOUT_MILLIS: u32 = 60_000;
 /// How long a request's head may take; also how long an idle HTTP/1.1 connection is kept.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a new connection may send nothing that is a request. hyper has no limit for telling HTTP/1.1 from HTTP/2.
@@ -225,7 +284,9 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// In one connection; each may be a standing stream.
-const HTTP2_STREAMS_MAX: u32 = 1024;
+const HTTP2_STREAMS_MAX: u32 = 128;
+/// With this share of the connections free again, that there is no room is worth saying once more.
+const CROWD_IS_OVER_SHARE: usize = 10;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,7 @@
 //! What goes into and comes out of a [`Router`](super::Router): plain data, shared with the layers above.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::error::Reject;
 use crate::jsonrpc::{Frame, RawId};
@@ -120,7 +121,7 @@ pub struct ChildExit {
     /// The signal.
     pub signal: Option<i32>,
     /// Its last lines on stderr.
-    pub stderr: Vec<String>,
+    pub stderr: Arc<[String]>,
 }
 
 impl ChildExit {
@@ -130,7 +131,7 @@ impl ChildExit {
             status: self.status.clone(),
             exit_code: self.exit_code,
             signal: self.signal,
-            stderr: self.stderr.clone(),
+            stderr: Arc::clone(&self.stderr),
         }
     }
 }

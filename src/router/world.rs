@@ -134,7 +134,12 @@ impl World {
     }
 
     pub(super) fn exit(&mut self) {
-        let exit = ChildExit { status: "exit status: 3".to_owned(), exit_code: Some(3), signal: None, stderr: vec![] };
+        let exit = ChildExit {
+            status: "exit status: 3".to_owned(),
+            exit_code: Some(3),
+            signal: None,
+            stderr: std::sync::Arc::default(),
+        };
         self.router.handle_child_exit(&exit, self.now);
         self.drain();
     }

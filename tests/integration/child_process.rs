@@ -161,6 +161,66 @@ while True: time.sleep(1)
 }
 
 #[tokio::test]
+async fn a_further_signal_kills_a_child_that_takes_its_time() {
+    let script = r#"
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+handshake()
+reply(read(), {"pids": [os.getpid()]})
+while True: time.sleep(1)
+"#;
+    let mut mux = Mux::start(&["--stop-timeout", "1h", "--drain-timeout", "0"], python(script)).await;
+    let client = mux.session("2025-06-18").await;
+    let answer = client.call(json!(1), "x", json!({})).await;
+    let pid = answer["result"]["pids"][0].as_i64().unwrap();
+    mux.signal(Signal::TERM);
+    mux.logged("stopping").await;
+    assert!(is_alive(pid));
+    // The first of these may still fall into the drain time.
+    let ended = async {
+        while tokio::time::timeout(std::time::Duration::from_millis(100), mux.process.wait()).await.is_err() {
+            mux.signal(Signal::TERM);
+        }
+    };
+    within("the end", ended).await;
+    gone(pid).await;
+}
+
+#[tokio::test]
+async fn a_terminals_interrupt_reaches_the_child_only_as_the_end_of_its_stdin() {
+    let script = r#"
+import signal
+def tell(number, frame): sys.stderr.write("signal %d\n" % number); sys.stderr.flush()
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(number, tell)
+handshake()
+message = read()
+while True:
+    if message["method"] == "slow": time.sleep(0.5)
+    reply(message, {})
+    line = sys.stdin.readline()
+    if not line: break
+    message = json.loads(line)
+sys.stderr.write("stdin ended\n"); sys.stderr.flush()
+"#;
+    let mut command = crate::harness::command(&["--port", "0"], &python(script));
+    // As a shell starts what is in the foreground: mcp-mux, and whatever did not leave its group, get what is typed.
+    command.process_group(0);
+    let mut mux = Mux::start_command(command).await;
+    let client = mux.session("2025-06-18").await;
+    let posting = client.clone();
+    let call = tokio::spawn(async move { posting.call(json!(1), "slow", json!({})).await });
+    client.call(json!(2), "tools/call", json!({})).await;
+    let group = rustix::process::Pid::from_raw(mux.pid().try_into().unwrap()).unwrap();
+    rustix::process::kill_process_group(group, Signal::INT).unwrap();
+    mux.logged("stopping").await;
+    // The guard would take the child's group with it, were it gone before the child.
+    assert!(call.await.unwrap().get("result").is_some());
+    let (status, _, log) = mux.stop_after_signal().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(log.contains("stdin ended") && !log.contains("signal 2") && !log.contains("signal 15"), "{log}");
+}
+
+#[tokio::test]
 async fn when_mcp_mux_is_killed_the_childs_whole_group_dies() {
     let script = r#"
 import signal, subprocess

@@ -1,9 +1,10 @@
 //! How a child comes and goes: the part of the actor that decides what follows from the time and from what has just been
 //! handled.
 //!
-//! A child is started; its handshake stands; it exits; what it wrote before is read to its end, so that answers it gave are
-//! delivered; then the router is told, and the next one is started after a backoff. Before the first handshake has ever
-//! stood an exit is final: that is a wrong command, and trying it again helps nobody.
+//! A child is started; its handshake stands; it is ending, and what comes from then on is kept for the next one; it exits;
+//! what it wrote before is read to its end, so that answers it gave are delivered; then the next one is started after a
+//! backoff. Before the first handshake has ever stood an exit is final: that is a wrong command, and trying it again helps
+//! nobody.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::{ChildActor, Record, Wanted};
 use crate::child::ChildState;
 use crate::child::life::{Ending, Phase, Running, failure};
 use crate::child::process::Launch;
-use crate::child::supervisor::Order;
+use crate::child::supervisor::{Exit, Order};
 use crate::error::Reject;
 use crate::router::Stage;
 
@@ -31,9 +32,13 @@ impl<L: Launch> ChildActor<L> {
             Phase::Waiting { .. } | Phase::Idle => {}
         }
         match (self.wanted, &self.phase) {
-            (Wanted::Stopped, Phase::Idle | Phase::Waiting { .. }) => ControlFlow::Break(()),
+            (Wanted::Stopped | Wanted::Killed, Phase::Idle | Phase::Waiting { .. }) => ControlFlow::Break(()),
             (Wanted::Stopped, Phase::Up(_)) => {
                 self.end_process(Ending::Requested, Order::Stop);
+                ControlFlow::Continue(())
+            }
+            (Wanted::Killed, Phase::Up(_)) => {
+                self.end_process(Ending::Requested, Order::Kill);
                 ControlFlow::Continue(())
             }
             (Wanted::Running, _) => ControlFlow::Continue(()),
@@ -45,10 +50,14 @@ impl<L: Launch> ChildActor<L> {
         let Some(running) = self.running() else { return };
         if stage == Stage::Ready && running.ready_since.is_none() {
             running.ready_since = Some(now);
-            let pid = running.pid;
+            let (pid, wanted) = (running.pid, running.is_wanted());
             tracing::info!(pid, "the child's handshake stands");
             self.record = Record::Proven;
-            self.state.send_replace(ChildState::Ready);
+            if wanted {
+                self.state.send_replace(ChildState::Ready);
+            } else {
+                self.child_ending();
+            }
         } else if running.is_wanted() && running.ready_since.is_none() {
             let late = running.is_late(now);
             if let Some(error) = self.router.handshake_error() {
@@ -76,9 +85,39 @@ impl<L: Launch> ChildActor<L> {
 
     /// Has the process stopped, after what is on its way to it.
     pub(super) fn end_process(&mut self, why: Ending, order: Order) {
-        self.backlog.finish();
         if let Some(running) = self.running() {
             running.end(why, order);
+            self.child_ending();
+        }
+    }
+
+    /// The process exited; what it wrote before is still to be read.
+    pub(super) fn process_exited(&mut self, exit: Exit, now: Instant) {
+        if let Some(running) = self.running() {
+            running.exited(exit, now);
+            self.child_ending();
+        }
+    }
+
+    /// The process is going: it gets what the router has handed out for it and no more. What comes from now on is for the
+    /// next one, and what it still says of what it was given counts.
+    fn child_ending(&mut self) {
+        // Whether it stuck is of no interest any more.
+        let _ = self.hand_over();
+        let Some(running) = self.running() else { return };
+        let (why, reads) = (running.why_ending(), running.may_read());
+        if reads {
+            self.backlog.finish();
+        } else {
+            self.backlog.shut();
+        }
+        let Some(why) = why else { return };
+        // The answer to the first handshake may still be read, and decides whether there will be a next one.
+        if self.record == Record::Proven {
+            self.router.handle_child_ending();
+            if self.wanted == Wanted::Running {
+                self.state.send_replace(ChildState::Restarting(why));
+            }
         }
     }
 
@@ -111,7 +150,7 @@ impl<L: Launch> ChildActor<L> {
         let failed = running.ending == Some(Ending::Failed);
         let exit = running.into_exit();
         self.backlog.shut();
-        if self.wanted == Wanted::Stopped || failed {
+        if self.wanted != Wanted::Running || failed {
             tracing::info!(pid, status = exit.status, "child stopped");
         } else if self.record == Record::Unproven {
             let what = format!("it exited ({}) before its handshake (initialize) stood", exit.status);

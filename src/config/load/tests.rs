@@ -39,6 +39,7 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.session.idle_timeout, Some(Duration::from_secs(30 * 60)));
     assert_eq!(config.session.age_max, None);
     assert_eq!(config.session.sessions_max.get(), 10_000);
+    assert_eq!(config.listen.connections_max.get(), 20_000);
     assert_eq!(config.session.replay_events, 256);
     assert_eq!(config.session.replay_bytes, 1 << 20);
     assert_eq!(config.child.command, ["server"]);

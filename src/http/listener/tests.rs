@@ -20,8 +20,19 @@ struct Served {
     accepting: JoinHandle<()>,
 }
 
+fn listen(host: &str, port: u16, connections_max: usize) -> ListenConfig {
+    ListenConfig { host: host.to_owned(), port, connections_max: NonZeroUsize::new(connections_max).unwrap() }
+}
+
 async fn serve() -> Served {
-    let listener = Listener::bind(&ListenConfig { host: "127.0.0.1".to_owned(), port: 0 }).await.unwrap();
+    serve_at_most(1000).await
+}
+
+async fn serve_at_most(connections_max: usize) -> Served {
+    serve_by(Listener::bind(&listen("127.0.0.1", 0, connections_max)).await.unwrap())
+}
+
+fn serve_by(listener: Listener) -> Served {
     let address = listener.local_addr();
     let (stop, connections) = (Stop::default(), TaskTracker::new());
     let (reached, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -34,6 +45,7 @@ async fn serve() -> Served {
                     reached.notify_one();
                     released.notified().await;
                 }
+                "/large" => return Response::new(Full::new(Bytes::from(vec![b'x'; 64 << 20]))),
                 "/never" => {
                     reached.notify_one();
                     pending::<()>().await;
@@ -149,10 +161,78 @@ async fn connections_without_a_request_go_away_and_those_with_one_stay() {
     assert!(read_until(&mut waiting, &served.address.to_string()).await.starts_with("HTTP/1.1 200 OK"));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go() {
+    use rustix::net::sockopt::{set_tcp_user_timeout, tcp_user_timeout};
+
+    let listener = Listener::bind(&listen("127.0.0.1", 0, 1)).await.unwrap();
+    assert_eq!(tcp_user_timeout(&listener.socket).unwrap(), UNTAKEN_TIMEOUT_MILLIS);
+    // Shorter than for clients, and on the way to the connection all the same.
+    set_tcp_user_timeout(&listener.socket, 500).unwrap();
+    let served = serve_by(listener);
+    let mut stuck = connect(&served).await;
+    request(&mut stuck, "/large").await;
+    // There is room for the next one when it is gone.
+    let mut next = connect(&served).await;
+    request(&mut next, "/").await;
+    let end = served.address.to_string();
+    assert!(read_until(&mut next, &end).await.ends_with(&end));
+}
+
+#[tokio::test]
+async fn a_connection_above_the_limit_waits_until_another_ends() {
+    let served = serve_at_most(2).await;
+    let (mut first, mut second) = (connect(&served).await, connect(&served).await);
+    for stream in [&mut first, &mut second] {
+        request(stream, "/slow").await;
+        served.reached.notified().await;
+    }
+    // Connected by the kernel, and taken by nobody.
+    let mut third = connect(&served).await;
+    request(&mut third, "/").await;
+    let end = served.address.to_string();
+    assert!(timeout(Duration::from_millis(100), third.readable()).await.is_err());
+    assert_eq!(served.connections.len(), 2);
+    drop(first);
+    assert!(read_until(&mut third, &end).await.starts_with("HTTP/1.1 200 OK"));
+    served.release.notify_waiters();
+    assert!(read_until(&mut second, &end).await.starts_with("HTTP/1.1 200 OK"));
+    served.stop.drain.cancel();
+    timeout(DEADLINE, served.accepting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_house_does_not_hold_up_the_stop() {
+    let served = serve_at_most(1).await;
+    let mut only = connect(&served).await;
+    request(&mut only, "/never").await;
+    served.reached.notified().await;
+    served.stop.drain.cancel();
+    timeout(DEADLINE, served.accepting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_house_is_reported_once_until_it_has_emptied() {
+    let mut places = Places::new(NonZeroUsize::new(20).unwrap());
+    let mut taken = Vec::new();
+    for _ in 0..20 {
+        taken.push(places.take().await.unwrap());
+    }
+    assert_eq!(places.crowd, Crowd::Unreported);
+    assert!(timeout(Duration::from_millis(1), places.take()).await.is_err());
+    assert_eq!(places.crowd, Crowd::Reported);
+    for (ended, crowd) in [(1, Crowd::Reported), (3, Crowd::Unreported)] {
+        taken.truncate(20 - ended);
+        taken.push(places.take().await.unwrap());
+        assert_eq!(places.crowd, crowd, "{ended}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_listened_on_is_said_with_what_to_do() {
     let bind = async |host: &str, port| {
-        let error = Listener::bind(&ListenConfig { host: host.to_owned(), port }).await.unwrap_err();
+        let error = Listener::bind(&listen(host, port, 1)).await.unwrap_err();
         assert_eq!(error.exit_code(), 69);
         (error.to_string(), error.hint().unwrap())
     };

@@ -1,4 +1,8 @@
-//! Keeps a child that writes without end from filling the log. Pure: the time is an input.
+//! Keeps a child that writes without end from filling the log. Pure: the time is an input, and what is logged, and how, is
+//! up to whoever asks.
+//!
+//! Separate from the writers of the log because a child has several ways to make mcp-mux log something: its stdout, its
+//! stderr, and messages that can be given to no client.
 
 use std::time::Duration;
 
@@ -9,7 +13,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// Admits so many lines a second and counts the others.
 #[derive(Debug)]
-pub(super) struct Flood {
+pub(crate) struct Flood {
     lines_max: u32,
     since: Option<Instant>,
     admitted: u32,
@@ -18,12 +22,12 @@ pub(super) struct Flood {
 
 impl Flood {
     /// Admits `lines_max` lines a second.
-    pub(super) const fn new(lines_max: u32) -> Self {
+    pub(crate) const fn new(lines_max: u32) -> Self {
         Self { lines_max, since: None, admitted: 0, suppressed: 0 }
     }
 
     /// Whether a line may be logged; if not, it is counted.
-    pub(super) fn admit(&mut self, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| now >= since + WINDOW) {
             self.since = Some(now);
             self.admitted = 0;
@@ -37,18 +41,18 @@ impl Flood {
     }
 
     /// When there is a number of suppressed lines to be reported.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.since.filter(|_| self.suppressed > 0).map(|since| since + WINDOW)
     }
 
     /// The number of suppressed lines, if it is to be reported now.
-    pub(super) fn summary(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn summary(&mut self, now: Instant) -> Option<u64> {
         self.due().filter(|due| *due <= now)?;
         self.finish()
     }
 
     /// The number of suppressed lines, if there are any and whether or not it is time.
-    pub(super) fn finish(&mut self) -> Option<u64> {
+    pub(crate) fn finish(&mut self) -> Option<u64> {
         Some(std::mem::take(&mut self.suppressed)).filter(|lines| *lines > 0)
     }
 }
