@@ -139,6 +139,7 @@ mod tests {
         let session = SessionConfig {
             idle_timeout: None,
             age_max: None,
+            in_flight_max: NonZeroUsize::MIN,
             sessions_max: NonZeroUsize::MIN,
             replay_events: 1,
             replay_bytes: 1,

@@ -545,7 +545,12 @@ fn stderr_lines_of_an_exited_child_count_and_give_way() {
     streams.depart(POST, reader);
     let exited = |id: &str| {
         let stderr = vec!["x".repeat(1500)];
-        let reject = Reject::ChildExited { status: "exit status: 3".into(), exit_code: Some(3), signal: None, stderr };
+        let reject = Reject::ChildExited {
+            status: "exit status: 3".into(),
+            exit_code: Some(3),
+            signal: None,
+            stderr: stderr.into(),
+        };
         Payload::Rejected(RawId::from_json(id), reject)
     };
     assert_eq!(streams.give(POST, exited("1")), None);
