@@ -19,11 +19,14 @@ mod streamable;
 mod tests;
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use tracing::debug;
 
@@ -56,6 +59,20 @@ impl Http {
     /// Cancelled (the client hung up), a message that was not handed over to the child yet is not; one that was takes
     /// its course, unless the exchange is stateless.
     pub async fn handle<B>(&self, request: Request<B>, local: SocketAddr) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        let version = parts.version;
+        let mut body = pin!(body);
+        let response = self.respond(Request::from_parts(parts, body.as_mut()), local).await;
+        if version == Version::HTTP_2 && !response.status().is_success() {
+            drain(body).await;
+        }
+        response
+    }
+
+    async fn respond<B>(&self, request: Request<B>, local: SocketAddr) -> Response<Body>
     where
         B: HttpBody<Data = Bytes>,
     {
@@ -118,6 +135,28 @@ impl Http {
         Ok(request::json(status, value.to_string().into()))
     }
 }
+
+/// Reads on what is left of a body whose request was refused. In HTTP/2 a response that ends before its request resets the
+/// request's stream, which is right (RFC 9113, 8.1), but makes common clients lose the response.
+async fn drain<B>(mut body: Pin<&mut B>)
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let mut left = DRAIN_BYTES_MAX;
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => break,
+            };
+        }
+    };
+    // A client that is slower than this has to do without.
+    let _ = tokio::time::timeout(DRAIN_TIME_MAX, read).await;
+}
+
+const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A response that is an event stream.
 fn events(body: Body) -> Response<Body> {

@@ -53,6 +53,7 @@ use crate::config::RouterConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Message, RawId};
 use crate::mcp::{LogLevel, method};
+use crate::telemetry::flood::Flood;
 
 /// One child's conversation with those attached to it.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub struct Router {
     elicitations: VecDeque<(String, SessionKey)>,
     outputs: VecDeque<Output>,
     closed: Option<Reject>,
+    /// What the child makes us log.
+    flood: Flood,
 }
 
 /// A request of mcp-mux's own whose answer matters; `initialize` is kept by [`Handshake`].
@@ -87,6 +90,9 @@ enum Own {
     Subscribe(String),
     Unsubscribe,
 }
+
+/// How often a second the child can make us log something that is nobody's.
+const LOGGED_PER_SECOND_MAX: u32 = 20;
 
 /// Who is told that a question has become pointless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +127,7 @@ impl Router {
             elicitations: VecDeque::new(),
             outputs: VecDeque::new(),
             closed: None,
+            flood: Flood::new(LOGGED_PER_SECOND_MAX),
         }
     }
 

@@ -70,13 +70,15 @@ impl Http {
             jsonrpc::Body::Single(message) => {
                 // An error names the request it is about; the id of a response would be the server's own.
                 let id = message.id().filter(|_| message.kind() == Kind::Request);
-                debug!(session = ?session, method = message.method(), bytes = message.bytes().len(), "POST");
+                let named = session.as_ref().map(|session| tracing::field::display(session.id()));
+                debug!(session = named, method = message.method(), bytes = message.bytes().len(), "POST");
                 self.single(accept, version, session, message)
                     .await
                     .map_err(|refusal| Refusal { id: refusal.id.or(id), ..refusal })
             }
             jsonrpc::Body::Batch(elements) => {
-                debug!(session = ?session, elements = elements.len(), "POST of a batch");
+                let named = session.as_ref().map(|session| tracing::field::display(session.id()));
+                debug!(session = named, elements = elements.len(), "POST of a batch");
                 let party = self.party(session, version).await?;
                 self.batch(accept, party, elements).await
             }
@@ -114,7 +116,7 @@ impl Http {
     async fn initialize(&self, accept: Accept, message: Message) -> Result<Response<Body>, Refusal> {
         let owned = match self.config.sessions {
             SessionMode::Sessions => self.registry.open(Transport::Streamable)?,
-            SessionMode::Stateless => self.registry.exchange(None),
+            SessionMode::Stateless => self.registry.exchange(None)?,
         };
         let session = owned.session().clone();
         session.initialize(&message)?;
@@ -232,7 +234,7 @@ impl Http {
             (SessionMode::Sessions, Some(session)) => Ok(Party { session, owned: None }),
             (SessionMode::Sessions, None) => Err(Reject::SessionMissing.into()),
             (SessionMode::Stateless, _) => {
-                let owned = self.registry.exchange(Some(version.unwrap_or(Revision::ASSUMED)));
+                let owned = self.registry.exchange(Some(version.unwrap_or(Revision::ASSUMED)))?;
                 owned.session().attach().await?;
                 Ok(Party { session: owned.session().clone(), owned: Some(owned) })
             }

@@ -152,7 +152,14 @@ impl Router {
             }
             Err(why) => {
                 let text = self.refusal(why, need);
-                tracing::warn!(method = message.method(), why = ?why, "the child asked, and got an error: {text}");
+                if let Some(left_out) = self.may_log(now) {
+                    tracing::warn!(
+                        method = message.method(),
+                        ?why,
+                        left_out,
+                        "the child asked, and got an error: {text}"
+                    );
+                }
                 self.refuse_child(&child_request, "not-attributable", &text);
             }
         }
@@ -183,7 +190,7 @@ impl Router {
         match message.method() {
             method::PROGRESS => self.child_progress(message, now),
             method::CANCELLED => self.child_cancels(message),
-            method::MESSAGE => self.log_message(message),
+            method::MESSAGE => self.log_message(message, now),
             method::TOOLS_LIST_CHANGED | method::PROMPTS_LIST_CHANGED | method::RESOURCES_LIST_CHANGED => {
                 self.tell_every_session(&Frame::new(message.bytes().clone()));
             }
@@ -240,18 +247,24 @@ impl Router {
         }
     }
 
-    fn log_message(&mut self, message: &Message) {
+    fn log_message(&mut self, message: &Message, now: Instant) {
         let level = message.param_str(Param::Level).and_then(|name| LogLevel::from_name(&name));
         match self.attribute(message, Need::Nothing) {
             Ok((session, stream)) if self.levels.admits(session, level) => self.notify(session, stream, message),
             Ok(_) => {}
             Err(why) => {
                 // Like its stderr: the operator's to see, no client's.
+                let Some(left_out) = self.may_log(now) else { return };
                 let params = message.params().map_or("", |span| message.text(span));
                 let start: String = params.chars().take(LOGGED_CHARS_MAX).collect();
-                tracing::info!(target: "mcp_mux::child::message", ?why, params = start, "log message of the child");
+                tracing::info!(target: "mcp_mux::child::message", ?why, left_out, params = start, "log message of the child");
             }
         }
+    }
+
+    /// Whether something that the child caused may be logged now, and how much was left out before it.
+    fn may_log(&mut self, now: Instant) -> Option<u64> {
+        self.flood.admit(now).then(|| self.flood.finish().unwrap_or(0))
     }
 
     fn task_status(&mut self, message: &Message) {

@@ -72,7 +72,19 @@ impl Registry {
     /// # Errors
     /// [`Reject::Sessions`], [`Reject::ShuttingDown`].
     pub fn open(self: &Arc<Self>, transport: Transport) -> Result<Owned, Reject> {
-        let session = Arc::new(self.build(transport, None));
+        self.register(self.build(transport, None))
+    }
+
+    /// Opens the session of one stateless exchange: a place among the sessions, under an id that nobody is told.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn exchange(self: &Arc<Self>, revision: Option<Revision>) -> Result<Owned, Reject> {
+        self.register(self.build(Transport::Stateless, revision))
+    }
+
+    fn register(self: &Arc<Self>, session: Session) -> Result<Owned, Reject> {
+        let session = Arc::new(session);
         let mut sessions = self.lock();
         // Under the lock: who ends the sessions says so first and then goes through those that are there.
         if self.ending.load(Ordering::Acquire) {
@@ -87,11 +99,6 @@ impl Registry {
         sessions.insert(session.id(), session.clone());
         drop(sessions);
         Ok(Owned { registry: self.clone(), session, keep: false })
-    }
-
-    /// Opens the session of one stateless exchange, which is not in the registry.
-    pub fn exchange(self: &Arc<Self>, revision: Option<Revision>) -> Owned {
-        Owned { registry: self.clone(), session: Arc::new(self.build(Transport::Stateless, revision)), keep: false }
     }
 
     fn build(&self, transport: Transport, revision: Option<Revision>) -> Session {

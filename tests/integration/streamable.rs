@@ -290,6 +290,25 @@ async fn stateless_serves_requests_without_a_session() {
 }
 
 #[tokio::test]
+async fn stateless_requests_at_once_are_limited_like_sessions() {
+    let mux = Mux::start(&["--stateless", "--sessions-max", "1"], notes_server()).await;
+    let client = mux.client();
+    let arguments = json!({"seconds": 60, "steps": 60});
+    let slow = json!({"name": "slow", "arguments": arguments, "_meta": {"progressToken": 1}});
+    let mut stream = Events::new(client.post(&request(json!(1), "tools/call", slow)).await);
+    stream.message().await;
+    let refused = client.post(&request(json!(1), "tools/list", json!({}))).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(stream);
+    within("the end of the other", async {
+        while client.post(&request(json!(1), "tools/list", json!({}))).await.status() != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn origin_and_host_are_checked_and_browsers_get_their_preflight() {
     let mux =
         Mux::start(&["--allow-origin", "https://app.example", "--allow-host", "mux.example"], echo_server()).await;
@@ -333,6 +352,29 @@ async fn health_is_about_the_process_and_readiness_about_the_child() {
     let mux = Mux::start(&[], python("read(); read()")).await;
     assert_eq!(mux.get("/healthz").await.0, StatusCode::OK);
     assert_eq!(mux.get("/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_refusal_over_http2_reaches_a_client_that_is_still_sending() {
+    let mux = Mux::start(&["--body-bytes-max", "100k", "--queue-bytes-max", "100k"], echo_server()).await;
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", mux.port)).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for length in [1_000_000, 50_000] {
+        let request = hyper::Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://127.0.0.1:{}/mcp", mux.port))
+            .header("mcp-session-id", "unknown")
+            .header("content-type", JSON.1)
+            .body(http_body_util::Full::new(bytes::Bytes::from(vec![b' '; length])))
+            .unwrap();
+        let mut sender = sender.clone();
+        let answer = within("an answer", sender.send_request(request)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert_eq!(json_body(answer).await["error"]["data"]["kind"], "session-unknown");
+    }
 }
 
 #[tokio::test]
