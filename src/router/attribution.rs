@@ -5,7 +5,11 @@
 //!
 //! A request that was cancelled may still be at work in the child: what it asks is nobody else's. So it stands in the way
 //! of requests that were in flight when it was cancelled, but not of later ones: the child reads in order, and has read
-//! the cancellation before them.
+//! the cancellation before them. Except that a request on its way out still logs: for a moment log messages are nobody's.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Router;
 use super::id_table::ChildId;
@@ -72,9 +76,17 @@ pub(super) enum Unattributed {
     Several,
 }
 
+/// How long a cancelled request may go on logging what it has to say about that.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 impl Router {
     /// The session and stream that a question or log message of the child belongs to.
-    pub(super) fn attribute(&self, message: &Message, need: Need) -> Result<(SessionKey, StreamId), Unattributed> {
+    pub(super) fn attribute(
+        &self,
+        message: &Message,
+        need: Need,
+        now: Instant,
+    ) -> Result<(SessionKey, StreamId), Unattributed> {
         if let Some(session) = self.named_session(message)? {
             return if self.meets(session, need) { Ok(self.stream_of(session)) } else { Err(Unattributed::Undeclared) };
         }
@@ -85,7 +97,9 @@ impl Router {
         }
         let newest = self.requests.newest_written(only).map(|(id, _)| id);
         let may_be_anothers = self.requests.remembered_sessions().any(|(session, remembered)| {
-            session != only && need.is_met_by(remembered.capabilities) && newest <= Some(remembered.newest_then)
+            let later = newest > Some(remembered.newest_then);
+            let last_words = need == Need::Nothing && now < remembered.since + LAST_WORDS;
+            session != only && need.is_met_by(remembered.capabilities) && (!later || last_words)
         });
         if may_be_anothers { Err(Unattributed::Several) } else { Ok(self.stream_of(only)) }
     }

@@ -144,7 +144,7 @@ impl Router {
             return;
         }
         let need = Need::of(message);
-        match self.attribute(message, need) {
+        match self.attribute(message, need, now) {
             Ok((session, stream)) => {
                 self.ask(session, stream, child_request, message);
                 // With --on-ambiguous serialize the answer may depend on requests of the same session that wait.
@@ -209,7 +209,7 @@ impl Router {
                 }
             }
             method::TASK_STATUS => self.task_status(message),
-            _ => match self.attribute(message, Need::Nothing) {
+            _ => match self.attribute(message, Need::Nothing, now) {
                 Ok((session, stream)) => self.notify(session, stream, message),
                 Err(why) => {
                     tracing::debug!(method = message.method(), ?why, "dropped a notification that is nobody's");
@@ -249,7 +249,7 @@ impl Router {
 
     fn log_message(&mut self, message: &Message, now: Instant) {
         let level = message.param_str(Param::Level).and_then(|name| LogLevel::from_name(&name));
-        match self.attribute(message, Need::Nothing) {
+        match self.attribute(message, Need::Nothing, now) {
             Ok((session, stream)) if self.levels.admits(session, level) => self.notify(session, stream, message),
             Ok(_) => {}
             Err(why) => {

@@ -119,6 +119,8 @@ pub(super) struct Remembered {
     /// The newest request of any session when the last of them was cancelled. The child reads the cancellation before
     /// every newer request.
     pub(super) newest_then: ChildId,
+    /// When that was.
+    pub(super) since: Instant,
 }
 
 /// All requests in flight.
@@ -278,8 +280,10 @@ impl IdTable {
             ids: BTreeSet::new(),
             capabilities,
             newest_then,
+            since: now,
         });
         of_session.newest_then = newest_then;
+        of_session.since = now;
         of_session.ids.insert(id);
         // The newest say the same of their session for longer.
         if of_session.ids.len() > REMEMBERED_PER_SESSION_MAX
