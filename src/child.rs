@@ -20,9 +20,11 @@ mod actor;
 mod backlog;
 mod entrance;
 mod environment;
+pub mod gate;
 pub mod guard;
 mod life;
 mod lines;
+mod lookup;
 mod process;
 mod restart;
 #[cfg(test)]

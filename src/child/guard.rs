@@ -6,9 +6,9 @@
 //! reason, kills every group still registered.
 //!
 //! The guard is called `mux-child-guard`, is in a process group of its own and ignores the signals that are sent to stop
-//! mcp-mux, so that neither Ctrl-C nor a `kill` by name ends it before its work is done. Two windows stay open: the
-//! moment between a child's start and its registration, and the time between a SIGKILL of the guard itself and the next
-//! registration, which starts a new guard.
+//! mcp-mux, so that neither Ctrl-C nor a `kill` by name ends it before its work is done. A child's command does not run
+//! before it is registered: see [`super::gate`]. One window stays open: the time between a SIGKILL of the guard itself
+//! and the next registration, which starts a new guard.
 //!
 //! Unix only. DESIGN section 2, invariant 6.
 
@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
+
+use super::gate::Start;
 
 /// The first argument of a guard.
 const GUARD_ARGUMENT: &str = "__child-guard";
@@ -100,7 +102,8 @@ impl ChildGuard {
         if own.exists() { Self::start_from(own) } else { Self::start_from(&std::env::current_exe()?) }
     }
 
-    /// Starts a guard from an executable whose `main` calls [`run`] for [`is_guard_invocation`].
+    /// Starts a guard from an executable whose `main` calls [`run`] for [`is_guard_invocation`], and
+    /// [`gate::run`](super::gate::run) for [`gate::is_gate_invocation`](super::gate::is_gate_invocation).
     ///
     /// # Errors
     /// It cannot be started.
@@ -116,6 +119,11 @@ impl ChildGuard {
 
     fn new(executable: Option<PathBuf>, link: Option<Link>) -> Self {
         Self(Arc::new(Mutex::new(Guarded { executable, link, groups: BTreeSet::new() })))
+    }
+
+    /// How what is to be registered is started.
+    pub(super) fn start_of_children(&self) -> Start {
+        self.lock().executable.clone().map_or(Start::Direct, Start::Gated)
     }
 
     /// Registers a process group. To be called at once after its start.

@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::process::{Launch, Process, SpawnError};
+use super::lookup::SpawnError;
+use super::process::{Launch, Process};
 use super::supervisor::{EndedBy, Exit, Order};
 use super::{ChildGuard, ChildHandle, ChildState, Outbox, Stats, spawn, spawn_with};
 use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, RouterConfig};
