@@ -258,15 +258,15 @@ impl<L: Launch> ChildActor<L> {
         };
         match stdout::read(line, self.config.line_bytes_max) {
             Reading::Message(message) => self.handle_child_message(message, now),
-            Reading::AfterNoise(message, line) => {
-                self.noise.line(&line, now);
+            Reading::AfterNoise(message, noise) => {
+                self.noise.line(&noise, now);
                 self.handle_child_message(message, now);
             }
-            Reading::Batch(messages, line) => {
+            Reading::Batch(messages) => {
                 for message in messages {
                     match message {
                         Ok(message) => self.handle_child_message(message, now),
-                        Err(_) => self.noise.line(&line, now),
+                        Err(error) => self.noise.in_batch(&error, now),
                     }
                 }
             }

@@ -111,6 +111,24 @@ while True:
 }
 
 #[tokio::test]
+async fn noise_in_the_log_ends_where_a_message_begins() {
+    let script = r#"
+handshake()
+message = read()
+print('{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"SECRET",', flush=True)
+sys.stdout.write("a line that was not ended: ")
+reply(message, {"text": "SECRET"})
+read()
+"#;
+    let mux = Mux::start(&[], python(script)).await;
+    let client = mux.session("2025-06-18").await;
+    assert_eq!(client.call(json!(1), "tools/call", json!({})).await["result"]["text"], "SECRET");
+    let (.., log) = mux.stop().await;
+    assert!(log.contains(r#"excerpt="a line that was not ended:""#) && log.contains("it is not shown"), "{log}");
+    assert!(!log.contains("SECRET"), "{log}");
+}
+
+#[tokio::test]
 async fn a_child_that_floods_stderr_and_stdout_before_it_reads_does_not_deadlock() {
     let script = r#"
 handshake()
