@@ -100,7 +100,7 @@ impl Running {
     ) -> Self {
         let Process { pid, stdin, stdout, stderr, orders, exit } = process;
         let over = CancellationToken::new();
-        let span = tracing::info_span!(target: stderr::TARGET, "child", name, pid);
+        let span = tracing::info_span!(target: stderr::TARGET, "child", command = name, pid);
         let (backlog, epoch) = (Arc::clone(backlog), backlog.open());
         let pump = async move { pump(&backlog, epoch, stdin).await };
         let pump = over.clone().run_until_cancelled_owned(pump).instrument(span.clone());
