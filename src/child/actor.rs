@@ -289,7 +289,8 @@ impl<L: Launch> ChildActor<L> {
         let Some(running) = self.running() else { return };
         running.lines = None;
         if running.is_wanted() {
-            self.end_process(Ending::PipeClosed("stdout"), Order::Stop);
+            let why = running.pipe_closed("stdout");
+            self.end_process(why, Order::Stop);
         }
     }
 
@@ -297,7 +298,8 @@ impl<L: Launch> ChildActor<L> {
         let Some(running) = self.running() else { return };
         running.pump = None;
         if end == PumpEnd::Broken && running.is_wanted() {
-            self.end_process(Ending::PipeClosed("stdin"), Order::Stop);
+            let why = running.pipe_closed("stdin");
+            self.end_process(why, Order::Stop);
         }
     }
 

@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use super::environment::environment;
 use super::guard::{ChildGuard, Pgid};
 use super::lookup::{self, SpawnError};
-use super::supervisor::{Exit, Leader, Order};
+use super::supervisor::{Exit, Leader, Liveness, Order};
 use crate::config::ChildConfig;
 
 /// A child's stdin.
@@ -33,6 +33,8 @@ pub(super) type Source = Box<dyn AsyncRead + Send + Unpin>;
 pub(super) struct Process {
     /// Its pid.
     pub(super) pid: u32,
+    /// Tells how the process with that pid is doing.
+    pub(super) liveness: fn(u32) -> Liveness,
     /// Its stdin.
     pub(super) stdin: Stdin,
     /// Its stdout.
@@ -113,7 +115,7 @@ impl Launch for Launcher {
         };
         self.tracker.spawn(supervise.instrument(tracing::info_span!("child_supervisor", pid)));
         let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Box::new(stderr));
-        Ok(Process { pid, stdin, stdout, stderr, orders, exit })
+        Ok(Process { pid, liveness: Liveness::of, stdin, stdout, stderr, orders, exit })
     }
 }
 

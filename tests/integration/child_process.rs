@@ -340,6 +340,19 @@ async fn a_command_that_cannot_be_run_ends_the_start_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_child_that_closes_its_stdout_and_then_exits_is_said_to_have_done_so() {
+    for (ending, said) in [
+        ("os.close(1); sys.stdin.read(); os._exit(0)", r#"status="it closed its stdout; exit status: 0""#),
+        ("os._exit(0)", r#"status="exit status: 0""#),
+    ] {
+        let mut mux = Mux::start(&[], python(&format!("handshake()\nread()\n{ending}"))).await;
+        let client = mux.session("2025-06-18").await;
+        client.call(json!(1), "x", json!({})).await;
+        mux.logged(said).await;
+    }
+}
+
+#[tokio::test]
 async fn a_grandchild_does_not_outlive_a_crash() {
     let script = r#"
 import subprocess
