@@ -192,6 +192,14 @@ impl Link {
     }
 
     fn write(&mut self, lines: &str) -> io::Result<()> {
+        // A pipe whose reader is gone takes what is written for as long as a process that is just being started has yet
+        // to let go of the copy it inherited; so the guard itself is asked, too. That nobody can tell does not mean that it
+        // is gone: one that is given up kills what it knows of.
+        if let Some(process) = &mut self.process
+            && matches!(process.try_wait(), Ok(Some(_)))
+        {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.pipe.write_all(lines.as_bytes())
     }
 }
@@ -303,8 +311,11 @@ mod tests {
     fn a_guard_that_is_gone_is_started_again_and_told_everything() {
         // `true` takes any argument, reads nothing and is gone at once.
         let guard = ChildGuard::start_from(Path::new("true")).expect("it exists");
-        if let Some(process) = guard.lock().link.as_mut().and_then(|link| link.process.as_mut()) {
-            process.wait().expect("it ends");
+        // As if it had been started while a copy of the pipe's other end was held elsewhere: no write fails.
+        let (held, writer) = io::pipe().expect("a pipe");
+        if let Some(link) = guard.lock().link.as_mut() {
+            link.process.as_mut().expect("it is a process").wait().expect("it ends");
+            link.pipe = Box::new(writer);
         }
         let told = tempfile::NamedTempFile::new().expect("a file");
         let directory = tempfile::TempDir::new().expect("a directory");
@@ -318,6 +329,7 @@ mod tests {
         guard.lock().groups.insert(Pgid(1_000_000_007));
         guard.lock().executable = Some(executable);
         drop(guard.watch(Pgid(1_000_000_009)));
+        drop(held);
         let Some(mut link) = guard.lock().link.take() else { panic!("it was started again") };
         let process = link.process.take();
         drop(link);
