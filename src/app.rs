@@ -66,7 +66,7 @@ impl App {
 
     /// Binds, starts the child, and serves. Returns when the child's handshake stands, or after a second if it takes
     /// longer than that (requests wait for it). The running executable must be mcp-mux's own: it is started once more
-    /// as the children's guard.
+    /// as the children's guard, and in the place of each child until the guard knows of it.
     ///
     /// # Errors
     /// The port or the child could not be had. Everything that was started is stopped then.

@@ -20,9 +20,11 @@ mod actor;
 mod backlog;
 mod entrance;
 mod environment;
+pub mod gate;
 pub mod guard;
 mod life;
 mod lines;
+mod lookup;
 mod process;
 mod restart;
 #[cfg(test)]
@@ -111,7 +113,7 @@ fn spawn_with(config: &ChildConfig, router: Router, launcher: impl Launch, track
     let (commands, inbox) = mpsc::channel(INBOX_COMMANDS_MAX);
     let (state_changes, state) = watch::channel(ChildState::Starting);
     let backlog = Arc::new(Backlog::new(config.queue_bytes_max));
-    let span = tracing::info_span!("child", name);
+    let span = tracing::info_span!("child", command = name);
     let shared = (inbox, Arc::clone(&backlog), state_changes);
     let actor = ChildActor::new(config, &name, router, launcher, shared, tracker.clone());
     tracker.spawn(actor.run().instrument(span));

@@ -17,6 +17,10 @@ fn main() -> ExitCode {
     if child::guard::is_guard_invocation(std::env::args_os()) {
         return child::guard::run();
     }
+    // And in the place of every child, until the guard knows of it: see `child::gate`.
+    if child::gate::is_gate_invocation(std::env::args_os()) {
+        return child::gate::run(std::env::args_os());
+    }
     let cli = match Cli::read(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(cli) => cli,
         Err(error) => {

@@ -258,15 +258,15 @@ impl<L: Launch> ChildActor<L> {
         };
         match stdout::read(line, self.config.line_bytes_max) {
             Reading::Message(message) => self.handle_child_message(message, now),
-            Reading::AfterNoise(message, line) => {
-                self.noise.line(&line, now);
+            Reading::AfterNoise(message, noise) => {
+                self.noise.line(&noise, now);
                 self.handle_child_message(message, now);
             }
-            Reading::Batch(messages, line) => {
+            Reading::Batch(messages) => {
                 for message in messages {
                     match message {
                         Ok(message) => self.handle_child_message(message, now),
-                        Err(_) => self.noise.line(&line, now),
+                        Err(error) => self.noise.in_batch(&error, now),
                     }
                 }
             }
@@ -289,7 +289,8 @@ impl<L: Launch> ChildActor<L> {
         let Some(running) = self.running() else { return };
         running.lines = None;
         if running.is_wanted() {
-            self.end_process(Ending::PipeClosed("stdout"), Order::Stop);
+            let why = running.pipe_closed("stdout");
+            self.end_process(why, Order::Stop);
         }
     }
 
@@ -297,7 +298,8 @@ impl<L: Launch> ChildActor<L> {
         let Some(running) = self.running() else { return };
         running.pump = None;
         if end == PumpEnd::Broken && running.is_wanted() {
-            self.end_process(Ending::PipeClosed("stdin"), Order::Stop);
+            let why = running.pipe_closed("stdin");
+            self.end_process(why, Order::Stop);
         }
     }
 

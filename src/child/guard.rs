@@ -6,9 +6,9 @@
 //! reason, kills every group still registered.
 //!
 //! The guard is called `mux-child-guard`, is in a process group of its own and ignores the signals that are sent to stop
-//! mcp-mux, so that neither Ctrl-C nor a `kill` by name ends it before its work is done. Two windows stay open: the
-//! moment between a child's start and its registration, and the time between a SIGKILL of the guard itself and the next
-//! registration, which starts a new guard.
+//! mcp-mux, so that neither Ctrl-C nor a `kill` by name ends it before its work is done. A child's command does not run
+//! before it is registered: see [`super::gate`]. One window stays open: the time between a SIGKILL of the guard itself
+//! and the next registration, which starts a new guard.
 //!
 //! Unix only. DESIGN section 2, invariant 6.
 
@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
+
+use super::gate::Start;
 
 /// The first argument of a guard.
 const GUARD_ARGUMENT: &str = "__child-guard";
@@ -100,7 +102,8 @@ impl ChildGuard {
         if own.exists() { Self::start_from(own) } else { Self::start_from(&std::env::current_exe()?) }
     }
 
-    /// Starts a guard from an executable whose `main` calls [`run`] for [`is_guard_invocation`].
+    /// Starts a guard from an executable whose `main` calls [`run`] for [`is_guard_invocation`], and
+    /// [`gate::run`](super::gate::run) for [`gate::is_gate_invocation`](super::gate::is_gate_invocation).
     ///
     /// # Errors
     /// It cannot be started.
@@ -116,6 +119,11 @@ impl ChildGuard {
 
     fn new(executable: Option<PathBuf>, link: Option<Link>) -> Self {
         Self(Arc::new(Mutex::new(Guarded { executable, link, groups: BTreeSet::new() })))
+    }
+
+    /// How what is to be registered is started.
+    pub(super) fn start_of_children(&self) -> Start {
+        self.lock().executable.clone().map_or(Start::Direct, Start::Gated)
     }
 
     /// Registers a process group. To be called at once after its start.
@@ -184,6 +192,14 @@ impl Link {
     }
 
     fn write(&mut self, lines: &str) -> io::Result<()> {
+        // A pipe whose reader is gone takes what is written for as long as a process that is just being started has yet
+        // to let go of the copy it inherited; so the guard itself is asked, too. That nobody can tell does not mean that it
+        // is gone: one that is given up kills what it knows of.
+        if let Some(process) = &mut self.process
+            && matches!(process.try_wait(), Ok(Some(_)))
+        {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.pipe.write_all(lines.as_bytes())
     }
 }
@@ -295,8 +311,11 @@ mod tests {
     fn a_guard_that_is_gone_is_started_again_and_told_everything() {
         // `true` takes any argument, reads nothing and is gone at once.
         let guard = ChildGuard::start_from(Path::new("true")).expect("it exists");
-        if let Some(process) = guard.lock().link.as_mut().and_then(|link| link.process.as_mut()) {
-            process.wait().expect("it ends");
+        // As if it had been started while a copy of the pipe's other end was held elsewhere: no write fails.
+        let (held, writer) = io::pipe().expect("a pipe");
+        if let Some(link) = guard.lock().link.as_mut() {
+            link.process.as_mut().expect("it is a process").wait().expect("it ends");
+            link.pipe = Box::new(writer);
         }
         let told = tempfile::NamedTempFile::new().expect("a file");
         let directory = tempfile::TempDir::new().expect("a directory");
@@ -310,6 +329,7 @@ mod tests {
         guard.lock().groups.insert(Pgid(1_000_000_007));
         guard.lock().executable = Some(executable);
         drop(guard.watch(Pgid(1_000_000_009)));
+        drop(held);
         let Some(mut link) = guard.lock().link.take() else { panic!("it was started again") };
         let process = link.process.take();
         drop(link);

@@ -17,7 +17,7 @@ use super::lines::LineReader;
 use super::process::{Process, Source};
 use super::stderr::{self, Tail};
 use super::stdin::{PumpEnd, pump};
-use super::supervisor::{EndedBy, Exit, Order};
+use super::supervisor::{EndedBy, Exit, Liveness, Order};
 use crate::config::ChildConfig;
 use crate::router::ChildExit;
 
@@ -47,7 +47,12 @@ pub(super) enum Ending {
     /// The first start failed.
     Failed,
     /// It closed a pipe that it cannot do without; most often because it is exiting anyway.
-    PipeClosed(&'static str),
+    PipeClosed {
+        /// Its name.
+        pipe: &'static str,
+        /// Whether it ran on when it had done so.
+        then: Liveness,
+    },
     /// It did what it must not do.
     Fault(String),
 }
@@ -70,6 +75,7 @@ pub(super) struct Running {
     pub(super) ready_since: Option<Instant>,
     /// Why it is being stopped, if it is.
     pub(super) ending: Option<Ending>,
+    liveness: fn(u32) -> Liveness,
     handshake_until: Instant,
     gone: Option<Gone>,
     orders: watch::Sender<Order>,
@@ -98,9 +104,9 @@ impl Running {
         tracker: &TaskTracker,
         now: Instant,
     ) -> Self {
-        let Process { pid, stdin, stdout, stderr, orders, exit } = process;
+        let Process { pid, liveness, stdin, stdout, stderr, orders, exit } = process;
         let over = CancellationToken::new();
-        let span = tracing::info_span!(target: stderr::TARGET, "child", name, pid);
+        let span = tracing::info_span!(target: stderr::TARGET, "child", command = name, pid);
         let (backlog, epoch) = (Arc::clone(backlog), backlog.open());
         let pump = async move { pump(&backlog, epoch, stdin).await };
         let pump = over.clone().run_until_cancelled_owned(pump).instrument(span.clone());
@@ -115,6 +121,7 @@ impl Running {
             tail,
             ready_since: None,
             ending: None,
+            liveness,
             handshake_until: now + config.start_timeout,
             gone: None,
             orders,
@@ -132,6 +139,11 @@ impl Running {
         });
     }
 
+    /// What it means that a pipe has just been closed at the other end.
+    pub(super) fn pipe_closed(&self, pipe: &'static str) -> Ending {
+        Ending::PipeClosed { pipe, then: (self.liveness)(self.pid) }
+    }
+
     /// It exited; what it wrote before is still to be read.
     pub(super) fn exited(&mut self, exit: Exit, now: Instant) {
         self.exit = None;
@@ -147,7 +159,7 @@ impl Running {
     pub(super) fn why_ending(&self) -> Option<String> {
         match (&self.gone, &self.ending) {
             (Some(gone), None) => Some(gone.exit.status.clone()),
-            (_, Some(Ending::PipeClosed(pipe))) => Some(format!("it closed its {pipe}")),
+            (_, Some(Ending::PipeClosed { pipe, .. })) => Some(format!("it closed its {pipe}")),
             (_, Some(Ending::Fault(fault))) => Some(fault.clone()),
             (_, Some(Ending::Requested | Ending::Failed)) => Some("it is being stopped".to_owned()),
             (None, None) => None,
@@ -183,11 +195,13 @@ impl Running {
         let exit = self.gone.map_or_else(|| Exit::unknown("it was abandoned"), |gone| gone.exit);
         let status = match self.ending {
             Some(Ending::Fault(fault)) => format!("{fault}; {}", exit.status),
-            // An exit closes the pipes too: only where it took a signal were they closed first.
-            Some(Ending::PipeClosed(pipe)) if exit.ended_by == EndedBy::Ladder => {
+            // An exit closes the pipes too: only where it ran on, or it took a signal, were they closed first.
+            Some(Ending::PipeClosed { pipe, then })
+                if then == Liveness::Running || exit.ended_by == EndedBy::Ladder =>
+            {
                 format!("it closed its {pipe}; {}", exit.status)
             }
-            Some(Ending::PipeClosed(_) | Ending::Requested | Ending::Failed) | None => exit.status,
+            Some(Ending::PipeClosed { .. } | Ending::Requested | Ending::Failed) | None => exit.status,
         };
         ChildExit { status, exit_code: exit.exit_code, signal: exit.signal, stderr: self.tail.lines().into() }
     }

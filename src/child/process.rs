@@ -6,9 +6,9 @@
 //! Unix only: process groups and signals are how a server's helpers are reached.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use tracing::Instrument as _;
 
 use super::environment::environment;
 use super::guard::{ChildGuard, Pgid};
-use super::supervisor::{Exit, Leader, Order};
+use super::lookup::{self, SpawnError};
+use super::supervisor::{Exit, Leader, Liveness, Order};
 use crate::config::ChildConfig;
 
 /// A child's stdin.
@@ -32,6 +33,8 @@ pub(super) type Source = Box<dyn AsyncRead + Send + Unpin>;
 pub(super) struct Process {
     /// Its pid.
     pub(super) pid: u32,
+    /// Tells how the process with that pid is doing.
+    pub(super) liveness: fn(u32) -> Liveness,
     /// Its stdin.
     pub(super) stdin: Stdin,
     /// Its stdout.
@@ -48,59 +51,6 @@ pub(super) struct Process {
 pub(super) trait Launch: Send + 'static {
     /// Starts one.
     fn launch(&mut self) -> Result<Process, SpawnError>;
-}
-
-/// Why a child could not be started, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SpawnError {
-    /// No such command.
-    #[error("the command `{program}` was not found in PATH: install it, or give its full path{}", hint(program))]
-    NotFound {
-        /// The program.
-        program: String,
-    },
-    /// No such file.
-    #[error("there is no file `{program}`: check the path{}", hint(program))]
-    NoSuchFile {
-        /// The program.
-        program: String,
-    },
-    /// A script whose first line names what does not exist.
-    #[error("`{program}` cannot be run: the interpreter that its first line (#!) names does not exist; install it")]
-    NoInterpreter {
-        /// The program.
-        program: String,
-    },
-    /// It may not be executed, or is no program.
-    #[error("`{program}` is not executable: make it so (chmod +x), or put its interpreter in front of it")]
-    NotExecutable {
-        /// The program.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The working directory is none.
-    #[error("the working directory {} does not exist or is no directory: check --cwd", cwd.display())]
-    Cwd {
-        /// The directory.
-        cwd: PathBuf,
-    },
-    /// Anything else.
-    #[error("`{program}` could not be started")]
-    Other {
-        /// The program.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-fn hint(program: &str) -> &'static str {
-    if program.contains(char::is_whitespace) {
-        " (the name contains spaces: a whole command line belongs into --spawn, or unquoted after --)"
-    } else {
-        ""
-    }
 }
 
 /// Starts the configured command.
@@ -124,36 +74,17 @@ impl Launcher {
         let (cwd, stop_timeout) = (config.cwd.clone(), config.stop_timeout);
         Self { program, arguments, cwd, environment, stop_timeout, guard, tracker }
     }
-
-    fn explain(&self, error: io::Error) -> SpawnError {
-        let program = self.program.clone();
-        if let Some(cwd) = self.cwd.clone().filter(|cwd| !cwd.is_dir()) {
-            return SpawnError::Cwd { cwd };
-        }
-        let not_a_program = error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
-        if error.kind() == io::ErrorKind::PermissionDenied || not_a_program {
-            return SpawnError::NotExecutable { program, source: error };
-        }
-        if error.kind() != io::ErrorKind::NotFound {
-            return SpawnError::Other { program, source: error };
-        }
-        if !program.contains('/') {
-            return SpawnError::NotFound { program };
-        }
-        // A relative path is taken from the child's working directory.
-        let exists = match &self.cwd {
-            Some(cwd) => cwd.join(&program).exists(),
-            None => Path::new(&program).exists(),
-        };
-        if exists { SpawnError::NoInterpreter { program } } else { SpawnError::NoSuchFile { program } }
-    }
 }
 
 impl Launch for Launcher {
     fn launch(&mut self) -> Result<Process, SpawnError> {
-        let mut command = Command::new(&self.program);
+        // What is wrong with the command is found out here: a gate could only say it on its stderr.
+        let path = self.environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        lookup::check(&self.program, path, self.cwd.as_deref())?;
+        let failed = |source| SpawnError::Other { program: self.program.clone(), source };
+        let start = self.guard.start_of_children();
+        let mut command = Command::from(start.command(&self.program, &self.arguments));
         command
-            .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
             .process_group(0)
@@ -164,7 +95,7 @@ impl Launch for Launcher {
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }
-        let mut child = command.spawn().map_err(|error| self.explain(error))?;
+        let mut child = command.spawn().map_err(failed)?;
         let pid = child.id().unwrap_or_default();
         let group = i32::try_from(pid).ok().and_then(Pgid::new);
         let registration = group.map(|group| self.guard.watch(group));
@@ -172,9 +103,9 @@ impl Launch for Launcher {
         let leader = Leader::new(child, group, registration);
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             // Dropping the leader ends it.
-            let source = io::Error::other("a pipe is missing");
-            return Err(SpawnError::Other { program: self.program.clone(), source });
+            return Err(failed(io::Error::other("a pipe is missing")));
         };
+        start.let_through(&stdin).map_err(failed)?;
         let (orders, received) = watch::channel(Order::Run);
         let (exited, exit) = oneshot::channel();
         let stop_timeout = self.stop_timeout;
@@ -184,12 +115,14 @@ impl Launch for Launcher {
         };
         self.tracker.spawn(supervise.instrument(tracing::info_span!("child_supervisor", pid)));
         let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Box::new(stderr));
-        Ok(Process { pid, stdin, stdout, stderr, orders, exit })
+        Ok(Process { pid, liveness: Liveness::of, stdin, stdout, stderr, orders, exit })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tokio::io::AsyncReadExt as _;
 
     use super::*;

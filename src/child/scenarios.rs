@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::process::{Launch, Process, SpawnError};
-use super::supervisor::{EndedBy, Exit, Order};
+use super::lookup::SpawnError;
+use super::process::{Launch, Process};
+use super::supervisor::{EndedBy, Exit, Liveness, Order};
 use super::{ChildGuard, ChildHandle, ChildState, Outbox, Stats, spawn, spawn_with};
 use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, RouterConfig};
 use crate::error::Reject;
@@ -40,6 +41,7 @@ struct FakeLauncher {
     started: mpsc::Sender<Fake>,
     failures: VecDeque<bool>,
     pipe_bytes: usize,
+    liveness: fn(u32) -> Liveness,
 }
 
 impl Launch for FakeLauncher {
@@ -61,7 +63,7 @@ impl Launch for FakeLauncher {
         };
         self.started.try_send(fake).expect("the test takes them");
         let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Box::new(stderr));
-        Ok(Process { pid: 4711, stdin, stdout, stderr, orders, exit })
+        Ok(Process { pid: 4711, liveness: self.liveness, stdin, stdout, stderr, orders, exit })
     }
 }
 
@@ -181,8 +183,12 @@ impl World {
     }
 
     fn with(failures: &[bool], pipe_bytes: usize) -> Self {
+        Self::with_liveness(failures, pipe_bytes, |_| Liveness::Exiting)
+    }
+
+    fn with_liveness(failures: &[bool], pipe_bytes: usize, liveness: fn(u32) -> Liveness) -> Self {
         let (tracker, (started, starts)) = (TaskTracker::new(), mpsc::channel(100));
-        let launcher = FakeLauncher { started, failures: failures.iter().copied().collect(), pipe_bytes };
+        let launcher = FakeLauncher { started, failures: failures.iter().copied().collect(), pipe_bytes, liveness };
         let handle = spawn_with(&child_config(&["/usr/bin/fake"]), router(), launcher, &tracker);
         Self::around(handle, tracker, starts)
     }
@@ -195,7 +201,11 @@ impl World {
 
     /// A world with an attached session whose child is ready.
     async fn ready() -> (Self, Fake) {
-        let mut world = Self::new();
+        Self::new().becomes_ready().await
+    }
+
+    async fn becomes_ready(self) -> (Self, Fake) {
+        let mut world = self;
         let mut child = world.starts().await;
         child.shakes_hands().await;
         world.becomes(&ChildState::Ready).await;
@@ -481,6 +491,24 @@ async fn a_child_that_closes_a_pipe_and_lives_is_replaced() {
     drop((stdout.take(), stderr));
     let reject = world.is_rejected(2, "child-exited").await;
     assert!(reject.to_string().contains("it closed its stdin; signal: 15 (SIGTERM)"), "{reject}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exit_after_a_pipe_was_closed_says_so_unless_the_exit_closed_it() {
+    let running: fn(u32) -> Liveness = |_| Liveness::Running;
+    let exiting: fn(u32) -> Liveness = |_| Liveness::Exiting;
+    for (liveness, status) in [(running, "it closed its stdout; exit status: 0"), (exiting, "exit status: 0")] {
+        let (mut world, mut child) = World::with_liveness(&[], 1024, liveness).becomes_ready().await;
+        world.asks(1).await;
+        child.reads().await;
+        child.stdout = None;
+        child.is_ordered(Order::Stop).await;
+        child.ends(exit(0));
+        drop(child);
+        let reject = world.is_rejected(1, "child-exited").await.to_string();
+        assert!(reject.contains(status), "{reject}");
+        assert_eq!(reject.contains("closed its stdout"), status.contains("closed its stdout"), "{reject}");
+    }
 }
 
 /// What is sent from now on waits for the next process, which gets it; what was written to this one is lost with it.

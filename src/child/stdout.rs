@@ -1,8 +1,9 @@
 //! What a line of a child's stdout is: a message, an answer that cannot be used, or noise. Separate from the actor because
 //! it is a pure function of the line, and from [`super::lines`] because it knows JSON-RPC.
 //!
-//! Noise is never fatal and never forwarded: it is counted, and shown in the log at a bounded rate. A message behind noise on
-//! the same line (`text{json}`, from a print without a line break) is found.
+//! Noise is never fatal and never forwarded: it is counted, and shown in the log at a bounded rate, but only as far as no
+//! message begins: messages and what is left of them belong to clients and not into the log (DESIGN section 2, invariant
+//! 7). A message behind noise on the same line (`text{json}`, from a print without a line break) is found.
 //!
 //! Spec: 2025-11-25, Transports, stdio ("The server MUST NOT write anything to its stdout that is not a valid MCP
 //! message"), and servers that do all the same.
@@ -20,6 +21,9 @@ use crate::telemetry::flood::Flood;
 const DEPTH_MAX: usize = 1024;
 /// How much of a line of noise is shown.
 const EXCERPT_BYTES_MAX: usize = 200;
+/// What every message has in it and little else.
+const MESSAGE_MARK: &[u8] = b"jsonrpc";
+const NOISE: &str = "the child wrote something to stdout that is no JSON-RPC message";
 /// How many lines of noise are shown in a second.
 const NOISE_PER_SECOND_MAX: u32 = 5;
 
@@ -28,10 +32,10 @@ const NOISE_PER_SECOND_MAX: u32 = 5;
 pub(super) enum Reading {
     /// A message.
     Message(Message),
-    /// A message behind noise.
+    /// A message, and the noise in front of it.
     AfterNoise(Message, Bytes),
     /// A batch, which revision 2025-03-26 allows; what is no message in it is noise.
-    Batch(Vec<Result<Message, ParseError>>, Bytes),
+    Batch(Vec<Result<Message, ParseError>>),
     /// The answer to a request, but of no use.
     Unusable {
         /// The request's id.
@@ -65,11 +69,13 @@ pub(super) fn read(line: Line, line_bytes_max: usize) -> Reading {
     }
     let error = match parse_body(line.clone(), DEPTH_MAX) {
         Ok(Body::Single(message)) => return Reading::Message(message),
-        Ok(Body::Batch(messages)) => return Reading::Batch(messages, line),
+        Ok(Body::Batch(messages)) => return Reading::Batch(messages),
         Err(error) => error,
     };
     if let Some(message) = Message::find_trailing(&line, DEPTH_MAX) {
-        return Reading::AfterNoise(message, line);
+        // Nothing but white space follows the message.
+        let noise = line.trim_ascii_end().len().saturating_sub(message.bytes().len());
+        return Reading::AfterNoise(message, line.slice(..noise));
     }
     let mut salvage = SalvageId::default();
     salvage.feed(&line);
@@ -92,15 +98,29 @@ impl Noise {
         Self { flood: Flood::new(NOISE_PER_SECOND_MAX), lines: 0 }
     }
 
-    /// A line, or what stands on it beside a message, was noise.
+    /// A line, or what stands on it in front of a message, was noise.
     pub(super) fn line(&mut self, line: &[u8], now: Instant) {
+        match presentable(line) {
+            [] => self.withheld(line.len(), now),
+            shown if self.count(now) => {
+                let (excerpt, bytes) = (printable(shown, EXCERPT_BYTES_MAX), line.len());
+                tracing::warn!(lines = self.lines, excerpt, bytes, "{NOISE}");
+            }
+            _ => {}
+        }
+    }
+
+    /// Something was noise that must not be shown: it is, or could be, what is left of a message.
+    fn withheld(&mut self, bytes: usize, now: Instant) {
         if self.count(now) {
-            let excerpt = printable(line, EXCERPT_BYTES_MAX);
-            tracing::warn!(
-                lines = self.lines,
-                excerpt,
-                "the child wrote something to stdout that is no JSON-RPC message"
-            );
+            tracing::warn!(lines = self.lines, bytes, "{NOISE}; it looks like one, so it is not shown");
+        }
+    }
+
+    /// What stands in a batch was no message; it is not shown, as what stands beside it.
+    pub(super) fn in_batch(&mut self, error: &ParseError, now: Instant) {
+        if self.count(now) {
+            tracing::warn!(lines = self.lines, %error, "the child wrote a batch with something in it that is no message");
         }
     }
 
@@ -141,6 +161,14 @@ impl Noise {
     }
 }
 
+/// The part of a line of noise that is in front of anything that could be meant as a message.
+fn presentable(line: &[u8]) -> &[u8] {
+    let ends = if memchr::memmem::find(line, MESSAGE_MARK).is_some() { memchr::memchr(b'{', line) } else { None };
+    let shown = ends.and_then(|at| line.get(..at)).unwrap_or(line).trim_ascii_end();
+    // The start of a batch says nothing.
+    shown.strip_suffix(b"[").unwrap_or(shown)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,11 +181,11 @@ mod tests {
     fn messages_are_messages_even_behind_noise_and_in_a_batch() {
         let message = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
         assert!(matches!(reading(message), Reading::Message(_)));
-        let Reading::AfterNoise(found, _) = reading(&format!("Server started{message}")) else {
+        let Reading::AfterNoise(found, noise) = reading(&format!("Server {{started}}{message} \r")) else {
             panic!("one is there")
         };
-        assert_eq!(found.id_as_u64(), Some(1));
-        let Reading::Batch(messages, _) = reading(&format!("[{message},7]")) else { panic!("it is a batch") };
+        assert_eq!((found.id_as_u64(), &*noise), (Some(1), &b"Server {started}"[..]));
+        let Reading::Batch(messages) = reading(&format!("[{message},7]")) else { panic!("it is a batch") };
         assert_eq!((messages.len(), messages.iter().filter(|message| message.is_ok()).count()), (2, 1));
     }
 
@@ -181,5 +209,21 @@ mod tests {
         assert!(matches!(read(Line::Whole(Bytes::from_static(b"\xff\xfe")), 1000), Reading::Noise(_)));
         assert!(matches!(read(Line::Overlong { id: None, bytes: 9 }, 5), Reading::Overlong { bytes: 9 }));
         assert!(matches!((reading(""), reading(" \t")), (Reading::Blank, Reading::Blank)));
+    }
+
+    #[test]
+    fn what_could_be_a_message_is_not_shown() {
+        for (line, shown) in [
+            ("Server started", "Server started"),
+            (r#"{"level":"info","msg":"started"}"#, r#"{"level":"info","msg":"started"}"#),
+            ("jsonrpc server started", "jsonrpc server started"),
+            (r#"{"jsonrpc":"2.0","method":"x","params":nan}"#, ""),
+            (r#"{"method":"x","params":{"secret":1},"jsonrpc":"2.0""#, ""),
+            (r#"[{"jsonrpc":"2.0","method":"x"},"#, ""),
+            (r#"  { "jsonrpc" : "#, ""),
+            (r#"note: {"jsonrpc":"2.0","id":1,"result":{"secret":"#, "note:"),
+        ] {
+            assert_eq!(presentable(line.as_bytes()), shown.as_bytes(), "{line}");
+        }
     }
 }

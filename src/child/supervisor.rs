@@ -45,6 +45,34 @@ pub(super) struct Exit {
     pub(super) ended_by: EndedBy,
 }
 
+/// Whether a process still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Liveness {
+    /// It does.
+    Running,
+    /// It is exiting or has exited, or nobody can tell: there is no /proc.
+    Exiting,
+}
+
+impl Liveness {
+    /// How a process is doing at this moment. The kernel says that a process is exiting before it closes its pipes, so
+    /// one that closed a pipe and is not exiting did so by itself.
+    pub(super) fn of(pid: u32) -> Self {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name, in parentheses, may contain anything.
+        let rest = stat.rsplit(|byte| *byte == b')').next().and_then(|rest| str::from_utf8(rest).ok());
+        let flags = rest.and_then(|rest| rest.split_whitespace().nth(STAT_FLAGS_AFTER_NAME));
+        match flags.and_then(|flags| flags.parse::<u64>().ok()) {
+            Some(flags) if flags & PF_EXITING == 0 => Self::Running,
+            Some(_) | None => Self::Exiting,
+        }
+    }
+}
+
+/// Where `/proc/PID/stat` has the kernel's flags of a process, and the one of them that says that it is exiting.
+const STAT_FLAGS_AFTER_NAME: usize = 6;
+const PF_EXITING: u64 = 0x4;
+
 /// Whose doing an exit was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EndedBy {
@@ -201,6 +229,19 @@ mod tests {
             assert!(exit.status.starts_with(status), "{}", exit.status);
             assert_eq!((exit.exit_code, exit.signal, exit.ended_by), (exit_code, signal, EndedBy::Itself));
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn whoever_has_closed_its_stdout_is_exiting_or_not() {
+        let mut closes = start("echo ready; exec >&-; cat; exit 0").await;
+        assert_eq!(deadline(closes.lines.next_line()).await.expect("readable"), None);
+        assert_eq!(Liveness::of(closes.pid().try_into().expect("a pid")), Liveness::Running);
+
+        let mut exits = start("echo ready; kill -9 $$").await;
+        assert_eq!(deadline(exits.lines.next_line()).await.expect("readable"), None);
+        assert_eq!(Liveness::of(exits.pid().try_into().expect("a pid")), Liveness::Exiting);
+        assert_eq!(Liveness::of(u32::MAX), Liveness::Exiting);
     }
 
     #[tokio::test]

@@ -1,10 +1,15 @@
 //! The child: crashes, noise, its end and ours.
 
-use hyper::StatusCode;
-use rustix::process::Signal;
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::harness::{Client, Events, Mux, gone, is_alive, json_body, notes_server, python, request, within};
+use hyper::StatusCode;
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{
+    Client, Events, Mux, gone, is_alive, json_body, notes_server, python, request, run_to_end, within,
+};
 
 async fn who(client: &Client) -> Value {
     serde_json::from_str(&client.tool(json!("who"), "whoami", json!({})).await).unwrap()
@@ -103,6 +108,33 @@ while True:
         assert_eq!(answer, json!({"jsonrpc": "2.0", "id": id, "result": {"text": "grün 👩‍👩‍👧"}}));
     }
     mux.logged("Server starting on stdio").await;
+}
+
+#[tokio::test]
+async fn noise_in_the_log_ends_where_a_message_begins() {
+    let script = r#"
+handshake()
+message = read()
+print('{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"SECRET",', flush=True)
+sys.stdout.write("a line that was not ended: ")
+reply(message, {"text": "SECRET"})
+read()
+"#;
+    let mux = Mux::start(&[], python(script)).await;
+    let client = mux.session("2025-06-18").await;
+    assert_eq!(client.call(json!(1), "tools/call", json!({})).await["result"]["text"], "SECRET");
+    let (.., log) = mux.stop().await;
+    assert!(log.contains(r#"excerpt="a line that was not ended:""#) && log.contains("it is not shown"), "{log}");
+    assert!(!log.contains("SECRET"), "{log}");
+}
+
+#[tokio::test]
+async fn the_json_log_names_the_child_and_no_key_twice() {
+    let server = ["sh", "-c", "echo last words >&2"].map(str::to_owned);
+    let (_, _, log) = run_to_end(crate::harness::command(&["--port", "0", "--log-format", "json"], &server)).await;
+    assert!(log.contains(r#""span":{"command":"sh","name":"child"}"#), "{log}");
+    assert!(log.contains(r#""command":"sh","pid":"#), "{log}");
+    assert!(!log.contains(r#""name":"sh""#), "{log}");
 }
 
 #[tokio::test]
@@ -239,6 +271,84 @@ while True: time.sleep(1)
     within("the end", mux.process.wait()).await.unwrap();
     for pid in pids {
         gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_moment_of_the_start_leaves_no_process_behind() {
+    // Heeds neither the end of its stdin nor a signal, nor does its helper.
+    let script = "trap '' TERM INT HUP; sleep 600 & while :; do sleep 600; done";
+    let server = ["sh", "-c", script].map(str::to_owned);
+    let mark = format!("STARTED_BY_TEST={}-{}", std::process::id(), fastrand::u64(..));
+    for _ in 0..30 {
+        let mut process = crate::harness::command(&["--port", "0", "--env", &mark], &server).spawn().unwrap();
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(..20_000))).await;
+        process.kill().await.unwrap();
+    }
+    // The next ones start while the last ones go, so whoever is to go is given time; whoever stays, stays for long.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut left = marked(&mark);
+    while !left.is_empty() && Instant::now() < deadline {
+        tokio::task::yield_now().await;
+        left = marked(&mark);
+    }
+    for pid in &left {
+        let _ = rustix::process::kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
+    }
+    assert!(left.is_empty(), "{} processes were left behind", left.len());
+}
+
+/// The processes with this in their environment.
+fn marked(mark: &str) -> Vec<i32> {
+    let has_mark = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(has_mark).collect()
+}
+
+#[tokio::test]
+async fn the_command_takes_the_gates_place_with_its_name_and_all_of_its_stdin() {
+    let script = r#"echo "$(cat /proc/$$/comm): $(tr '\0' '|' < /proc/$$/cmdline)" >&2; IFS= read -r line; echo "read $line" >&2"#;
+    let (status, _, log) =
+        run_to_end(crate::harness::command(&["--port", "0"], &["sh", "-c", script, "a b"].map(str::to_owned))).await;
+    assert_eq!(status, Some(69), "{log}");
+    assert!(log.contains("sh: sh|-c|echo "), "{log}");
+    assert!(log.contains("|a b|"), "{log}");
+    assert!(log.contains(r#"read {"jsonrpc":"2.0","#), "{log}");
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_run_ends_the_start_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    // Its interpreter exists and is a folder. Written by another process, so that none started meanwhile inherits a
+    // descriptor that keeps it from being run.
+    let write = r#"echo '#!/tmp' > "$1" && chmod +x "$1""#;
+    let written = std::process::Command::new("sh").args(["-c", write, "sh"]).arg(&program).status().unwrap();
+    assert!(written.success());
+    for (server, said) in [
+        (program.display().to_string(), "program` cannot be run: Permission denied"),
+        (program.display().to_string(), "it exited (exit status: 126) before its handshake"),
+        ("no-such-command".to_owned(), "the command `no-such-command` was not found in PATH"),
+    ] {
+        let (status, _, log) = run_to_end(crate::harness::command(&["--port", "0"], &[server])).await;
+        assert_eq!(status, Some(69), "{log}");
+        assert!(log.contains(said), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_closes_its_stdout_and_then_exits_is_said_to_have_done_so() {
+    for (ending, said) in [
+        ("os.close(1); sys.stdin.read(); os._exit(0)", r#"status="it closed its stdout; exit status: 0""#),
+        ("os._exit(0)", r#"status="exit status: 0""#),
+    ] {
+        let mut mux = Mux::start(&[], python(&format!("handshake()\nread()\n{ending}"))).await;
+        let client = mux.session("2025-06-18").await;
+        client.call(json!(1), "x", json!({})).await;
+        mux.logged(said).await;
     }
 }
 
