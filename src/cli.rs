@@ -154,7 +154,8 @@ pub struct Cli {
 
     /// Serve Streamable HTTP without sessions
     ///
-    /// Every request stands alone: no Mcp-Session-Id, no GET stream, no question of the server to a client.
+    /// Every request stands alone: no Mcp-Session-Id, no GET stream, no question of the server to a client. A client that
+    /// hangs up cancels its request, since nobody could ask for its answer. --sessions-max counts requests.
     #[arg(long, value_name = "BOOL", help_heading = SESSIONS, num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", hide_default_value = true)]
     pub stateless: String,
