@@ -277,8 +277,9 @@ const BACKLOG: u32 = 4096;
 /// the connection of any client that is gone or stuck.
 #[cfg(target_os = "linux")]
 const UNTAKEN_TIMEOUT_MILLIS: u32 = 60_000;
-/// How long a request's head may take; also how long an idle HTTP/1.1 connection is kept.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an idle HTTP/1.1 connection is kept, and how long a request's head may take. Longer than clients and load
+/// balancers keep an idle connection for reuse (60 to 90 s), or they would send a request just as it is closed.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a new connection may send nothing that is a request. hyper has no limit for telling HTTP/1.1 from HTTP/2.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
