@@ -95,9 +95,9 @@ impl Router {
         if busy.next().is_some() {
             return Err(Unattributed::Several);
         }
-        let newest = self.requests.newest_written(only).map(|(id, _)| id);
+        let newest = self.requests.newest_written(only).map(|request| request.order);
         let may_be_anothers = self.requests.remembered_sessions().any(|(session, remembered)| {
-            let later = newest > Some(remembered.newest_then);
+            let later = newest > Some(remembered.written_before);
             let last_words = need == Need::Nothing && now < remembered.since + LAST_WORDS;
             session != only && need.is_met_by(remembered.capabilities) && (!later || last_words)
         });
@@ -126,7 +126,7 @@ impl Router {
     /// The stream of the session's newest request, else its standalone one.
     pub(super) fn stream_of(&self, session: SessionKey) -> (SessionKey, StreamId) {
         let newest = self.requests.newest_written(session);
-        (session, newest.map_or(StreamId::STANDALONE, |(_, request)| request.origin.stream))
+        (session, newest.map_or(StreamId::STANDALONE, |request| request.origin.stream))
     }
 
     /// The task that a message says it is related to. One that is given, but not as the specification has it, has no

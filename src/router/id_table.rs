@@ -52,6 +52,10 @@ impl ChildId {
 
 const TOKEN_PREFIX: &str = "mux-";
 
+/// When a request was handed out, in relation to others: the child reads in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WriteOrder(u64);
+
 /// How far a request is.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -99,6 +103,8 @@ pub(super) struct InFlight {
     pub(super) phase: Phase,
     /// When it was accepted.
     pub(super) accepted: Instant,
+    /// Its place among all that were handed out for the child.
+    pub(super) order: WriteOrder,
     /// When it fails.
     deadline: Option<Instant>,
 }
@@ -116,9 +122,9 @@ pub(super) struct Remembered {
     ids: BTreeSet<ChildId>,
     /// What its client could be asked; the session may be gone.
     pub(super) capabilities: ClientCapabilities,
-    /// The newest request of any session when the last of them was cancelled. The child reads the cancellation before
-    /// every newer request.
-    pub(super) newest_then: ChildId,
+    /// The request that was handed out last when the last of these was cancelled. The child reads the cancellation before
+    /// every later one.
+    pub(super) written_before: WriteOrder,
     /// When that was.
     pub(super) since: Instant,
 }
@@ -127,6 +133,7 @@ pub(super) struct Remembered {
 #[derive(Debug, Default)]
 pub(super) struct IdTable {
     last: u64,
+    written: WriteOrder,
     requests: BTreeMap<ChildId, InFlight>,
     by_session: BTreeMap<SessionKey, OfSession>,
     /// Those that are answered by the answer to a request of mcp-mux's own.
@@ -161,7 +168,19 @@ impl IdTable {
         of_session.by_client.insert(client_id.clone(), id);
         of_session.ids.insert(id);
         let phase = Phase::Queued(Box::new(message));
-        self.requests.insert(id, InFlight { origin, client_id, token, purpose, phase, accepted: now, deadline: None });
+        self.requests.insert(
+            id,
+            InFlight {
+                origin,
+                client_id,
+                token,
+                purpose,
+                phase,
+                accepted: now,
+                order: WriteOrder::default(),
+                deadline: None,
+            },
+        );
         id
     }
 
@@ -212,7 +231,11 @@ impl IdTable {
         }
         match next {
             Phase::Queued(_) => {}
-            Phase::Written => *self.busy.entry(request.origin.session).or_default() += 1,
+            Phase::Written => {
+                self.written.0 += 1;
+                request.order = self.written;
+                *self.busy.entry(request.origin.session).or_default() += 1;
+            }
             Phase::Follows(own) => {
                 self.followers.entry(own).or_default().insert(id);
             }
@@ -275,14 +298,14 @@ impl IdTable {
         let until = now + REMEMBERED_FOR;
         self.remembered.insert(id, (session, until));
         self.deadlines.insert((until, id));
-        let newest_then = ChildId(self.last);
+        let written_before = self.written;
         let of_session = self.remembered_of.entry(session).or_insert_with(|| Remembered {
             ids: BTreeSet::new(),
             capabilities,
-            newest_then,
+            written_before,
             since: now,
         });
-        of_session.newest_then = newest_then;
+        of_session.written_before = written_before;
         of_session.since = now;
         of_session.ids.insert(id);
         // The newest say the same of their session for longer.
@@ -330,9 +353,9 @@ impl IdTable {
     }
 
     /// The session's request that was written last.
-    pub(super) fn newest_written(&self, session: SessionKey) -> Option<(ChildId, &InFlight)> {
-        let written = |request: &&InFlight| matches!(request.phase, Phase::Written);
-        self.of_session(session).rev().find_map(|id| Some((id, self.requests.get(&id).filter(written)?)))
+    pub(super) fn newest_written(&self, session: SessionKey) -> Option<&InFlight> {
+        let written = |id| self.requests.get(&id).filter(|request| matches!(request.phase, Phase::Written));
+        self.of_session(session).filter_map(written).max_by_key(|request| request.order)
     }
 
     /// The earliest deadline.

@@ -247,6 +247,20 @@ fn a_cancelled_request_stands_in_the_way_of_no_later_one() {
 }
 
 #[test]
+fn one_that_waited_its_turn_is_later_than_the_cancelled_one_it_waited_for() {
+    let mut world = World::ready_with(RouterConfig { on_ambiguous: OnAmbiguous::Serialize, ..config() });
+    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
+    world.calls(a, 1, "1", "{}");
+    world.says(b, 1, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#).unwrap();
+    assert_eq!(world.child_read(), [""; 0], "it waits");
+    world.says(a, 0, CANCEL).unwrap();
+    let methods: Vec<_> = world.child_read().iter().map(|line| json_of(line)["method"].to_string()).collect();
+    assert_eq!(methods, [r#""notifications/cancelled""#, r#""tools/call""#]);
+    world.child_says(SAMPLE);
+    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
+}
+
+#[test]
 fn a_question_ends_with_the_requests_it_can_belong_to() {
     let mut world = World::ready();
     let a = world.attach(1, ASKABLE);
