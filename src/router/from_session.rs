@@ -257,6 +257,9 @@ impl Router {
 
     /// Whether it names a task that is not the session's, by `taskId` or as what it is related to.
     fn names_anothers_task(&self, session: SessionKey, message: &Message) -> bool {
+        if self.tasks.is_empty() {
+            return false;
+        }
         let anothers = |task: &str| self.tasks.owner(task).is_some_and(|owner| owner != session);
         message.param_str(Param::TaskId).is_some_and(|task| anothers(&task))
             || match Self::related_task(message) {

@@ -84,6 +84,11 @@ impl Tasks {
         *self = Self::default();
     }
 
+    /// Whether no task has an owner.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     /// How many have an owner.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
