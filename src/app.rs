@@ -15,14 +15,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::child::guard::ChildGuard;
-use crate::child::{self, ChildHandle, ChildState};
+use crate::child::{self, ChildHandle, ChildState, OwnVariables, Proof, Tenancy};
 use crate::config::allow::{AllowHost, AllowOrigin};
 use crate::config::{Config, GuardConfig, HttpConfig};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Listener, Stop};
-use crate::router::Router;
+use crate::router::Sharing;
 use crate::session::Registry;
 use crate::shutdown::{self, Parts, Signals};
 
@@ -90,7 +90,8 @@ impl App {
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
         let stop_timeout = config.child.stop_timeout;
-        let child = child::spawn(config.child, Router::new(config.router), guard, &tasks);
+        let tenancy = Tenancy { sharing: Sharing::Shared, variables: OwnVariables::default(), proof: Proof::default() };
+        let child = child::spawn(&config.child, &config.router, tenancy, guard, &tasks);
         let registry = Registry::new(config.session, child.clone());
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });
@@ -148,7 +149,13 @@ async fn first_state(mut state: watch::Receiver<ChildState>) -> Result<(), Start
     let settled = state.wait_for(|state| matches!(state, ChildState::Ready | ChildState::Failed(_))).await;
     match settled.as_deref() {
         Ok(ChildState::Failed(reason)) => Err(StartupError::Child(reason.clone())),
-        Ok(ChildState::Ready | ChildState::Starting | ChildState::Restarting(_) | ChildState::Stopped) => Ok(()),
+        Ok(
+            ChildState::Ready
+            | ChildState::Starting
+            | ChildState::Restarting(_)
+            | ChildState::CircuitOpen(_)
+            | ChildState::Stopped,
+        ) => Ok(()),
         Err(_) => Err(CHILD_TASK_LOST),
     }
 }
@@ -158,9 +165,14 @@ async fn child_lost(mut state: watch::Receiver<ChildState>) -> StartupError {
     let failed = state.wait_for(|state| matches!(state, ChildState::Failed(_))).await;
     match failed.as_deref() {
         Ok(ChildState::Failed(reason)) => StartupError::Child(reason.clone()),
-        Ok(ChildState::Ready | ChildState::Starting | ChildState::Restarting(_) | ChildState::Stopped) | Err(_) => {
-            CHILD_TASK_LOST
-        }
+        Ok(
+            ChildState::Ready
+            | ChildState::Starting
+            | ChildState::Restarting(_)
+            | ChildState::CircuitOpen(_)
+            | ChildState::Stopped,
+        )
+        | Err(_) => CHILD_TASK_LOST,
     }
 }
 

@@ -37,8 +37,11 @@ mod supervisor;
 pub(crate) mod testing;
 mod text;
 
+use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,10 +54,10 @@ use self::backlog::{Admission, Backlog};
 use self::entrance::{Entrance, Way};
 pub use self::guard::ChildGuard;
 use self::process::{Launch, Launcher};
-use crate::config::ChildConfig;
+use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
-use crate::router::{self, Origin, Payload, Profile, Router, SessionKey, StreamId};
+use crate::router::{self, Origin, Payload, Profile, Router, SessionKey, Sharing, StreamId};
 
 /// Where an actor puts what belongs to a session. Never waits: what the session cannot take it has a rule for.
 pub trait Outbox: Send + Sync + std::fmt::Debug {
@@ -71,11 +74,63 @@ pub enum ChildState {
     Ready,
     /// It exited and is to be started again; the text says how it ended.
     Restarting(String),
+    /// It failed too often in a row and is left alone for a while; the text says how it ended last.
+    CircuitOpen(String),
     /// It could not be started, or exited before its first handshake stood; the text is for the operator (several
     /// lines: what happened, the last stderr lines).
     Failed(String),
     /// Stopped on request.
     Stopped,
+}
+
+/// Whether a handshake of the command has ever stood, with any child of the pool. Before that, a child that does not come
+/// to its handshake is a wrong command, and starting it again helps nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Proof(Arc<AtomicBool>);
+
+impl Proof {
+    /// A handshake stands.
+    pub fn give(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether one ever has.
+    pub fn is_given(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Variables of one child alone. Their values are a client's and are not shown.
+#[derive(Clone, Default)]
+pub struct OwnVariables(Vec<(String, Option<OsString>)>);
+
+impl OwnVariables {
+    /// Each with its value; without one it is not inherited either.
+    pub const fn new(variables: Vec<(String, Option<OsString>)>) -> Self {
+        Self(variables)
+    }
+
+    /// Whether none has a value.
+    pub fn are_absent(&self) -> bool {
+        self.0.iter().all(|(_, value)| value.is_none())
+    }
+}
+
+impl fmt::Debug for OwnVariables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// For whom a child is.
+#[derive(Clone, Debug)]
+pub struct Tenancy {
+    /// Whose it is.
+    pub sharing: Sharing,
+    /// Variables of its own.
+    pub variables: OwnVariables,
+    /// The command's proof, which this child may give.
+    pub proof: Proof,
 }
 
 /// How much an actor keeps, for tests and metrics.
@@ -101,10 +156,17 @@ pub struct ChildHandle {
     tracker: TaskTracker,
 }
 
-/// Starts a child and the actor that owns it, within a tokio runtime. Both are gone when the tracker's tasks are.
-pub fn spawn(config: ChildConfig, router: Router, guard: ChildGuard, tracker: &TaskTracker) -> ChildHandle {
-    let launcher = Launcher::new(&config, guard, tracker.clone());
-    spawn_with(&config, router, launcher, tracker)
+/// Starts a child and the actor that owns it, within a tokio runtime. Both are gone when the tracker's tasks are. A
+/// [`Sharing::Private`] child is started ahead of its session: its handshake is that session's `initialize`.
+pub fn spawn(
+    config: &ChildConfig,
+    router: &RouterConfig,
+    tenancy: Tenancy,
+    guard: ChildGuard,
+    tracker: &TaskTracker,
+) -> ChildHandle {
+    let launcher = Launcher::new(config, &tenancy.variables, guard, tracker.clone());
+    spawn_with(config, Router::new(router.clone()), launcher, tracker)
 }
 
 fn spawn_with(config: &ChildConfig, router: Router, launcher: impl Launch, tracker: &TaskTracker) -> ChildHandle {

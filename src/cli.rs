@@ -88,11 +88,78 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", help_heading = SERVER, default_value = "5s")]
     pub stop_timeout: String,
 
+    /// What to do when the server exits by itself: restart, exit
+    ///
+    /// `restart` starts it again, after a wait that grows while it keeps failing. `exit` stops mcp-mux (exit code 69), for
+    /// those who run it under a supervisor of their own; only with --isolation shared.
+    #[arg(long, value_name = "RULE", help_heading = SERVER, default_value = "restart")]
+    pub on_child_exit: String,
+
+    /// Ask the server this often whether it still answers
+    ///
+    /// A `ping`; a server that answers nothing until the next one is due is killed and started again. Choose it longer than
+    /// the longest time for which the server may be too busy to answer.
+    #[arg(long, value_name = "DURATION", help_heading = SERVER, default_value = "none")]
+    pub ping_interval: String,
+
     /// The longest line taken from the server
     ///
     /// A longer one is dropped; the request that it would have answered gets an error.
     #[arg(long, value_name = "SIZE", help_heading = SERVER, default_value = "16MiB")]
     pub line_bytes_max: String,
+
+    /// Who shares a server process: shared, principal, session
+    ///
+    /// `shared`: all clients share one process, or --pool of them. `principal`: the sessions of one authenticated user share
+    /// one; without authentication everybody is the same, anonymous user. `session`: each session has a process of its own,
+    /// as on a private pipe; the client's own `initialize` reaches it.
+    #[arg(long, value_name = "RULE", help_heading = ISOLATION, default_value = "shared")]
+    pub isolation: String,
+
+    /// How many processes to share
+    ///
+    /// With --isolation shared. A new session goes to the one with the fewest, and stays there.
+    #[arg(long, value_name = "COUNT", help_heading = ISOLATION, default_value = "1")]
+    pub pool: String,
+
+    /// How many processes to start ahead of the sessions that will take them
+    ///
+    /// With --isolation session: a new session does not wait for its process to start.
+    #[arg(long, value_name = "COUNT", help_heading = ISOLATION, default_value = "0")]
+    pub warm: String,
+
+    /// The most processes at once
+    ///
+    /// With --isolation principal or session; --warm is part of it. A session that finds no room waits in turn, for
+    /// --queue-timeout, and is then refused.
+    #[arg(long, value_name = "COUNT", help_heading = ISOLATION, default_value = "100")]
+    pub children_max: String,
+
+    /// Stop a process that nobody has used for this long [default: 5m with --isolation principal, else none]
+    ///
+    /// One without a session, or one that was started ahead. It is started again when it is needed.
+    #[arg(long, value_name = "DURATION", help_heading = ISOLATION)]
+    pub child_idle_timeout: Option<String>,
+
+    /// Replace a process that is older than this
+    ///
+    /// New requests go to its successor as soon as that is ready; the old process ends what it has and is then stopped. What
+    /// it keeps in memory goes with it.
+    #[arg(long, value_name = "DURATION", help_heading = ISOLATION, default_value = "none")]
+    pub child_max_age: String,
+
+    /// Replace a process that was given this many requests
+    ///
+    /// As with --child-max-age.
+    #[arg(long, value_name = "COUNT", help_heading = ISOLATION, default_value = "none")]
+    pub child_max_requests: String,
+
+    /// Put a header of a session's first request into the environment of its process (repeatable)
+    ///
+    /// As X-Api-Key=API_KEY; only with --isolation session. Where the header is absent, the variable is what --env says, and
+    /// is never inherited from mcp-mux. The value is not logged. MCP_MUX_HEADER_ENV holds one HEADER=VARIABLE a line.
+    #[arg(long, value_name = "HEADER=VARIABLE", help_heading = ISOLATION)]
+    pub header_env: Vec<String>,
 
     /// The address or host name to listen on
     ///
@@ -243,6 +310,7 @@ pub struct Cli {
 }
 
 const SERVER: &str = "Server";
+const ISOLATION: &str = "Isolation";
 const LISTENING: &str = "Listening";
 const SESSIONS: &str = "Sessions";
 const REQUESTS: &str = "Requests";
@@ -293,7 +361,7 @@ impl Cli {
             };
             let added = additions.len();
             match flag {
-                "env" => {
+                "env" | "header-env" => {
                     additions.extend(text.lines().filter(|line| !line.is_empty()).map(|line| argument(flag, line)));
                 }
                 _ => additions.push(argument(flag, text)),

@@ -27,7 +27,9 @@ pub struct Config {
     pub guard: GuardConfig,
     /// Sessions and their streams.
     pub session: SessionConfig,
-    /// The child process.
+    /// Who shares which child.
+    pub pool: PoolConfig,
+    /// The child processes.
     pub child: ChildConfig,
     /// Multiplexing.
     pub router: RouterConfig,
@@ -104,7 +106,57 @@ pub struct SessionConfig {
     pub replay_bytes: usize,
 }
 
-/// The child process.
+/// Who shares which child.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// The rule.
+    pub isolation: Isolation,
+    /// How many children everybody shares; with [`Isolation::Shared`].
+    pub size: NonZeroUsize,
+    /// How many children are started ahead of their sessions; with [`Isolation::Session`].
+    pub warm: usize,
+    /// The most children at once; with [`Isolation::Principal`] and [`Isolation::Session`].
+    pub children_max: NonZeroUsize,
+    /// A child that nobody has used for this long is stopped; none: never.
+    pub idle_timeout: Option<Duration>,
+    /// How long a session waits for a child when there are [`PoolConfig::children_max`] already.
+    pub queue_timeout: Duration,
+    /// The headers of a session's first request that its child gets as variables; with [`Isolation::Session`].
+    pub header_env: Vec<HeaderEnv>,
+}
+
+/// Who shares a child (`--isolation`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Everybody.
+    #[default]
+    Shared,
+    /// The sessions of one principal.
+    Principal,
+    /// Nobody: each session has its own.
+    Session,
+}
+
+/// A header that becomes a variable (`--header-env`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderEnv {
+    /// The header's name.
+    pub header: http::HeaderName,
+    /// The variable's name.
+    pub variable: String,
+}
+
+/// What to do when a child exits by itself (`--on-child-exit`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnChildExit {
+    /// It is started again.
+    #[default]
+    Restart,
+    /// mcp-mux stops.
+    Exit,
+}
+
+/// The child processes.
 #[derive(Clone, Debug)]
 pub struct ChildConfig {
     /// The program and its arguments; never empty.
@@ -125,6 +177,14 @@ pub struct ChildConfig {
     pub start_timeout: Duration,
     /// How long the child may take to exit after its stdin was closed, and again after SIGTERM.
     pub stop_timeout: Duration,
+    /// What to do when it exits by itself.
+    pub on_exit: OnChildExit,
+    /// How often it is asked whether it still answers; none: never.
+    pub ping_interval: Option<Duration>,
+    /// A process older than this is replaced; none: never.
+    pub age_max: Option<Duration>,
+    /// A process that was given this many requests is replaced; none: never.
+    pub requests_max: Option<NonZeroUsize>,
 }
 
 /// What a child inherits of mcp-mux's environment. `MCP_MUX_*` is never inherited.

@@ -177,6 +177,14 @@ pub enum Reject {
     /// The child does not take its input fast enough.
     #[error("the server is too busy to take the request within {0:?} (--queue-timeout)")]
     QueueFull(Duration),
+    /// There are as many children as there may be, and none came free in time.
+    #[error("every one of the {limit} server processes is in use (--children-max); none came free within {waited:?}")]
+    Children {
+        /// The limit.
+        limit: usize,
+        /// How long the session waited.
+        waited: Duration,
+    },
     // --- the child's fault ---
     /// The child exited while the request was in flight.
     #[error("the server exited ({status}) before it answered")]
@@ -193,6 +201,12 @@ pub enum Reject {
     /// The child is not running, or its handshake does not stand in time.
     #[error("the server is not available: {0}")]
     ChildUnavailable(String),
+    /// The child fails again and again, and is left alone for a while.
+    #[error("the server failed too often in a row; it is tried again in {retry_after:?}")]
+    CircuitOpen {
+        /// Until when.
+        retry_after: Duration,
+    },
     /// The child did not answer in time.
     #[error("the server did not answer within {0:?} ({1})")]
     RequestTimeout(Duration, &'static str),
@@ -258,11 +272,13 @@ impl Reject {
                 wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "messages-waiting")
             }
             Self::Sessions { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "sessions-limit"),
+            Self::Children { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "children-limit"),
             Self::QueueFull(_) => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "queue-full"),
             Self::ChildExited { .. } => wire(StatusCode::OK, code::CHILD_EXITED, "child-exited"),
             Self::ChildUnavailable(_) => {
                 wire(StatusCode::SERVICE_UNAVAILABLE, code::CHILD_UNAVAILABLE, "child-unavailable")
             }
+            Self::CircuitOpen { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::CHILD_UNAVAILABLE, "circuit-open"),
             Self::RequestTimeout(..) => wire(StatusCode::OK, code::REQUEST_TIMEOUT, "request-timeout"),
             Self::ChildAnswerUnusable(_) => wire(StatusCode::OK, code::CHILD_ANSWER_UNUSABLE, "child-answer-unusable"),
             Self::ShuttingDown => wire(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, "shutting-down"),
@@ -272,11 +288,17 @@ impl Reject {
     }
 
     /// How long a client should wait before it tries again, where trying again makes sense (`Retry-After`).
-    pub const fn retry_after(&self) -> Option<Duration> {
-        match self.wire().status {
-            StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
-            _ => None,
+    pub fn retry_after(&self) -> Option<Duration> {
+        if self.wire().status != StatusCode::SERVICE_UNAVAILABLE {
+            return None;
         }
+        // The header counts whole seconds.
+        Some(match self {
+            Self::CircuitOpen { retry_after } => {
+                Duration::from_secs(retry_after.as_millis().div_ceil(1000).max(1) as u64)
+            }
+            _ => Duration::from_secs(1),
+        })
     }
 
     /// The `data` of the JSON-RPC error: `source` and `kind`, so that a client can tell mcp-mux's errors from the
@@ -300,6 +322,10 @@ impl Reject {
             }
             Self::Sessions { limit } => {
                 add("limit", json!("sessions-max"));
+                add("value", json!(limit));
+            }
+            Self::Children { limit, .. } => {
+                add("limit", json!("children-max"));
                 add("value", json!(limit));
             }
             Self::VersionUnsupported => add("supported", json!(Revision::ALL.map(Revision::as_str))),
@@ -355,8 +381,10 @@ mod tests {
             MessagesWaiting { limit: 8 },
             Sessions { limit: 1 },
             QueueFull(second),
+            Children { limit: 1, waited: second },
             exited,
             ChildUnavailable("x".into()),
+            CircuitOpen { retry_after: second },
             RequestTimeout(second, "x"),
             ChildAnswerUnusable("x".into()),
             ShuttingDown,
@@ -369,7 +397,7 @@ mod tests {
                 MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
                 EventUnknown | StreamEnded | HostMissing | HostForbidden | OriginForbidden => {}
                 BodyTooLarge { .. } | BodyTimeout(_) | InFlight { .. } | MessagesWaiting { .. } | Sessions { .. } => {}
-                QueueFull(_) | ChildExited { .. } | ChildUnavailable(_) => {}
+                QueueFull(_) | Children { .. } | ChildExited { .. } | ChildUnavailable(_) | CircuitOpen { .. } => {}
                 RequestTimeout(..) | ChildAnswerUnusable(_) | ShuttingDown | SessionClosed | AnswerNotKept { .. } => {}
             }
         }

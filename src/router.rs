@@ -43,7 +43,8 @@ use tokio::time::Instant;
 use self::handshake::Handshake;
 use self::id_table::{ChildId, IdTable, InFlight, Phase};
 pub use self::io::{
-    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, SessionKey, Stage, Stats, StreamId,
+    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, SessionKey, Sharing, Stage, Stats,
+    StreamId,
 };
 use self::levels::Levels;
 use self::questions::{QuestionId, Questions};

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use super::OwnVariables;
 use crate::config::InheritEnv;
 
 /// The prefix of mcp-mux's own variables.
@@ -17,14 +18,21 @@ const LOCALE_PREFIX: &str = "LC_";
 /// Without it a Python program keeps up to 8 KiB of its output back when that is a pipe.
 const PYTHON_UNBUFFERED: &str = "PYTHONUNBUFFERED";
 
-/// Puts a child's environment together from mcp-mux's own one and what was configured.
+/// Puts a child's environment together from mcp-mux's own one, what was configured, and what is this child's alone.
 pub(super) fn environment(
     own: impl IntoIterator<Item = (OsString, OsString)>,
     inherit: InheritEnv,
     configured: &BTreeMap<String, String>,
+    variables: &OwnVariables,
 ) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<_, _> = own.into_iter().filter(|(name, _)| inherits(name, inherit)).collect();
+    // What stands for a client is not to be the operator's own by accident.
+    for (name, _) in &variables.0 {
+        environment.remove(OsStr::new(name));
+    }
     environment.extend(configured.iter().map(|(name, value)| (name.into(), value.into())));
+    let of_client = variables.0.iter().filter_map(|(name, value)| Some((name.into(), value.clone()?)));
+    environment.extend(of_client);
     environment.entry(PYTHON_UNBUFFERED.into()).or_insert_with(|| "1".into());
     environment
 }
@@ -50,7 +58,7 @@ mod tests {
         let own = own.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let configured = configured.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let show = |(name, value): (OsString, OsString)| format!("{}={}", name.display(), value.display());
-        environment(own, inherit, &configured).into_iter().map(show).collect()
+        environment(own, inherit, &configured, &OwnVariables::default()).into_iter().map(show).collect()
     }
 
     #[test]
@@ -78,9 +86,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_a_clients_wins_and_is_never_the_operators_by_inheritance() {
+        let own = [("KEY", "operator's"), ("TOKEN", "operator's")].map(|(name, value)| (name.into(), value.into()));
+        let configured = BTreeMap::from([("TOKEN".to_owned(), "default".to_owned())]);
+        let absent = OwnVariables::new(vec![("KEY".to_owned(), None), ("TOKEN".to_owned(), None)]);
+        let made = environment(own.clone(), InheritEnv::All, &configured, &absent);
+        assert_eq!((made.get(OsStr::new("KEY")), made.get(OsStr::new("TOKEN"))), (None, Some(&"default".into())));
+        let given =
+            OwnVariables::new(vec![("KEY".to_owned(), Some("a".into())), ("TOKEN".to_owned(), Some("b".into()))]);
+        let made = environment(own, InheritEnv::All, &configured, &given);
+        assert_eq!(made.get(OsStr::new("KEY")), Some(&"a".into()));
+        assert_eq!(made.get(OsStr::new("TOKEN")), Some(&"b".into()));
+        assert!(!format!("{given:?}").contains("\"a\""));
+    }
+
+    #[test]
     fn values_that_are_not_utf8_pass() {
         let odd = OsString::from_vec(vec![0xff, 0xfe]);
-        let made = environment([(OsString::from("ODD"), odd.clone())], InheritEnv::All, &BTreeMap::new());
+        let made = environment(
+            [(OsString::from("ODD"), odd.clone())],
+            InheritEnv::All,
+            &BTreeMap::new(),
+            &OwnVariables::default(),
+        );
         assert_eq!(made.get(OsStr::new("ODD")), Some(&odd));
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::OwnVariables;
 use super::environment::environment;
 use super::guard::{ChildGuard, Pgid};
 use super::lookup::{self, SpawnError};
@@ -54,7 +55,6 @@ pub(super) trait Launch: Send + 'static {
 }
 
 /// Starts the configured command.
-#[derive(Debug)]
 pub(super) struct Launcher {
     program: String,
     arguments: Vec<String>,
@@ -67,10 +67,10 @@ pub(super) struct Launcher {
 
 impl Launcher {
     /// A launcher; mcp-mux's own environment is read here, once.
-    pub(super) fn new(config: &ChildConfig, guard: ChildGuard, tracker: TaskTracker) -> Self {
+    pub(super) fn new(config: &ChildConfig, variables: &OwnVariables, guard: ChildGuard, tracker: TaskTracker) -> Self {
         let (program, arguments) =
             config.command.split_first().map(|(p, a)| (p.clone(), a.to_vec())).unwrap_or_default();
-        let environment = environment(std::env::vars_os(), config.inherit_env, &config.env);
+        let environment = environment(std::env::vars_os(), config.inherit_env, &config.env, variables);
         let (cwd, stop_timeout) = (config.cwd.clone(), config.stop_timeout);
         Self { program, arguments, cwd, environment, stop_timeout, guard, tracker }
     }
@@ -126,7 +126,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
-    use crate::config::InheritEnv;
+    use crate::config::{InheritEnv, OnChildExit};
 
     fn launcher(command: &[&str], cwd: Option<&Path>) -> Launcher {
         let config = ChildConfig {
@@ -139,8 +139,12 @@ mod tests {
             queue_timeout: Duration::from_secs(1),
             start_timeout: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(1),
+            on_exit: OnChildExit::Restart,
+            ping_interval: None,
+            age_max: None,
+            requests_max: None,
         };
-        Launcher::new(&config, ChildGuard::absent(), TaskTracker::new())
+        Launcher::new(&config, &OwnVariables::default(), ChildGuard::absent(), TaskTracker::new())
     }
 
     fn refused(command: &[&str], cwd: Option<&Path>) -> String {

@@ -16,12 +16,12 @@ use tokio_util::task::TaskTracker;
 use super::lookup::SpawnError;
 use super::process::{Launch, Process};
 use super::supervisor::{EndedBy, Exit, Liveness, Order};
-use super::{ChildGuard, ChildHandle, ChildState, Outbox, Stats, spawn, spawn_with};
-use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, RouterConfig};
+use super::{ChildGuard, ChildHandle, ChildState, Outbox, OwnVariables, Proof, Stats, Tenancy, spawn, spawn_with};
+use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, OnChildExit, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::Revision;
-use crate::router::{ClientCapabilities, Origin, Payload, Profile, Router, SessionKey, StreamId};
+use crate::router::{ClientCapabilities, Origin, Payload, Profile, Router, SessionKey, Sharing, StreamId};
 
 const DEADLINE: Duration = Duration::from_secs(600);
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -163,18 +163,30 @@ fn child_config(command: &[&str]) -> ChildConfig {
         queue_timeout: QUEUE_TIMEOUT,
         start_timeout: START_TIMEOUT,
         stop_timeout: Duration::from_secs(5),
+        on_exit: OnChildExit::Restart,
+        ping_interval: None,
+        age_max: None,
+        requests_max: None,
     }
 }
 
-fn router() -> Router {
-    Router::new(RouterConfig {
+fn router_config() -> RouterConfig {
+    RouterConfig {
         request_timeout: None,
         request_timeout_max: None,
         in_flight_max: NonZeroUsize::MAX,
         queue_timeout: Duration::from_secs(60),
         on_ambiguous: OnAmbiguous::Reject,
         client_capabilities: DeclaredCapabilities { roots: true, sampling: true, elicitation: true },
-    })
+    }
+}
+
+fn router() -> Router {
+    Router::new(router_config())
+}
+
+fn shared() -> Tenancy {
+    Tenancy { sharing: Sharing::Shared, variables: OwnVariables::default(), proof: Proof::default() }
 }
 
 impl World {
@@ -819,7 +831,7 @@ for line in sys.stdin:
 async fn a_real_process_is_served_replaced_and_stopped() {
     let tracker = TaskTracker::new();
     let config = child_config(&["python3", "-c", SERVER]);
-    let handle = spawn(config, router(), ChildGuard::absent(), &tracker);
+    let handle = spawn(&config, &router_config(), shared(), ChildGuard::absent(), &tracker);
     let mut world = World::around(handle, tracker, mpsc::channel(1).1);
     world.attach(1).await;
     for id in 1..=20 {
@@ -842,7 +854,7 @@ async fn a_real_command_that_exits_at_once_fails_with_its_last_lines() {
     let tracker = TaskTracker::new();
     let mut config = child_config(&["sh", "-c", "echo no licence >&2; exit 9"]);
     config.cwd = Some(PathBuf::from("/"));
-    let handle = spawn(config, router(), ChildGuard::absent(), &tracker);
+    let handle = spawn(&config, &router_config(), shared(), ChildGuard::absent(), &tracker);
     let mut world = World::around(handle, tracker, mpsc::channel(1).1);
     let text = world.fails().await;
     assert!(text.contains("it exited (exit status: 9)") && text.contains("\n  no licence\n"), "{text}");

@@ -3,12 +3,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    ChildConfig, Config, GuardConfig, HttpConfig, InheritEnv, ListenConfig, RouterConfig, SessionConfig, SessionMode,
-    TelemetryConfig,
+    ChildConfig, Config, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnChildExit, PoolConfig,
+    RouterConfig, SessionConfig, SessionMode, TelemetryConfig,
 };
 use crate::cli::{Cli, Variables};
 
@@ -117,8 +118,17 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
     let log_format = reader.read("log-format", &cli.log_format, values::log_format);
     let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
+    let pool = read_pool(&cli, reader);
     let child = read_child(cli, reader);
 
+    if let (Some(pool), Some(child)) = (&pool, &child)
+        && pool.isolation != Isolation::Shared
+        && child.on_exit == OnChildExit::Exit
+    {
+        let wanted =
+            "restart, unless with --isolation shared: the exit of one client's process is not everybody's matter";
+        reader.problem("on-child-exit", Some("exit"), wanted);
+    }
     if let (Some(http), Some(child)) = (&http, &child)
         && child.queue_bytes_max < http.body_bytes_max
     {
@@ -130,6 +140,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         http: http?,
         guard: guard?,
         session: session?,
+        pool: pool?,
         child: child?,
         router: router?,
         telemetry: TelemetryConfig { log_level: log_level?, log_format: log_format? },
@@ -231,6 +242,65 @@ fn read_router(cli: &Cli, reader: &mut Reader) -> Option<RouterConfig> {
     })
 }
 
+fn read_pool(cli: &Cli, reader: &mut Reader) -> Option<PoolConfig> {
+    let isolation = reader.read("isolation", &cli.isolation, values::isolation);
+    let size = reader.read("pool", &cli.pool, values::some_count);
+    let warm = reader.read("warm", &cli.warm, values::count);
+    let children_max = reader.read("children-max", &cli.children_max, values::some_count);
+    let idle_timeout = cli.child_idle_timeout.as_deref();
+    let idle_timeout = match (idle_timeout, isolation) {
+        (Some(text), _) => reader.read("child-idle-timeout", text, values::optional_duration),
+        (None, Some(Isolation::Principal)) => Some(Some(PRINCIPAL_IDLE_TIMEOUT)),
+        (None, _) => Some(None),
+    };
+    // Its problems are reported where the child's configuration is read.
+    let queue_timeout = values::duration(&cli.queue_timeout).ok();
+    let header_env = reader.read_all("header-env", &cli.header_env, values::header_env);
+
+    // What would do nothing is a mistake.
+    if isolation.is_some_and(|isolation| isolation != Isolation::Shared) && size.is_some_and(|size| size.get() > 1) {
+        reader.problem("pool", Some(&cli.pool), "1, unless with --isolation shared");
+    }
+    if isolation.is_some_and(|isolation| isolation != Isolation::Session) {
+        if warm.is_some_and(|warm| warm > 0) {
+            reader.problem("warm", Some(&cli.warm), "0, unless with --isolation session");
+        }
+        if let Some(first) = header_env.as_ref().and_then(|all| all.first()) {
+            let value = format!("{}={}", first.header, first.variable);
+            reader.problem(
+                "header-env",
+                Some(&value),
+                "absent, unless with --isolation session: others share the process",
+            );
+        }
+    }
+    if let (Some(warm), Some(max)) = (warm, children_max)
+        && warm > max.get()
+    {
+        reader.problem("warm", Some(&cli.warm), format!("at most --children-max, {max}"));
+    }
+    if let Some(all) = &header_env {
+        for (at, one) in all.iter().enumerate() {
+            if all.iter().take(at).any(|other| other.variable == one.variable) {
+                let value = format!("{}={}", one.header, one.variable);
+                reader.problem("header-env", Some(&value), "the only one for this variable");
+            }
+        }
+    }
+    Some(PoolConfig {
+        isolation: isolation?,
+        size: size?,
+        warm: warm?,
+        children_max: children_max?,
+        idle_timeout: idle_timeout?,
+        queue_timeout: queue_timeout?,
+        header_env: header_env?,
+    })
+}
+
+/// How long the process of a principal without a session is kept, unless told otherwise.
+const PRINCIPAL_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
 fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
     let command = match &cli.spawn {
         Some(line) => reader.read("spawn", line, values::command_line),
@@ -256,6 +326,10 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
     let queue_timeout = reader.read("queue-timeout", &cli.queue_timeout, values::duration);
     let start_timeout = reader.read("start-timeout", &cli.start_timeout, values::some_duration);
     let stop_timeout = reader.read("stop-timeout", &cli.stop_timeout, values::duration);
+    let on_exit = reader.read("on-child-exit", &cli.on_child_exit, values::on_child_exit);
+    let ping_interval = reader.read("ping-interval", &cli.ping_interval, values::optional_duration);
+    let age_max = reader.read("child-max-age", &cli.child_max_age, values::optional_duration);
+    let requests_max = reader.read("child-max-requests", &cli.child_max_requests, values::optional_count);
     Some(ChildConfig {
         command: command?,
         // None: a problem was recorded. Some(None): none was given.
@@ -267,6 +341,10 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
         queue_timeout: queue_timeout?,
         start_timeout: start_timeout?,
         stop_timeout: stop_timeout?,
+        on_exit: on_exit?,
+        ping_interval: ping_interval?,
+        age_max: age_max?,
+        requests_max: requests_max?,
     })
 }
 

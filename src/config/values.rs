@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 
-use super::{DeclaredCapabilities, LogFormat, OnAmbiguous};
+use super::{DeclaredCapabilities, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit};
 
 /// What would be right, in words; follows "must be" in the message.
 pub(super) type Wanted = String;
@@ -71,6 +71,14 @@ pub(super) fn count(text: &str) -> Result<usize, Wanted> {
 /// A number that is not zero.
 pub(super) fn some_count(text: &str) -> Result<NonZeroUsize, Wanted> {
     count(text).ok().and_then(NonZeroUsize::new).ok_or_else(|| "a whole number, 1 or more".to_owned())
+}
+
+/// A number that is not zero, or none at all.
+pub(super) fn optional_count(text: &str) -> Result<Option<NonZeroUsize>, Wanted> {
+    if matches!(text.trim().to_ascii_lowercase().as_str(), "none" | "off") {
+        return Ok(None);
+    }
+    count(text).map(NonZeroUsize::new).map_err(|wanted| format!("{wanted}; or none"))
 }
 
 /// A switch.
@@ -144,6 +152,50 @@ pub(super) fn variable(text: &str) -> Result<(String, String), Wanted> {
         return Err("a name that does not start with MCP_MUX_: those are mcp-mux's own".to_owned());
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A header that becomes a variable.
+pub(super) fn header_env(text: &str) -> Result<HeaderEnv, Wanted> {
+    let form = || "HEADER=VARIABLE, such as X-Api-Key=API_KEY".to_owned();
+    let (header, variable) = text.split_once('=').ok_or_else(form)?;
+    let header = header.trim().parse().map_err(|_| form())?;
+    let plain = variable.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !plain {
+        return Err(format!("{}; a variable has letters, digits and _", form()));
+    }
+    if variable.starts_with("MCP_MUX_") {
+        return Err("a variable that does not start with MCP_MUX_: those are mcp-mux's own".to_owned());
+    }
+    if DECIDES_ON_CODE.contains(&variable) || DECIDES_ON_CODE_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+    {
+        return Err(format!("another variable: with {variable} a client could have the server run code of its own"));
+    }
+    Ok(HeaderEnv { header, variable: variable.to_owned() })
+}
+
+/// Variables by which programs find the code that they run.
+const DECIDES_ON_CODE: [&str; 9] =
+    ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS", "NODE_PATH", "RUBYOPT"];
+const DECIDES_ON_CODE_PREFIXES: [&str; 5] = ["LD_", "DYLD_", "PYTHON", "PERL5", "JAVA_TOOL_"];
+
+/// The rule of `--isolation`.
+pub(super) fn isolation(text: &str) -> Result<Isolation, Wanted> {
+    match text.trim() {
+        "shared" => Ok(Isolation::Shared),
+        "principal" => Ok(Isolation::Principal),
+        "session" => Ok(Isolation::Session),
+        _ => Err("shared, principal or session".to_owned()),
+    }
+}
+
+/// The rule of `--on-child-exit`.
+pub(super) fn on_child_exit(text: &str) -> Result<OnChildExit, Wanted> {
+    match text.trim() {
+        "restart" => Ok(OnChildExit::Restart),
+        "exit" => Ok(OnChildExit::Exit),
+        _ => Err("restart or exit".to_owned()),
+    }
 }
 
 /// The list of `--client-capabilities`.

@@ -19,6 +19,7 @@ pub fn readyz(child: &ChildState) -> (StatusCode, Value) {
         ChildState::Ready => (StatusCode::OK, "ready"),
         ChildState::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         ChildState::Restarting(_) => (StatusCode::SERVICE_UNAVAILABLE, "restarting"),
+        ChildState::CircuitOpen(_) => (StatusCode::SERVICE_UNAVAILABLE, "circuit-open"),
         ChildState::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
         ChildState::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
     };
@@ -35,6 +36,7 @@ mod tests {
         let down = [
             (ChildState::Starting, "starting"),
             (ChildState::Restarting("secret".to_owned()), "restarting"),
+            (ChildState::CircuitOpen("secret".to_owned()), "circuit-open"),
             (ChildState::Failed("secret".to_owned()), "failed"),
             (ChildState::Stopped, "stopped"),
         ];

@@ -7,6 +7,15 @@ use crate::error::Reject;
 use crate::jsonrpc::{Frame, RawId};
 use crate::mcp::{LogLevel, Revision};
 
+/// Whose a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Several sessions': mcp-mux introduces itself to it and keeps them apart.
+    Shared,
+    /// One session's: it sees its client's own `initialize`, and whatever it sends is that client's.
+    Private,
+}
+
 /// One attachment to a child: a legacy session, a stateless exchange. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);

@@ -42,6 +42,10 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.listen.connections_max.get(), 20_000);
     assert_eq!(config.session.replay_events, 256);
     assert_eq!(config.session.replay_bytes, 1 << 20);
+    assert_eq!((config.pool.isolation, config.pool.size.get(), config.pool.warm), (Isolation::Shared, 1, 0));
+    assert_eq!((config.pool.children_max.get(), config.pool.idle_timeout), (100, None));
+    assert_eq!((config.child.on_exit, config.child.ping_interval), (OnChildExit::Restart, None));
+    assert_eq!((config.child.age_max, config.child.requests_max), (None, None));
     assert_eq!(config.child.command, ["server"]);
     assert_eq!(config.child.cwd, None);
     assert!(config.child.env.is_empty());
@@ -246,4 +250,56 @@ fn a_bare_log_level_is_for_mcp_mux_and_a_filter_is_taken_as_it_is() {
     for typed in ["", "verbose", "mcp_mux=loud", "debug,verbose"] {
         assert!(problem(&["--log-level", typed]).contains("or a filter such as"), "{typed:?}");
     }
+}
+
+#[test]
+fn what_an_isolation_does_not_have_is_a_mistake() {
+    for (args, text) in [
+        (
+            &["--pool", "2", "--isolation", "session"] as &[&str],
+            "--pool \"2\": must be 1, unless with --isolation shared",
+        ),
+        (&["--warm", "1"], "--warm \"1\": must be 0, unless with --isolation session"),
+        (
+            &["--header-env", "X-A=A"],
+            "--header-env \"x-a=A\": must be absent, unless with --isolation session: others share the process",
+        ),
+        (
+            &["--isolation", "session", "--warm", "3", "--children-max", "2"],
+            "--warm \"3\": must be at most --children-max, 2",
+        ),
+        (&["--isolation", "each"], "--isolation \"each\": must be shared, principal or session"),
+        (&["--child-max-requests", "-1"], "--child-max-requests \"-1\": must be a whole number, 0 or more; or none"),
+    ] {
+        assert_eq!(problem(args), text);
+    }
+    assert!(
+        problem(&["--isolation", "session", "--on-child-exit", "exit"])
+            .starts_with("--on-child-exit \"exit\": must be restart")
+    );
+}
+
+#[test]
+fn a_header_becomes_a_variable_that_does_not_decide_on_code() {
+    let session = |header: &str| problem(&["--isolation", "session", "--header-env", header]);
+    assert!(session("X-A").contains("must be HEADER=VARIABLE"));
+    assert!(session("X A=B").contains("must be HEADER=VARIABLE"));
+    assert!(session("X-A=1B").contains("letters, digits and _"));
+    assert!(session("X-A=LD_PRELOAD").contains("code of its own"));
+    assert!(session("X-A=MCP_MUX_HOST").contains("mcp-mux's own"));
+    let twice = ["--isolation", "session", "--header-env", "X-A=A", "--header-env", "X-B=A"];
+    assert!(problem(&twice).contains("the only one for this variable"));
+    let variable = [("MCP_MUX_HEADER_ENV", "X-A=A\nX-B=B"), ("MCP_MUX_ISOLATION", "session")];
+    let config = load_with(&["--", "server"], &variable).unwrap();
+    let named: Vec<_> = config.pool.header_env.iter().map(|one| (one.header.as_str(), one.variable.as_str())).collect();
+    assert_eq!(named, [("x-a", "A"), ("x-b", "B")]);
+}
+
+#[test]
+fn an_unused_process_stays_unless_it_is_a_principals_or_told_otherwise() {
+    let idle = |args: &[&str]| load(args).unwrap().pool.idle_timeout.map(|timeout| timeout.as_secs());
+    assert_eq!(idle(&[]), None);
+    assert_eq!(idle(&["--isolation", "principal"]), Some(300));
+    assert_eq!(idle(&["--isolation", "principal", "--child-idle-timeout", "none"]), None);
+    assert_eq!(idle(&["--child-idle-timeout", "7"]), Some(7));
 }
