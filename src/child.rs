@@ -166,7 +166,7 @@ pub fn spawn(
     tracker: &TaskTracker,
 ) -> ChildHandle {
     let launcher = Launcher::new(config, &tenancy.variables, guard, tracker.clone());
-    spawn_with(config, Router::new(router.clone()), launcher, tracker)
+    spawn_with(config, Router::new(router.clone(), tenancy.sharing), launcher, tracker)
 }
 
 fn spawn_with(config: &ChildConfig, router: Router, launcher: impl Launch, tracker: &TaskTracker) -> ChildHandle {

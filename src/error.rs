@@ -292,13 +292,9 @@ impl Reject {
         if self.wire().status != StatusCode::SERVICE_UNAVAILABLE {
             return None;
         }
+        let wait = if let Self::CircuitOpen { retry_after } = self { *retry_after } else { Duration::from_secs(1) };
         // The header counts whole seconds.
-        Some(match self {
-            Self::CircuitOpen { retry_after } => {
-                Duration::from_secs(retry_after.as_millis().div_ceil(1000).max(1) as u64)
-            }
-            _ => Duration::from_secs(1),
-        })
+        Some(Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)))
     }
 
     /// The `data` of the JSON-RPC error: `source` and `kind`, so that a client can tell mcp-mux's errors from the
@@ -409,7 +405,7 @@ mod tests {
         let readme = include_str!("../README.md");
         for reject in all() {
             let Wire { status, code, kind } = reject.wire();
-            let row = readme.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{kind}`")));
+            let row = readme.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`{kind}`")));
             let row = row.unwrap_or_else(|| panic!("{kind} is not in the README's table of errors"));
             let status =
                 if status == StatusCode::OK { "in the answer".to_owned() } else { status.as_u16().to_string() };

@@ -131,6 +131,12 @@ pub mod method {
     pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
     pub const RESOURCE_UPDATED: &str = "notifications/resources/updated";
     pub const RESOURCES_LIST_CHANGED: &str = "notifications/resources/list_changed";
+    pub const RESOURCES_READ: &str = "resources/read";
+    pub const RESOURCES_LIST: &str = "resources/list";
+    pub const RESOURCE_TEMPLATES_LIST: &str = "resources/templates/list";
+    pub const TOOLS_LIST: &str = "tools/list";
+    pub const PROMPTS_LIST: &str = "prompts/list";
+    pub const COMPLETE: &str = "completion/complete";
     pub const TOOLS_LIST_CHANGED: &str = "notifications/tools/list_changed";
     pub const PROMPTS_LIST_CHANGED: &str = "notifications/prompts/list_changed";
     pub const SAMPLING: &str = "sampling/createMessage";
@@ -142,6 +148,24 @@ pub mod method {
     pub const TASKS_CANCEL: &str = "tasks/cancel";
     pub const TASKS_LIST: &str = "tasks/list";
     pub const TASK_STATUS: &str = "notifications/tasks/status";
+
+    /// Whether a request of a client may be carried out twice, so that it can be sent again when nobody knows whether it
+    /// was carried out: those that only read, and those that the specification says are cheap to ask for. Of 2025-11-25:
+    /// Ping; Pagination, Operations Supporting Pagination (the `*/list` methods of a server); Tasks, Listing Tasks;
+    /// Resources, Reading Resources; Completion. Not `prompts/get` and `tools/call`, whose effects are the server's own,
+    /// nor what changes a state of the session.
+    pub fn is_safe_to_repeat(method: &str) -> bool {
+        matches!(
+            method,
+            PING | TOOLS_LIST
+                | PROMPTS_LIST
+                | RESOURCES_LIST
+                | RESOURCE_TEMPLATES_LIST
+                | TASKS_LIST
+                | RESOURCES_READ
+                | COMPLETE
+        )
+    }
 }
 
 /// HTTP headers of the transports (names are lower case, as HTTP/2 wants them).

@@ -14,17 +14,27 @@
 //! [`Payload::Message`] for it. Where later revisions need translating, they do so around [`Router::dispatch`] (towards
 //! the child) and [`Router::settle`] (back): ids, attribution and accounts stay here.
 //!
+//! The child is a place: processes come and go behind it. What an exit does to requests is in `exit`, how a process is
+//! replaced while it lives in `succession`, and what is different for a child of one session's own in `private`.
+//!
 //! Spec: 2025-11-25, Base Protocol; DESIGN section 4 has the rules as a table.
 
 mod attribution;
+mod exit;
 mod from_child;
 mod from_session;
 mod handshake;
 mod id_table;
+mod in_flight;
 mod io;
 mod levels;
+mod own;
+mod private;
+mod purpose;
 mod questions;
+mod queue;
 mod subscriptions;
+mod succession;
 mod tasks;
 
 #[cfg(test)]
@@ -34,40 +44,44 @@ mod scenarios;
 #[cfg(test)]
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
 use self::handshake::Handshake;
-use self::id_table::{ChildId, IdTable, InFlight, Phase};
+use self::id_table::{ChildId, IdTable};
+use self::in_flight::{InFlight, Phase};
 pub use self::io::{
     ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, SessionKey, Sharing, Stage, Stats,
     StreamId,
 };
 use self::levels::Levels;
+use self::own::Own;
 use self::questions::{QuestionId, Questions};
+use self::queue::Queue;
 use self::subscriptions::{Subscriptions, Verdict};
 use self::tasks::Tasks;
 use crate::config::RouterConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Message, RawId};
-use crate::mcp::{LogLevel, method};
+use crate::mcp::{Revision, method};
 use crate::telemetry::flood::Flood;
 
 /// One child's conversation with those attached to it.
 #[derive(Debug)]
 pub struct Router {
     config: RouterConfig,
+    sharing: Sharing,
+    /// How many routers the place had before this one.
+    generation: u64,
+    role: Role,
     sessions: BTreeMap<SessionKey, Profile>,
     handshake: Handshake,
     requests: IdTable,
-    /// Requests that wait for the child to be ready, or for their session's turn, in the order in which they came.
-    waiting: BTreeSet<ChildId>,
-    /// Notifications that wait for the child, among the requests by the order of ids taken when they came.
-    waiting_notifications: BTreeMap<ChildId, (SessionKey, Box<Message>)>,
-    waiting_bytes: usize,
+    /// What waits for the child to be ready, or for its session's turn.
+    queue: Queue,
     /// With `--on-ambiguous serialize`: the session that can be asked and has requests in flight.
     turn: Option<SessionKey>,
     /// Requests of mcp-mux's own.
@@ -79,17 +93,37 @@ pub struct Router {
     /// Whom an `elicitationId` was given to; oldest first, bounded.
     elicitations: VecDeque<(String, SessionKey)>,
     outputs: VecDeque<Output>,
-    closed: Option<Reject>,
+    denial: Option<Denial>,
+    requests_given: u64,
+    life_signs: u64,
     /// What the child makes us log.
     flood: Flood,
 }
 
-/// A request of mcp-mux's own whose answer matters; `initialize` is kept by [`Handshake`].
-#[derive(Debug)]
-enum Own {
-    SetLevel,
-    Subscribe(String),
-    Unsubscribe,
+/// Whether the sessions are served here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Serving,
+    /// A successor serves them; what was written here is still settled.
+    Retired,
+}
+
+/// Why nothing is accepted.
+#[derive(Clone, Debug)]
+enum Denial {
+    /// For good.
+    Closed(Reject),
+    /// For now.
+    Suspended(Reject),
+}
+
+impl Denial {
+    /// What requests are told.
+    const fn reject(&self) -> &Reject {
+        match self {
+            Self::Closed(reject) | Self::Suspended(reject) => reject,
+        }
+    }
 }
 
 /// How often a second the child can make us log something that is nobody's.
@@ -109,31 +143,40 @@ const ELICITATIONS_MAX: usize = 1024;
 const ELICITATIONS_PER_SESSION_MAX: usize = 64;
 
 impl Router {
-    /// A router without a child.
-    pub fn new(config: RouterConfig) -> Self {
+    /// A router without a process, the first of its place.
+    pub fn new(config: RouterConfig, sharing: Sharing) -> Self {
+        let introduction = sharing.introduction(&config);
+        Self::with_handshake(sharing.configure(config), sharing, 0, Handshake::new(introduction))
+    }
+
+    fn with_handshake(config: RouterConfig, sharing: Sharing, generation: u64, handshake: Handshake) -> Self {
         Self {
             config,
+            sharing,
+            generation,
+            role: Role::Serving,
             sessions: BTreeMap::new(),
-            handshake: Handshake::default(),
+            handshake,
             requests: IdTable::default(),
-            waiting: BTreeSet::new(),
-            waiting_notifications: BTreeMap::new(),
-            waiting_bytes: 0,
+            queue: Queue::default(),
             turn: None,
             own: BTreeMap::new(),
-            questions: Questions::default(),
+            questions: Questions::new(generation),
             subscriptions: Subscriptions::default(),
             levels: Levels::default(),
             tasks: Tasks::default(),
             elicitations: VecDeque::new(),
             outputs: VecDeque::new(),
-            closed: None,
+            denial: None,
+            requests_given: 0,
+            life_signs: 0,
             flood: Flood::new(LOGGED_PER_SECOND_MAX),
         }
     }
 
     /// Attaches a session (or a stateless exchange). It may send at once; what it sends waits for the child. A profile
-    /// that [`Router::detach`] returned goes on where it stopped.
+    /// that [`Router::detach`] returned goes on where it stopped. A [`Sharing::Private`] child has one session in its
+    /// life.
     pub fn attach(&mut self, session: SessionKey, profile: Profile) {
         let subscriptions = profile.subscriptions.clone();
         let (level, open) = (profile.level, profile.revision.is_some());
@@ -149,6 +192,7 @@ impl Router {
                 self.subscribe_child(&uri);
             }
         }
+        self.introduce_if_open();
     }
 
     /// Detaches a session: its requests in flight are cancelled in the child and settled with
@@ -160,14 +204,7 @@ impl Router {
             self.abort(id, Reject::SessionClosed, now);
         }
         let mut profile = self.sessions.remove(&session)?;
-        let waiting_bytes = &mut self.waiting_bytes;
-        self.waiting_notifications.retain(|_, (from, message)| {
-            let stays = *from != session;
-            if !stays {
-                *waiting_bytes -= message.bytes().len();
-            }
-            stays
-        });
+        self.queue.drop_notifications(Some(session));
         for question in self.questions.ids(Some(session)) {
             if let Some(question) = self.questions.close(question) {
                 self.refuse_child(&question.child_request, "client-gone", "the client that was asked is gone");
@@ -187,51 +224,10 @@ impl Router {
         Some(profile)
     }
 
-    /// A process was started: the handshake begins.
-    pub fn handle_child_start(&mut self, _now: Instant) {
-        let id = self.requests.fresh_id();
-        let initialize = self.handshake.start(id, self.config.client_capabilities);
-        self.tell_child(initialize);
-    }
-
-    /// The child takes no more input: what comes from now on waits for the next one; answers of what was written still
-    /// count until [`Router::handle_child_exit`].
-    pub fn handle_child_ending(&mut self) {
-        self.handshake.stop();
-    }
-
-    /// The child exited. Requests that were written are settled with [`Reject::ChildExited`]; those not yet written
-    /// wait for the next one.
-    pub fn handle_child_exit(&mut self, exit: &ChildExit, now: Instant) {
-        self.handshake.stop();
-        self.own.clear();
-        self.void_questions("the server exited");
-        for id in self.requests.ids() {
-            if !matches!(self.requests.get(id).map(|request| &request.phase), Some(Phase::Queued(_))) {
-                self.reject(id, exit.reject());
-            }
-        }
-        self.turn = None;
-        self.requests.forget_all();
-        self.tasks.clear();
-        self.elicitations.clear();
-        self.subscriptions.child_gone();
+    /// A process was started: the handshake begins, unless it is for the session to begin it.
+    pub fn handle_child_start(&mut self, now: Instant) {
+        self.introduce();
         self.pump(now);
-    }
-
-    /// No child will come: everything that waits is settled with `reject`, and so is what comes later.
-    pub fn close(&mut self, reject: &Reject) {
-        self.handshake.stop();
-        self.own.clear();
-        self.void_questions("the server is gone");
-        for id in self.requests.ids() {
-            self.reject(id, reject.clone());
-        }
-        self.waiting_notifications.clear();
-        self.waiting_bytes = 0;
-        self.turn = None;
-        self.requests.forget_all();
-        self.closed = Some(reject.clone());
     }
 
     /// A deadline of [`Router::poll_timeout`] has come.
@@ -262,14 +258,20 @@ impl Router {
         self.handshake.stage()
     }
 
-    /// Why the child refused the handshake, if it did (the error object's text).
+    /// Why the child refused our handshake, if it did (the error object's text). That it refused its client's is between
+    /// the two.
     pub fn handshake_error(&self) -> Option<&str> {
         self.handshake.error()
     }
 
     /// Bytes accepted but not yet handed out for the child.
     pub const fn queued_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.queue.bytes()
+    }
+
+    /// How many requests of clients were handed out for the child since this router was made.
+    pub const fn requests_given(&self) -> u64 {
+        self.requests_given
     }
 
     /// The sizes of the tables.
@@ -278,7 +280,7 @@ impl Router {
         Stats {
             sessions: self.sessions.len(),
             in_flight,
-            queued: self.waiting.len() + self.waiting_notifications.len(),
+            queued: self.queue.len(),
             questions: self.questions.len(),
             subscriptions: self.subscriptions.len(),
             tasks: self.tasks.len(),
@@ -288,6 +290,16 @@ impl Router {
 
     fn is_ready(&self) -> bool {
         self.stage() == Stage::Ready
+    }
+
+    /// A session's handshake stands.
+    fn open(&mut self, session: SessionKey, revision: Revision) {
+        if let Some(profile) = self.sessions.get_mut(&session) {
+            profile.revision = Some(revision);
+        }
+        let level = self.levels.of(session);
+        let change = self.levels.put(session, Some(level));
+        self.tell_level(change);
     }
 
     fn tell_child(&mut self, frame: Frame) {
@@ -302,8 +314,8 @@ impl Router {
     fn settle(&mut self, id: ChildId, payload: impl FnOnce(&InFlight) -> Payload) {
         let Some(request) = self.requests.remove(id) else { return };
         if let Phase::Queued(message) = &request.phase {
-            self.waiting_bytes -= message.bytes().len();
-            self.waiting.remove(&id);
+            self.queue.remove_bytes(message.bytes().len());
+            self.queue.remove_request(request.place);
         }
         let payload = payload(&request);
         let session = request.origin.session;
@@ -338,18 +350,6 @@ impl Router {
         }
     }
 
-    /// Nobody may be left who waits for the answer to this request of ours.
-    fn give_up_own(&mut self, id: ChildId) {
-        if !self.own.contains_key(&id) || !self.requests.followers(id).is_empty() {
-            return;
-        }
-        if let Some(Own::Subscribe(uri)) = self.own.remove(&id)
-            && self.subscriptions.resolve(&uri)
-        {
-            self.unsubscribe_child(&uri);
-        }
-    }
-
     fn reject(&mut self, id: ChildId, reject: Reject) {
         self.settle(id, |request| Payload::Rejected(request.client_id.clone(), reject));
     }
@@ -362,7 +362,12 @@ impl Router {
     fn abort(&mut self, id: ChildId, reject: Reject, now: Instant) {
         let reason = reject.to_string();
         let written_by = self.written_by(id);
+        let introduces = self.is_clients_introduction(id);
         self.reject(id, reject);
+        if introduces {
+            // spec: 2025-11-25 basic/utilities/cancellation: "The initialize request MUST NOT be cancelled by clients".
+            return self.handshake.give_up();
+        }
         if let Some(session) = written_by {
             let params = json!({"requestId": id.0, "reason": reason}).to_string();
             self.tell_child(jsonrpc::notification(method::CANCELLED, Some(&params)));
@@ -387,33 +392,6 @@ impl Router {
         let data = json!({"source": "mcp-mux", "kind": kind});
         let error = json!({"code": crate::mcp::code::QUESTION_REFUSED, "message": message, "data": data});
         self.tell_child(jsonrpc::error_response(Some(child_request), &error));
-    }
-
-    /// Tells the child of a level, if there is one to tell and it takes levels. Returns the id of our request, for those
-    /// who want to follow it.
-    fn tell_level(&mut self, level: Option<LogLevel>) -> Option<ChildId> {
-        let level = level.filter(|_| self.is_ready() && self.handshake.capabilities().logging())?;
-        let id = self.requests.fresh_id();
-        let params = json!({"level": level.as_str()}).to_string();
-        self.tell_child(jsonrpc::request(&id.text(), method::SET_LEVEL, Some(&params)));
-        Some(id)
-    }
-
-    /// Subscribes the child on behalf of sessions that are subscribed already.
-    fn subscribe_child(&mut self, uri: &str) {
-        let id = self.requests.fresh_id();
-        let params = json!({"uri": uri}).to_string();
-        self.tell_child(jsonrpc::request(&id.text(), method::SUBSCRIBE, Some(&params)));
-        self.own.insert(id, Own::Subscribe(uri.to_owned()));
-    }
-
-    /// Nobody is subscribed any more, and nobody waits for the child to say so.
-    fn unsubscribe_child(&mut self, uri: &str) {
-        if self.is_ready() {
-            let id = self.requests.fresh_id();
-            let params = json!({"uri": uri}).to_string();
-            self.tell_child(jsonrpc::request(&id.text(), method::UNSUBSCRIBE, Some(&params)));
-        }
     }
 }
 

@@ -239,7 +239,7 @@ impl<L: Launch> ChildActor<L> {
         tracing::trace!(method = message.method(), bytes = message.bytes().len(), "message from a session");
         self.backlog.accept(admission);
         let id = if message.kind() == Kind::Request { message.id() } else { None };
-        if let Err(reject) = self.router.handle_session_message(from, message, now)
+        if let Err(reject) = self.router.handle_session_message(from, message, 0, now)
             && let (Some(id), Some(outbox)) = (id, self.outboxes.get(&from.session))
         {
             tracing::debug!(kind = reject.wire().kind, "request refused");

@@ -182,7 +182,7 @@ fn router_config() -> RouterConfig {
 }
 
 fn router() -> Router {
-    Router::new(router_config())
+    Router::new(router_config(), Sharing::Shared)
 }
 
 fn shared() -> Tenancy {

@@ -87,6 +87,9 @@ impl Router {
         need: Need,
         now: Instant,
     ) -> Result<(SessionKey, StreamId), Unattributed> {
+        if self.is_private() {
+            return self.tenant().map(|session| self.stream_of(session)).ok_or(Unattributed::Nobody);
+        }
         if let Some(session) = self.named_session(message)? {
             return if self.meets(session, need) { Ok(self.stream_of(session)) } else { Err(Unattributed::Undeclared) };
         }
@@ -116,6 +119,29 @@ impl Router {
         // Any other token is the child's own, for progress towards it.
         let Some(id) = ChildId::from_token(message.text(token)) else { return Ok(None) };
         self.requests.get(id).map(|request| Some(request.origin.session)).ok_or(Unattributed::Gone)
+    }
+
+    /// Whether a session's message names a task that is another's.
+    pub(super) fn names_anothers_task(&self, session: SessionKey, message: &Message) -> bool {
+        !self.is_private() && self.names_task(message, |owner| owner != session)
+    }
+
+    /// Whether a message names a task with such an owner, by `taskId` or as what it is related to.
+    pub(super) fn names_task(&self, message: &Message, such: impl Fn(SessionKey) -> bool) -> bool {
+        if self.tasks.is_empty() {
+            return false;
+        }
+        let such = |task: &str| self.tasks.owner(task).is_some_and(&such);
+        message.param_str(Param::TaskId).is_some_and(|task| such(&task))
+            || match Self::related_task(message) {
+                Ok(task) => task.is_some_and(|task| such(&task)),
+                Err(_) => true,
+            }
+    }
+
+    /// Whether the session may ask for this task.
+    pub(super) fn may_use_task(&self, session: SessionKey, task: &str) -> bool {
+        self.is_private() || self.tasks.owner(task) == Some(session)
     }
 
     /// Whether the session declares what is needed.

@@ -5,10 +5,12 @@ use tokio::time::Instant;
 
 use super::attribution::{Need, Unattributed};
 use super::handshake::Outcome;
-use super::id_table::{ChildId, Phase, Purpose};
+use super::id_table::ChildId;
+use super::in_flight::Phase;
 use super::io::{Payload, SessionKey, Stage, StreamId};
-use super::questions::{Question, Scope};
-use super::{ELICITATIONS_MAX, ELICITATIONS_PER_SESSION_MAX, Own, Router, with_id};
+use super::purpose::Purpose;
+use super::questions::Question;
+use super::{ELICITATIONS_MAX, ELICITATIONS_PER_SESSION_MAX, Router, with_id};
 use crate::config::OnAmbiguous;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, ID_BYTES_MAX, Kind, Message, RawId, decode_str};
@@ -28,7 +30,11 @@ impl Router {
     /// The child answered the request with this child-side id, but with something that cannot be passed on.
     pub fn handle_unusable_answer(&mut self, id: u64, what: &str, now: Instant) {
         let id = ChildId(id);
-        if self.handshake.awaits(id) {
+        self.note_life(id);
+        if self.is_clients_introduction(id) {
+            self.handshake.give_up();
+            self.reject(id, Reject::ChildAnswerUnusable(what.to_owned()));
+        } else if self.handshake.awaits(id) {
             self.handshake.refused(what);
         } else if self.written_by(id).is_some() {
             self.reject(id, Reject::ChildAnswerUnusable(what.to_owned()));
@@ -46,7 +52,10 @@ impl Router {
             tracing::debug!("dropped a response of the child without an id of ours");
             return;
         };
-        if self.handshake.awaits(id) {
+        self.note_life(id);
+        if self.is_clients_introduction(id) {
+            self.client_introduced(id, message, now);
+        } else if self.handshake.awaits(id) {
             self.handshake_answered(message, now);
         } else if let Some(own) = self.own.remove(&id) {
             self.own_answered(id, own, message);
@@ -63,42 +72,24 @@ impl Router {
         if outcome == Outcome::Refused {
             return;
         }
-        self.tell_child(jsonrpc::notification(method::INITIALIZED, None));
+        if self.handshake.initialize_once() {
+            self.tell_child(jsonrpc::notification(method::INITIALIZED, None));
+        }
         let level = self.levels.replay();
         self.tell_level(level);
         for uri in self.subscriptions.uris() {
             self.subscribe_child(&uri);
         }
         if outcome == Outcome::ReadyAgain {
-            for list in self.handshake.capabilities().lists() {
-                self.tell_every_session(&jsonrpc::notification(list, None));
-            }
+            self.tell_lists_changed();
         }
         self.pump(now);
     }
 
-    /// A request of ours was answered, and with it those that follow it.
-    fn own_answered(&mut self, id: ChildId, own: Own, message: &Message) {
-        let taken = message.result().is_some();
-        let followers = self.requests.followers(id);
-        if let Own::Subscribe(uri) = own {
-            if taken {
-                for follower in &followers {
-                    if let Some(request) = self.requests.get(*follower) {
-                        self.subscriptions.confirm(request.origin.session, &uri);
-                    }
-                }
-            }
-            let nobody = self.subscriptions.resolve(&uri);
-            match (taken, nobody) {
-                // They gave up while the child was being told.
-                (true, true) => self.unsubscribe_child(&uri),
-                (false, false) => tracing::warn!("the restarted child refuses a subscription that stood before"),
-                (true, false) | (false, true) => {}
-            }
-        }
-        for follower in followers {
-            self.settle(follower, |request| Payload::Response(with_id(message, request.client_id.as_str())));
+    /// Another process may have other lists.
+    pub(super) fn tell_lists_changed(&mut self) {
+        for list in self.handshake.capabilities().lists() {
+            self.tell_every_session(&jsonrpc::notification(list, None));
         }
     }
 
@@ -106,7 +97,8 @@ impl Router {
         let Some(request) = self.requests.get(id) else { return };
         let session = request.origin.session;
         let mut frame = with_id(message, request.client_id.as_str());
-        match request.purpose {
+        let purpose = request.purpose.clone();
+        match purpose {
             Purpose::CreatesTask => {
                 let progress = request.token.as_ref().map(|(_, token)| (id, token.clone()));
                 if let Some(task) = created_task(message) {
@@ -120,12 +112,16 @@ impl Router {
                     return self.reject(id, Reject::ChildAnswerUnusable("`tasks` is not unique".to_owned()));
                 }
             },
-            Purpose::Plain
-            | Purpose::Initialize
-            | Purpose::SetLevel(_)
-            | Purpose::Subscribe(_)
-            | Purpose::Unsubscribe(_)
-            | Purpose::Task(_) => {}
+            Purpose::TaskResult(task) => self.tasks.exhaust(&task),
+            Purpose::Task(task) => {
+                if told_status(message).as_deref() == Some("cancelled") {
+                    self.tasks.exhaust(&task);
+                }
+            }
+            Purpose::SetLevel(_) | Purpose::Subscribe(_) | Purpose::Unsubscribe(_) => {
+                self.keep_state(session, &purpose, message);
+            }
+            Purpose::Plain | Purpose::Initialize => {}
         }
         for elicitation in required_elicitations(message) {
             self.remember_elicitation(elicitation, session);
@@ -169,7 +165,7 @@ impl Router {
         let token = Self::child_token(message);
         let has_token = token.is_some();
         let of_task = matches!(Self::related_task(message), Ok(Some(_)));
-        let scope = if of_task { Scope::Task } else { Scope::Requests };
+        let scope = self.sharing.scope(of_task);
         let question = Question { session, stream, child_request: child_request.clone(), token, scope };
         let id = match self.questions.open(question) {
             Ok(id) => id,
@@ -190,6 +186,8 @@ impl Router {
         match message.method() {
             method::PROGRESS => self.child_progress(message, now),
             method::CANCELLED => self.child_cancels(message),
+            method::TASK_STATUS => self.task_status(message),
+            _ if self.tenant().is_some() => self.tell_tenant(message),
             method::MESSAGE => self.log_message(message, now),
             method::TOOLS_LIST_CHANGED | method::PROMPTS_LIST_CHANGED | method::RESOURCES_LIST_CHANGED => {
                 self.tell_every_session(&Frame::new(message.bytes().clone()));
@@ -208,7 +206,6 @@ impl Router {
                     self.notify(*session, StreamId::STANDALONE, message);
                 }
             }
-            method::TASK_STATUS => self.task_status(message),
             _ => match self.attribute(message, Need::Nothing, now) {
                 Ok((session, stream)) => self.notify(session, stream, message),
                 Err(why) => {
@@ -221,9 +218,10 @@ impl Router {
     fn child_progress(&mut self, message: &Message, now: Instant) {
         let Some(span) = message.param(Param::ProgressToken) else { return };
         let Some(id) = ChildId::from_token(message.text(span)) else {
-            tracing::debug!("dropped progress under a token that is not ours");
-            return;
+            tracing::debug!("progress under a token that is not ours");
+            return self.tell_tenant(message);
         };
+        self.note_life(id);
         let frame = Frame::new(message.bytes().clone());
         let request = self.requests.get(id).filter(|request| matches!(request.phase, Phase::Written));
         if let Some(request) = request {
@@ -269,19 +267,24 @@ impl Router {
 
     fn task_status(&mut self, message: &Message) {
         let Some(task) = message.param_str(Param::TaskId) else { return };
-        if let Some(owner) = self.tasks.owner(&task) {
+        if let Some(owner) = self.tenant().or_else(|| self.tasks.owner(&task)) {
             self.notify(owner, StreamId::STANDALONE, message);
         }
-        if matches!(message.param_str(Param::Status).as_deref(), Some("completed" | "failed" | "cancelled")) {
-            self.tasks.end_progress(&task);
+        match message.param_str(Param::Status).as_deref() {
+            Some("completed" | "failed") => self.tasks.end_progress(&task),
+            Some("cancelled") => self.tasks.exhaust(&task),
+            Some(_) | None => {}
         }
     }
 
-    fn notify(&mut self, session: SessionKey, stream: StreamId, message: &Message) {
+    pub(super) fn notify(&mut self, session: SessionKey, stream: StreamId, message: &Message) {
         self.tell_session(session, stream, Payload::Message(Frame::new(message.bytes().clone())));
     }
 
     fn tell_every_session(&mut self, frame: &Frame) {
+        if self.is_retired() {
+            return;
+        }
         let open = |(session, profile): (&SessionKey, &super::Profile)| profile.revision.map(|_| *session);
         let sessions: Vec<SessionKey> = self.sessions.iter().filter_map(open).collect();
         for session in sessions {
@@ -303,11 +306,11 @@ impl Router {
             (Unattributed::Nobody, _) => format!("no client can be asked: none has a request in flight{capability}"),
             (Unattributed::Several, OnAmbiguous::Reject) => format!(
                 "several clients could be meant, since more than one has a request in flight{capability}; \
-                 run mcp-mux with --on-ambiguous serialize"
+                 run mcp-mux with --on-ambiguous serialize, or with --isolation session"
             ),
             (Unattributed::Several, OnAmbiguous::Serialize) => {
                 "several clients could be meant: a request that another \
-                 client cancelled a moment ago may still be at work; try again"
+                 client cancelled a moment ago may still be at work; try again, or run mcp-mux with --isolation session"
                     .to_owned()
             }
         }
@@ -336,6 +339,12 @@ fn created_task(message: &Message) -> Option<String> {
     let task = message.member(message.result()?, "task").ok()??;
     let id = message.member(task, "taskId").ok()??;
     decode_str(message.text(id)).map(std::borrow::Cow::into_owned)
+}
+
+/// The status in the answer to `tasks/get` or `tasks/cancel`.
+fn told_status(message: &Message) -> Option<std::borrow::Cow<'_, str>> {
+    let status = message.member(message.result()?, "status").ok()??;
+    decode_str(message.text(status))
 }
 
 /// The elicitations that a request has to be preceded by (2025-11-25, Elicitation, URL Elicitation Required Error).

@@ -2,15 +2,19 @@
 
 use tokio::time::Instant;
 
-use super::id_table::{ChildId, InFlight, Phase, Purpose};
-use super::io::{Origin, Payload, SessionKey};
+use super::id_table::ChildId;
+use super::in_flight::{InFlight, Phase};
+use super::io::{Origin, Payload, SessionKey, Stage};
+use super::own::Own;
+use super::purpose::{Purpose, progress_token};
 use super::questions::QuestionId;
+use super::queue::Entry;
 use super::subscriptions::Verdict;
-use super::{Own, Router, with_id};
+use super::{Router, with_id};
 use crate::config::OnAmbiguous;
 use crate::error::Reject;
-use crate::jsonrpc::{self, Frame, ID_BYTES_MAX, Kind, Message, RawId, Span};
-use crate::mcp::ids::{PROGRESS_TOKEN, Param};
+use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
+use crate::mcp::ids::Param;
 use crate::mcp::{LogLevel, method};
 
 /// Whether a request is on its way, or has to wait.
@@ -21,14 +25,21 @@ pub(super) enum Dispatch {
 }
 
 impl Router {
-    /// A message from a session.
+    /// A message from a session. `elsewhere`: how many requests it has in flight with another router of the same place,
+    /// which count towards its limit.
     ///
     /// # Errors
     /// The request was not accepted and changes nothing. Only requests can fail: a notification or an answer that
     /// refers to nothing the session has is dropped.
-    pub fn handle_session_message(&mut self, from: Origin, message: Message, now: Instant) -> Result<(), Reject> {
+    pub fn handle_session_message(
+        &mut self,
+        from: Origin,
+        message: Message,
+        elsewhere: usize,
+        now: Instant,
+    ) -> Result<(), Reject> {
         match message.kind() {
-            Kind::Request => self.accept(from, message, now),
+            Kind::Request => self.accept(from, message, elsewhere, now),
             Kind::Notification => {
                 self.session_notification(from.session, message, now);
                 Ok(())
@@ -40,9 +51,9 @@ impl Router {
         }
     }
 
-    fn accept(&mut self, from: Origin, message: Message, now: Instant) -> Result<(), Reject> {
-        if let Some(reject) = &self.closed {
-            return Err(reject.clone());
+    fn accept(&mut self, from: Origin, message: Message, elsewhere: usize, now: Instant) -> Result<(), Reject> {
+        if let Some(denial) = &self.denial {
+            return Err(denial.reject().clone());
         }
         let profile = self.sessions.get(&from.session).ok_or(Reject::SessionUnknown)?;
         let client_id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
@@ -56,24 +67,26 @@ impl Router {
             return Ok(());
         }
         let limit = self.config.in_flight_max.get();
-        if self.requests.count_of_session(from.session) >= limit {
+        if self.requests.count_of_session(from.session).saturating_add(elsewhere) >= limit {
             return Err(Reject::InFlight { limit });
         }
         if message.has_null_params() {
             return Err(Reject::InvalidRequest("`params` must be an object, or absent".to_owned()));
         }
         let token = progress_token(&message)?;
-        let purpose = purpose_of(&message)?;
+        let purpose = self.sharing.purpose_of(&message)?;
         if self.names_anothers_task(from.session, &message) {
             return Err(Reject::InvalidParams("taskId: no such task".to_owned()));
         }
         if purpose == Purpose::Initialize && profile.revision.is_some() {
-            return Err(Reject::InvalidRequest("this session is initialized already".to_owned()));
+            return Err(initialized_already());
         }
-        self.waiting_bytes += message.bytes().len();
-        let id = self.requests.insert(from, client_id, token, purpose, message, now);
+        self.queue.add_bytes(message.bytes().len());
+        let place = self.queue.place_behind();
+        let request = InFlight::new(from, client_id, token, purpose, (place, message), now);
+        let id = self.requests.insert(request);
         if self.dispatch(id, now) == Dispatch::NotYet {
-            self.waiting.insert(id);
+            self.queue.put_request(place, id);
             self.renew_deadline(id, now);
         }
         Ok(())
@@ -83,45 +96,78 @@ impl Router {
     pub(super) fn pump(&mut self, now: Instant) {
         // While another session has its turn, only a question to that one lets more of its own requests go.
         let blocked = self.turn.is_some_and(|holder| !self.questions.any_of(holder));
-        if !self.is_ready() || blocked || (self.waiting.is_empty() && self.waiting_notifications.is_empty()) {
+        if blocked || self.queue.is_empty() {
             return;
         }
-        let mut notifications = std::mem::take(&mut self.waiting_notifications);
-        for id in std::mem::take(&mut self.waiting) {
-            while let Some(earliest) = notifications.first_entry().filter(|entry| *entry.key() < id) {
-                let (_, message) = earliest.remove();
-                self.forward_notification(&message);
+        match self.stage() {
+            Stage::Down | Stage::Handshake => {}
+            Stage::Waiting => self.pump_initialize(now),
+            Stage::Ready => {
+                for (place, entry) in self.queue.take() {
+                    match entry {
+                        Entry::Request(id) if self.dispatch(id, now) == Dispatch::NotYet => {
+                            self.queue.put_request(place, id);
+                        }
+                        Entry::Request(_) => {}
+                        Entry::Notification(session, message) => self.forward_notification(session, message),
+                    }
+                }
             }
-            if self.dispatch(id, now) == Dispatch::NotYet {
-                self.waiting.insert(id);
-            }
-        }
-        for (_, message) in notifications.into_values() {
-            self.forward_notification(&message);
         }
     }
 
-    fn forward_notification(&mut self, message: &Message) {
-        self.waiting_bytes -= message.bytes().len();
+    /// Everything else waits for what this leads to.
+    fn pump_initialize(&mut self, now: Instant) {
+        let place = |id| {
+            let request: &InFlight = self.requests.get(id)?;
+            (request.purpose == Purpose::Initialize).then_some((request.place, id))
+        };
+        let first = self.queue.requests().find_map(place);
+        if let Some((place, id)) = first {
+            self.queue.remove_request(place);
+            self.dispatch(id, now);
+        }
+    }
+
+    /// Passes a session's notification on, at once or when the child is ready.
+    pub(super) fn forward_notification(&mut self, session: SessionKey, message: Box<Message>) {
+        if !self.is_ready() {
+            let place = self.queue.place_behind();
+            return self.queue.put_notification(place, session, message);
+        }
+        if message.method() != method::INITIALIZED {
+            self.queue.note_notification(session);
+        } else if !self.handshake.initialize_once() {
+            return;
+        }
         self.tell_child(Frame::new(message.bytes().clone()));
     }
 
     /// Does with a queued request what its purpose asks for.
     pub(super) fn dispatch(&mut self, id: ChildId, now: Instant) -> Dispatch {
-        if !self.is_ready() {
+        let Some(request) = self.requests.get(id) else { return Dispatch::Done };
+        if !self.takes(&request.purpose) {
             return Dispatch::NotYet;
         }
-        let Some(request) = self.requests.get(id) else { return Dispatch::Done };
         let session = request.origin.session;
         match request.purpose.clone() {
             Purpose::Initialize => self.initialize(id),
-            Purpose::SetLevel(level) if self.handshake.capabilities().logging() => self.set_level(id, session, level),
-            Purpose::Subscribe(uri) => self.subscribe(id, session, uri),
-            Purpose::Unsubscribe(uri) => self.unsubscribe(id, session, &uri),
-            Purpose::Task(task) if self.tasks.owner(&task) != Some(session) => {
+            Purpose::SetLevel(level) if !self.is_private() && self.handshake.capabilities().logging() => {
+                self.set_level(id, session, level);
+            }
+            Purpose::Subscribe(uri) if !self.is_private() => self.subscribe(id, session, uri),
+            Purpose::Unsubscribe(uri) if !self.is_private() => self.unsubscribe(id, session, &uri),
+            Purpose::Task(task) | Purpose::TaskResult(task) if !self.may_use_task(session, &task) => {
                 self.reject(id, Reject::InvalidParams("taskId: no such task".to_owned()));
             }
-            Purpose::Plain | Purpose::SetLevel(_) | Purpose::CreatesTask | Purpose::Task(_) | Purpose::ListsTasks => {
+            Purpose::Plain
+            | Purpose::SetLevel(_)
+            | Purpose::Subscribe(_)
+            | Purpose::Unsubscribe(_)
+            | Purpose::CreatesTask
+            | Purpose::Task(_)
+            | Purpose::TaskResult(_)
+            | Purpose::ListsTasks => {
                 if !self.has_turn(session) {
                     return Dispatch::NotYet;
                 }
@@ -138,11 +184,11 @@ impl Router {
         if self.config.on_ambiguous == OnAmbiguous::Reject || !self.can_be_asked(session) {
             return true;
         }
-        let of_another = |id: &ChildId| self.requests.get(*id).is_some_and(|request| request.origin.session != session);
+        let of_another = |id| self.requests.get(id).is_some_and(|request| request.origin.session != session);
         match self.turn {
             None => true,
             Some(holder) if holder != session => false,
-            Some(_) => self.questions.any_of(session) || !self.waiting.iter().any(of_another),
+            Some(_) => self.questions.any_of(session) || !self.queue.requests().any(of_another),
         }
     }
 
@@ -155,6 +201,7 @@ impl Router {
             self.turn = Some(session);
         }
         if let Some(frame) = self.take_frame(id, Phase::Written, id) {
+            self.requests_given += 1;
             self.tell_child(frame);
         }
     }
@@ -162,7 +209,8 @@ impl Router {
     /// Takes a queued request's message out, rewritten for the child under the id `own`.
     fn take_frame(&mut self, id: ChildId, next: Phase, own: ChildId) -> Option<Frame> {
         let message = self.requests.leave_queue(id, next)?;
-        self.waiting_bytes -= message.bytes().len();
+        self.queue.remove_bytes(message.bytes().len());
+        self.keep_message(id, &message);
         let mut frame = with_id(&message, own.text());
         if let Some((span, _)) = self.requests.get(id)?.token {
             frame = frame.replace(span, own.token());
@@ -179,24 +227,26 @@ impl Router {
     fn forward_as_own(&mut self, id: ChildId, own: Own) -> Option<ChildId> {
         let own_id = self.requests.fresh_id();
         let frame = self.take_frame(id, Phase::Follows(own_id), own_id)?;
+        self.requests_given += 1;
         self.tell_child(frame);
         self.own.insert(own_id, own);
         Some(own_id)
     }
 
     fn initialize(&mut self, id: ChildId) {
+        if !self.is_ready() {
+            return self.forward_initialize(id);
+        }
         let Some(request) = self.requests.get(id) else { return };
         let session = request.origin.session;
+        if self.sessions.get(&session).is_some_and(|profile| profile.revision.is_some()) {
+            return self.reject(id, initialized_already());
+        }
         let Phase::Queued(message) = &request.phase else { return };
         let requested = message.param_str(Param::ProtocolVersion).unwrap_or_default();
         let Some((answer, revision)) = self.handshake.answer_client(&request.client_id, &requested) else { return };
-        if let Some(profile) = self.sessions.get_mut(&session) {
-            profile.revision = Some(revision);
-        }
         self.settle(id, |_| Payload::Initialized(answer, revision));
-        let level = self.levels.of(session);
-        let change = self.levels.put(session, Some(level));
-        self.tell_level(change);
+        self.open(session, revision);
     }
 
     fn set_level(&mut self, id: ChildId, session: SessionKey, level: LogLevel) {
@@ -236,36 +286,18 @@ impl Router {
     }
 
     fn session_notification(&mut self, session: SessionKey, message: Message, now: Instant) {
-        let known = self.closed.is_none() && self.sessions.contains_key(&session);
+        let known = self.sessions.contains_key(&session);
         if !known || message.has_null_params() || self.names_anothers_task(session, &message) {
             return;
         }
         match message.method() {
-            // Each child has had ours.
-            method::INITIALIZED => {}
             method::CANCELLED => self.cancel(session, &message, now),
             method::PROGRESS => self.session_progress(session, &message),
-            _ if self.is_ready() => self.tell_child(Frame::new(message.bytes().clone())),
-            _ if self.waiting_notifications.len() < NOTIFICATIONS_WAITING_MAX => {
-                self.waiting_bytes += message.bytes().len();
-                let place = self.requests.fresh_id();
-                self.waiting_notifications.insert(place, (session, Box::new(message)));
-            }
-            _ => tracing::debug!(method = message.method(), "dropped a client's notification: the child is not ready"),
+            // A shared child has had ours.
+            method::INITIALIZED if !self.is_private() => {}
+            _ if self.denial.is_some() => {}
+            _ => self.forward_notification(session, Box::new(message)),
         }
-    }
-
-    /// Whether it names a task that is not the session's, by `taskId` or as what it is related to.
-    fn names_anothers_task(&self, session: SessionKey, message: &Message) -> bool {
-        if self.tasks.is_empty() {
-            return false;
-        }
-        let anothers = |task: &str| self.tasks.owner(task).is_some_and(|owner| owner != session);
-        message.param_str(Param::TaskId).is_some_and(|task| anothers(&task))
-            || match Self::related_task(message) {
-                Ok(task) => task.is_some_and(|task| anothers(&task)),
-                Err(_) => true,
-            }
     }
 
     /// A client gives up a request of its own. What it does not have in flight cannot be cancelled.
@@ -311,23 +343,23 @@ impl Router {
         let Some(request) = self.requests.get(id) else { return };
         let last = self.config.request_timeout_max.map(|max| request.accepted + max);
         let quiet = self.config.request_timeout.map(|timeout| match request.phase {
-            Phase::Queued(_) => request.accepted + timeout,
+            Phase::Queued(_) => request.waits_since + timeout,
             Phase::Written | Phase::Follows(_) => now + timeout,
         });
-        let queue = matches!(request.phase, Phase::Queued(_)).then(|| request.accepted + self.config.queue_timeout);
+        let queue = matches!(request.phase, Phase::Queued(_)).then(|| request.waits_since + self.config.queue_timeout);
         let deadline = [last, quiet, queue].into_iter().flatten().min();
         self.requests.set_deadline(id, deadline);
     }
 
     /// What a request whose deadline has come is told.
     pub(super) fn timeout_reject(&self, request: &InFlight, now: Instant) -> Reject {
-        let reached = |limit| now >= request.accepted + limit;
-        if let Some(max) = self.config.request_timeout_max.filter(|max| reached(*max)) {
+        let reached_by = |since: Instant, limit| now >= since + limit;
+        if let Some(max) = self.config.request_timeout_max.filter(|max| reached_by(request.accepted, *max)) {
             return Reject::RequestTimeout(max, "--request-timeout-max");
         }
         let queue_timeout = self.config.queue_timeout;
         match self.config.request_timeout {
-            Some(timeout) if !matches!(request.phase, Phase::Queued(_)) || reached(timeout) => {
+            Some(timeout) if !matches!(request.phase, Phase::Queued(_)) || reached_by(request.waits_since, timeout) => {
                 Reject::RequestTimeout(timeout, "--request-timeout")
             }
             _ if self.is_ready() => Reject::QueueFull(queue_timeout),
@@ -336,59 +368,6 @@ impl Router {
     }
 }
 
-/// The longest URI that can be subscribed to.
-const URI_BYTES_MAX: usize = 8192;
-/// The most notifications kept for a child that is not ready.
-const NOTIFICATIONS_WAITING_MAX: usize = 1024;
-
-/// The request's progress token and its place. What is neither a string nor a number is no token and stays as it is.
-fn progress_token(message: &Message) -> Result<Option<(Span, RawId)>, Reject> {
-    let Some(meta) = message.param(Param::Meta) else { return Ok(None) };
-    let token = message.member(meta, PROGRESS_TOKEN);
-    let token = token.map_err(|_| Reject::InvalidRequest("params._meta.progressToken occurs twice".to_owned()))?;
-    let Some(span) = token else { return Ok(None) };
-    let text = message.text(span);
-    if text.len() > ID_BYTES_MAX {
-        let what = format!("params._meta.progressToken must not be longer than {ID_BYTES_MAX} bytes");
-        return Err(Reject::InvalidRequest(what));
-    }
-    let usable = text.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit());
-    Ok(usable.then(|| (span, RawId::from_json(text))))
-}
-
-/// What a request is to the router.
-///
-/// # Errors
-/// [`Reject::InvalidParams`] where mcp-mux itself needs a parameter. What only the child needs, the child checks.
-fn purpose_of(message: &Message) -> Result<Purpose, Reject> {
-    let invalid = |what: &str| Reject::InvalidParams(what.to_owned());
-    let text = |param| message.param_str(param).map(std::borrow::Cow::into_owned);
-    Ok(match message.method() {
-        method::INITIALIZE => match text(Param::ProtocolVersion) {
-            Some(_) => Purpose::Initialize,
-            None => return Err(invalid("protocolVersion must be a string, such as \"2025-11-25\"")),
-        },
-        method::SET_LEVEL => match text(Param::Level).as_deref().and_then(LogLevel::from_name) {
-            Some(level) => Purpose::SetLevel(level),
-            None => {
-                return Err(invalid(
-                    "level must be one of debug, info, notice, warning, error, critical, alert, emergency",
-                ));
-            }
-        },
-        method::SUBSCRIBE | method::UNSUBSCRIBE => match text(Param::Uri) {
-            Some(uri) if uri.len() > URI_BYTES_MAX => {
-                return Err(invalid(&format!("uri must not be longer than {URI_BYTES_MAX} bytes")));
-            }
-            Some(uri) if message.method() == method::SUBSCRIBE => Purpose::Subscribe(uri),
-            Some(uri) => Purpose::Unsubscribe(uri),
-            None => Purpose::Plain,
-        },
-        method::TASKS_GET | method::TASKS_RESULT | method::TASKS_CANCEL => {
-            text(Param::TaskId).map_or(Purpose::Plain, Purpose::Task)
-        }
-        method::TASKS_LIST => Purpose::ListsTasks,
-        _ if message.param(Param::Task).is_some() => Purpose::CreatesTask,
-        _ => Purpose::Plain,
-    })
+fn initialized_already() -> Reject {
+    Reject::InvalidRequest("this session is initialized already".to_owned())
 }

@@ -1,7 +1,8 @@
-//! The `initialize` handshake with a shared child, and the answers given out of it.
+//! The `initialize` handshake with a child, and the answers given out of it.
 //!
 //! Spec: 2025-11-25, Lifecycle, Initialization. mcp-mux introduces itself to a shared child; each client's own
-//! `initialize` is answered from the child's answer, in the older of the two revisions.
+//! `initialize` is answered from the child's answer, in the older of the two revisions. To a child of one's own the client
+//! introduces itself. Either introduction is said again to the next process.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -18,13 +19,47 @@ use crate::mcp::{Revision, method};
 #[derive(Debug, Default)]
 pub(super) struct Handshake {
     stage: Stage,
-    /// Our `initialize`, while its answer is awaited.
-    pending: Option<ChildId>,
+    /// How a process is introduced to when it starts; none where that is the session's to say, and it has not yet.
+    introduction: Option<Introduction>,
+    /// The `initialize` that is on its way, while its answer is awaited.
+    pending: Option<(ChildId, Introduction)>,
     result: Option<ServerResult>,
-    /// The error the child answered `initialize` with.
+    /// The error the child answered our `initialize` with.
     error: Option<String>,
     /// Whether a child was ready before this one.
     stood_before: bool,
+    /// Whether the process was told `notifications/initialized`.
+    initialized: bool,
+}
+
+/// Who is introduced to the child.
+#[derive(Clone, Debug)]
+pub(super) enum Introduction {
+    /// mcp-mux, with these capabilities.
+    Ours(DeclaredCapabilities),
+    /// The client: the `params` of its `initialize`, word for word.
+    Clients(Option<Bytes>),
+}
+
+impl Introduction {
+    /// mcp-mux's own in the place of a client that never introduces itself, and can be asked nothing.
+    pub(super) const NAMELESS: Self =
+        Self::Ours(DeclaredCapabilities { roots: false, sampling: false, elicitation: false });
+
+    /// The client's own.
+    pub(super) fn of_client(initialize: &Message) -> Self {
+        // A copy of its own: it is kept as long as the session, and would hold all of what it came with.
+        Self::Clients(initialize.params().map(|span| Bytes::copy_from_slice(initialize.text(span).as_bytes())))
+    }
+
+    fn request(&self, id: ChildId) -> Frame {
+        let own = |text: &str| crate::jsonrpc::request(&id.text(), method::INITIALIZE, Some(text));
+        match self {
+            Self::Ours(declared) => own(&initialize_params(*declared).to_string()),
+            Self::Clients(Some(params)) => own(std::str::from_utf8(params).unwrap_or("{}")),
+            Self::Clients(None) => crate::jsonrpc::request(&id.text(), method::INITIALIZE, None),
+        }
+    }
 }
 
 /// What the child answered.
@@ -82,24 +117,76 @@ impl Handshake {
         self.result.as_ref().map(|result| result.capabilities).unwrap_or_default()
     }
 
-    /// A new child: the `initialize` to write to it.
-    pub(super) fn start(&mut self, id: ChildId, declared: DeclaredCapabilities) -> Frame {
-        self.stage = Stage::Handshake;
-        self.pending = Some(id);
+    /// A handshake with no child yet.
+    pub(super) fn new(introduction: Option<Introduction>) -> Self {
+        Self { introduction, ..Self::default() }
+    }
+
+    /// That with the process which is to replace this one. Sessions are to notice no less than after a restart.
+    pub(super) fn successor(&self) -> Self {
+        Self { stood_before: true, ..Self::new(self.introduction.clone()) }
+    }
+
+    /// How a process is introduced to, if that is known already.
+    pub(super) const fn introduction(&self) -> Option<&Introduction> {
+        self.introduction.as_ref()
+    }
+
+    /// From now on processes are introduced to like this.
+    pub(super) fn set_introduction(&mut self, introduction: Introduction) {
+        self.introduction = Some(introduction);
+    }
+
+    /// A new process: the `initialize` to write to it, if that is not still to come from its session.
+    pub(super) fn start(&mut self, id: ChildId) -> Option<Frame> {
+        self.stage = Stage::Waiting;
         self.error = None;
-        crate::jsonrpc::request(&id.text(), method::INITIALIZE, Some(&initialize_params(declared).to_string()))
+        self.initialized = false;
+        let introduction = self.introduction.clone()?;
+        let initialize = introduction.request(id);
+        self.expect(id, introduction);
+        Some(initialize)
+    }
+
+    /// An `initialize` is on its way to the child.
+    pub(super) fn expect(&mut self, id: ChildId, introduction: Introduction) {
+        self.stage = Stage::Handshake;
+        self.pending = Some((id, introduction));
+    }
+
+    /// The client's `initialize` came to nothing; it may send another.
+    pub(super) fn give_up(&mut self) {
+        self.pending = None;
+        if self.stage == Stage::Handshake {
+            self.stage = Stage::Waiting;
+        }
+    }
+
+    /// The child takes no more input. What it answers to the client's `initialize` still counts.
+    pub(super) fn end(&mut self) {
+        self.stage = Stage::Down;
+        self.result = None;
     }
 
     /// The child is gone.
     pub(super) fn stop(&mut self) {
-        self.stage = Stage::Down;
+        self.end();
         self.pending = None;
-        self.result = None;
     }
 
-    /// Whether this is the id of our `initialize`.
+    /// The child is told `notifications/initialized`; false if it was told before.
+    pub(super) const fn initialize_once(&mut self) -> bool {
+        !std::mem::replace(&mut self.initialized, true)
+    }
+
+    /// Whether this is the id of the `initialize` that is on its way.
     pub(super) fn awaits(&self, id: ChildId) -> bool {
-        self.pending == Some(id)
+        self.pending() == Some(id)
+    }
+
+    /// The `initialize` that is on its way.
+    pub(super) fn pending(&self) -> Option<ChildId> {
+        self.pending.as_ref().map(|(id, _)| *id)
     }
 
     /// The child's answer to our `initialize` is of no use.
@@ -110,14 +197,34 @@ impl Handshake {
 
     /// The child answered our `initialize`.
     pub(super) fn answered(&mut self, answer: &Message) -> Outcome {
-        let Some(result) = answer.result() else {
+        if self.accepted(answer).is_none() {
             self.refused(answer.error().map_or("", |span| answer.text(span)));
             return Outcome::Refused;
-        };
-        self.pending = None;
-        self.result = Some(ServerResult::new(answer, result));
-        self.stage = Stage::Ready;
+        }
         if std::mem::replace(&mut self.stood_before, true) { Outcome::ReadyAgain } else { Outcome::Ready }
+    }
+
+    /// The child answered the client's own `initialize`: the revision they speak, or none if it refused.
+    pub(super) fn answered_client(&mut self, answer: &Message) -> Option<Revision> {
+        let revision = self.accepted(answer);
+        match revision {
+            Some(_) => self.stood_before = true,
+            None => self.give_up(),
+        }
+        revision
+    }
+
+    fn accepted(&mut self, answer: &Message) -> Option<Revision> {
+        let result = ServerResult::new(answer, answer.result()?);
+        let (_, introduction) = self.pending.take()?;
+        let revision = result.revision;
+        self.introduction = Some(introduction);
+        // It may be on its way out; then this is for the next one.
+        if self.stage == Stage::Handshake {
+            self.result = Some(result);
+            self.stage = Stage::Ready;
+        }
+        Some(revision)
     }
 
     /// The answer to a client's `initialize`, and the revision it settles on: the client's own if the child's is not

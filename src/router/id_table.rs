@@ -1,16 +1,20 @@
 //! Requests in flight: the one place where a client's id and the child-side id of the same request meet.
 //!
-//! Invariants: every request has one child-side id, never reused in the router's life; `by_session` and `followers` name
-//! exactly the requests in `requests`; `deadlines` holds exactly the deadlines of requests and of remembered ids.
+//! Invariants: every request has one child-side id, never given to another in the router's life (a request that goes to the
+//! next process keeps it); `by_session` and `followers` name exactly the requests in `requests`; `deadlines` holds exactly
+//! the deadlines of requests and of remembered ids.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::io::{ClientCapabilities, Origin, SessionKey};
+use super::in_flight::{Attempt, InFlight, Phase, WriteOrder};
+use super::io::{ClientCapabilities, SessionKey};
+use super::purpose::Purpose;
+use super::queue::Place;
 use crate::jsonrpc::{Message, RawId, Span};
-use crate::mcp::LogLevel;
 
 /// How long a request that was cancelled is remembered as one that the child may still ask or log for, if the child never
 /// answers it. A child that heeds cancellation is quiet long before; one that ignores it answers in the end, which ends
@@ -51,63 +55,6 @@ impl ChildId {
 }
 
 const TOKEN_PREFIX: &str = "mux-";
-
-/// When a request was handed out, in relation to others: the child reads in this order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct WriteOrder(u64);
-
-/// How far a request is.
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// Accepted, not handed out yet.
-    Queued(Box<Message>),
-    /// Handed out for the child.
-    Written,
-    /// Answered by the answer to a request of mcp-mux's own.
-    Follows(ChildId),
-}
-
-/// What a request is to the router, found out once when it is accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Passed on, and so is its answer.
-    Plain,
-    /// `initialize`: answered from the child's handshake; cannot be cancelled.
-    Initialize,
-    /// `logging/setLevel`.
-    SetLevel(LogLevel),
-    /// `resources/subscribe`.
-    Subscribe(String),
-    /// `resources/unsubscribe`.
-    Unsubscribe(String),
-    /// Passed on; the task that the answer names belongs to the session.
-    CreatesTask,
-    /// `tasks/get`, `tasks/result`, `tasks/cancel`: passed on if the task is the session's.
-    Task(String),
-    /// `tasks/list`: of the answer, what belongs to the session.
-    ListsTasks,
-}
-
-/// A request in flight.
-#[derive(Debug)]
-pub(super) struct InFlight {
-    /// Who sent it.
-    pub(super) origin: Origin,
-    /// Its id there.
-    pub(super) client_id: RawId,
-    /// The progress token it came with, and where.
-    pub(super) token: Option<(Span, RawId)>,
-    /// What it is to the router.
-    pub(super) purpose: Purpose,
-    /// How far it is.
-    pub(super) phase: Phase,
-    /// When it was accepted.
-    pub(super) accepted: Instant,
-    /// Its place among all that were handed out for the child.
-    pub(super) order: WriteOrder,
-    /// When it fails.
-    deadline: Option<Instant>,
-}
 
 /// The requests of one session.
 #[derive(Debug, Default)]
@@ -153,40 +100,24 @@ impl IdTable {
         ChildId(self.last)
     }
 
-    /// Takes a request in.
-    pub(super) fn insert(
-        &mut self,
-        origin: Origin,
-        client_id: RawId,
-        token: Option<(Span, RawId)>,
-        purpose: Purpose,
-        message: Message,
-        now: Instant,
-    ) -> ChildId {
+    /// Whether this id was given out.
+    pub(super) const fn has_given(&self, id: ChildId) -> bool {
+        0 < id.0 && id.0 <= self.last
+    }
+
+    /// Takes a request in that waits.
+    pub(super) fn insert(&mut self, request: InFlight) -> ChildId {
         let id = self.fresh_id();
-        let of_session = self.by_session.entry(origin.session).or_default();
-        of_session.by_client.insert(client_id.clone(), id);
+        let of_session = self.by_session.entry(request.origin.session).or_default();
+        of_session.by_client.insert(request.client_id.clone(), id);
         of_session.ids.insert(id);
-        let phase = Phase::Queued(Box::new(message));
-        self.requests.insert(
-            id,
-            InFlight {
-                origin,
-                client_id,
-                token,
-                purpose,
-                phase,
-                accepted: now,
-                order: WriteOrder::default(),
-                deadline: None,
-            },
-        );
+        self.requests.insert(id, request);
         id
     }
 
-    /// Takes a request out, because it is settled.
+    /// Takes a request out, because it is settled or another child is to have it. It has no deadline any more.
     pub(super) fn remove(&mut self, id: ChildId) -> Option<InFlight> {
-        let request = self.requests.remove(&id)?;
+        let mut request = self.requests.remove(&id)?;
         if let Some(of_session) = self.by_session.get_mut(&request.origin.session) {
             of_session.by_client.remove(&request.client_id);
             of_session.ids.remove(&id);
@@ -194,15 +125,19 @@ impl IdTable {
                 self.by_session.remove(&request.origin.session);
             }
         }
-        if let Some(deadline) = request.deadline {
+        if let Some(deadline) = request.deadline.take() {
             self.deadlines.remove(&(deadline, id));
         }
-        match request.phase {
-            Phase::Queued(_) => {}
-            Phase::Written => self.one_less_written(request.origin.session),
-            Phase::Follows(own) => self.one_less_follower(own, id),
-        }
+        self.leave_phase(id, &request.phase, request.origin.session);
         Some(request)
+    }
+
+    fn leave_phase(&mut self, id: ChildId, phase: &Phase, session: SessionKey) {
+        match phase {
+            Phase::Queued(_) => {}
+            Phase::Written => self.one_less_written(session),
+            Phase::Follows(own) => self.one_less_follower(*own, id),
+        }
     }
 
     fn one_less_written(&mut self, session: SessionKey) {
@@ -246,6 +181,39 @@ impl IdTable {
         }
     }
 
+    /// Keeps the message of a request that was handed out.
+    pub(super) fn keep(&mut self, id: ChildId, message: Bytes) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.kept = Some(message);
+        }
+    }
+
+    /// A request that was handed out waits again, in this form and place. `token`: where its progress token is now.
+    pub(super) fn back_to_queue(
+        &mut self,
+        id: ChildId,
+        message: Box<Message>,
+        token: Option<Span>,
+        place: Place,
+        now: Instant,
+    ) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        request.kept = None;
+        request.place = place;
+        request.waits_since = now;
+        // Only what was a token when it came is one.
+        request.token = request.token.take().and_then(|(_, token_of_client)| Some((token?, token_of_client)));
+        let (session, phase) = (request.origin.session, std::mem::replace(&mut request.phase, Phase::Queued(message)));
+        self.leave_phase(id, &phase, session);
+    }
+
+    /// It was given to a process that may have carried it out.
+    pub(super) fn count_attempt(&mut self, id: ChildId) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.attempt = Attempt::Second;
+        }
+    }
+
     /// Sets or lifts a request's deadline.
     pub(super) fn set_deadline(&mut self, id: ChildId, deadline: Option<Instant>) {
         let Some(request) = self.requests.get_mut(&id) else { return };
@@ -275,6 +243,11 @@ impl IdTable {
     /// How many requests of a session are in flight.
     pub(super) fn count_of_session(&self, session: SessionKey) -> usize {
         self.by_session.get(&session).map_or(0, |of_session| of_session.ids.len())
+    }
+
+    /// Whether the child has one of such a purpose.
+    pub(super) fn any_written(&self, such: impl Fn(&Purpose) -> bool) -> bool {
+        self.requests.values().any(|request| matches!(request.phase, Phase::Written) && such(&request.purpose))
     }
 
     /// All, oldest first.

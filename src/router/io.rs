@@ -114,6 +114,9 @@ pub enum Stage {
     /// No process.
     #[default]
     Down,
+    /// There is a process of a session's own, and nothing was written to it: the session's `initialize` has not come yet,
+    /// or was refused. It may stay so for as long as the process is kept ready for a session.
+    Waiting,
     /// `initialize` is on its way.
     Handshake,
     /// The handshake stands.

@@ -11,20 +11,31 @@ use crate::jsonrpc::RawId;
 /// The most open questions per session.
 const PER_SESSION_MAX: usize = 256;
 
-/// A question's number; its id on the session's side is made of it.
+/// A question's number; its id on the session's side is made of it. The generation is that of the router, so that the
+/// questions of a child and of its successor, which a session may be asked at the same time, have different ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct QuestionId(u64);
+pub(super) struct QuestionId {
+    generation: u64,
+    number: u64,
+}
 
 impl QuestionId {
     /// As JSON text of the envelope's `id` and of the progress token.
     pub(super) fn text(self) -> Box<str> {
-        format!("\"{PREFIX}{}\"", self.0).into()
+        format!("\"{PREFIX}{}-{}\"", self.generation, self.number).into()
     }
 
-    /// The question that an id or token (JSON text) from a session names.
+    /// The question that an id or token (JSON text) from a session names, if it is spelled as it was given out.
     pub(super) fn from_text(text: &str) -> Option<Self> {
-        text.strip_prefix('"')?.strip_suffix('"')?.strip_prefix(PREFIX)?.parse().ok().map(Self)
+        let (generation, number) = text.strip_prefix('"')?.strip_suffix('"')?.strip_prefix(PREFIX)?.split_once('-')?;
+        Some(Self { generation: strictly(generation)?, number: strictly(number)? })
     }
+}
+
+/// A number as [`QuestionId::text`] spells it: digits only, and no zero in front of others.
+fn strictly(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
 }
 
 const PREFIX: &str = "mcp-mux-";
@@ -51,11 +62,14 @@ pub(super) enum Scope {
     Requests,
     /// It belongs to a task, which goes on by itself.
     Task,
+    /// The child is the session's own, and may want the answer whatever it asked for.
+    Session,
 }
 
 /// All open questions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Questions {
+    generation: u64,
     last: u64,
     open: BTreeMap<QuestionId, Question>,
     by_child_request: HashMap<RawId, QuestionId>,
@@ -63,6 +77,12 @@ pub(super) struct Questions {
 }
 
 impl Questions {
+    /// None yet, of a router of this generation.
+    pub(super) fn new(generation: u64) -> Self {
+        let (open, by_child_request, by_session) = (BTreeMap::new(), HashMap::new(), BTreeMap::new());
+        Self { generation, last: 0, open, by_child_request, by_session }
+    }
+
     /// Opens one.
     ///
     /// # Errors
@@ -76,7 +96,7 @@ impl Questions {
         }
         *self.by_session.entry(question.session).or_default() += 1;
         self.last += 1;
-        let id = QuestionId(self.last);
+        let id = QuestionId { generation: self.generation, number: self.last };
         self.by_child_request.insert(question.child_request.clone(), id);
         self.open.insert(id, question);
         Ok(id)
@@ -128,5 +148,23 @@ impl Questions {
     /// How many are open.
     pub(super) fn len(&self) -> usize {
         self.open.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_spelling_that_was_given_out_names_a_question() {
+        let id = QuestionId { generation: 0, number: 10 };
+        assert_eq!(&*id.text(), r#""mcp-mux-0-10""#);
+        assert_eq!(QuestionId::from_text(&id.text()), Some(id));
+        for text in ["mcp-mux-0-10", r#""mcp-mux-10""#, r#""mcp-mux-0-""#, r#""mcp-mux--10""#, r#""mcp-mux-00-10""#] {
+            assert_eq!(QuestionId::from_text(text), None, "{text}");
+        }
+        for number in ["010", "+10", "-10", "1-0", "10 ", "99999999999999999999"] {
+            assert_eq!(QuestionId::from_text(&format!(r#""mcp-mux-0-{number}""#)), None, "{number}");
+        }
     }
 }

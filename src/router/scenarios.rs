@@ -1,5 +1,9 @@
 //! The rules of DESIGN section 4, one scenario each.
 
+mod exits;
+mod private;
+mod succession;
+
 use std::time::Duration;
 
 use super::id_table::REMEMBERED_FOR;
@@ -149,6 +153,7 @@ fn requests_wait_for_the_handshake_and_fail_when_it_does_not_stand_in_time() {
     let read = world.child_read();
     assert_eq!(json_of(&read[0])["method"], "notifications/initialized");
     assert_eq!(json_of(&read[1])["method"], "tools/list");
+    world.child_answers(id_of(&read[1]), "{}");
 
     world.exit();
     world.seen.clear();
@@ -203,7 +208,11 @@ fn a_question_that_is_nobodys_or_could_be_several_peoples_is_answered_with_an_er
     world.calls(a, 1, "1", "{}");
     world.calls(b, 1, "1", "{}");
     world.child_says(SAMPLE);
-    assert_eq!(error_kind(&world.child.pop_back().unwrap()), refused);
+    let answer = world.child.pop_back().unwrap();
+    assert_eq!(error_kind(&answer), refused);
+    for remedy in ["--on-ambiguous serialize", "--isolation session"] {
+        assert!(answer.contains(remedy), "{answer}");
+    }
     assert!(world.seen.is_empty());
 }
 
@@ -280,8 +289,7 @@ fn a_question_ends_with_the_requests_it_can_belong_to() {
 #[test]
 fn a_server_that_sends_initialize_back_is_refused() {
     let mut world = World::new(config());
-    world.router.handle_child_start(world.now);
-    world.drain();
+    world.begin();
     let initialize = world.child.pop_back().unwrap();
     world.child_says(&initialize);
     assert!(world.router.handshake_error().unwrap().contains("no MCP server"));

@@ -152,6 +152,11 @@ impl Subscriptions {
         self.by_uri.retain(|_, entry| !entry.subscribers.is_empty());
     }
 
+    /// What the session is subscribed to.
+    pub(super) fn of(&self, session: SessionKey) -> BTreeSet<String> {
+        self.by_session.get(&session).cloned().unwrap_or_default()
+    }
+
     /// Every URI with a subscriber.
     pub(super) fn uris(&self) -> Vec<String> {
         self.by_uri.keys().cloned().collect()

@@ -28,6 +28,16 @@ pub(super) struct Tasks {
 struct Task {
     owner: SessionKey,
     progress: Option<(ChildId, RawId)>,
+    rest: Rest,
+}
+
+/// Whether there is anything more to be had of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// It goes on, or its result was not fetched yet.
+    Some,
+    /// Its result was fetched, or it was cancelled.
+    Nothing,
 }
 
 impl Tasks {
@@ -46,7 +56,7 @@ impl Tasks {
         if let Some((token, _)) = &progress {
             self.by_token.insert(*token, id.clone());
         }
-        self.by_id.insert(id, Task { owner, progress });
+        self.by_id.insert(id, Task { owner, progress, rest: Rest::Some });
         if let Some(oldest) = oldest {
             self.end_progress(&oldest);
             self.by_id.remove(&oldest);
@@ -69,6 +79,20 @@ impl Tasks {
         if let Some((token, _)) = self.by_id.get_mut(id).and_then(|task| task.progress.take()) {
             self.by_token.remove(&token);
         }
+    }
+
+    /// Nothing more is to be had of the task, though its owner may still ask.
+    pub(super) fn exhaust(&mut self, id: &str) {
+        self.end_progress(id);
+        if let Some(task) = self.by_id.get_mut(id) {
+            task.rest = Rest::Nothing;
+        }
+    }
+
+    /// Whether something is still to be had of a task: it goes on, or its result was not fetched. (A time to live is the
+    /// child's to watch over; that of a task that nobody asks for again has to be waited for.)
+    pub(super) fn any_unfinished(&self) -> bool {
+        self.by_id.values().any(|task| task.rest == Rest::Some)
     }
 
     /// The session leaves, and its tasks are nobody's.

@@ -47,10 +47,39 @@ pub(super) fn message(text: &str) -> Message {
 pub(super) const ASKABLE: ClientCapabilities =
     ClientCapabilities { roots: true, sampling: true, elicitation_form: true, elicitation_url: true };
 
+/// What the child answers to `initialize`.
+pub(super) const INITIALIZE_RESULT: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{"listChanged":true},"resources":{"subscribe":true}},"serverInfo":{"name":"s","version":"1"}}"#;
+
 impl World {
     pub(super) fn new(config: RouterConfig) -> Self {
-        let now = Instant::now();
-        Self { router: Router::new(config), now, child: VecDeque::new(), seen: VecDeque::new() }
+        Self::with_sharing(config, Sharing::Shared)
+    }
+
+    pub(super) fn with_sharing(config: RouterConfig, sharing: Sharing) -> Self {
+        Self::around(Router::new(config, sharing), Instant::now())
+    }
+
+    fn around(router: Router, now: Instant) -> Self {
+        Self { router, now, child: VecDeque::new(), seen: VecDeque::new() }
+    }
+
+    /// A world of a child of one session's own, whose process was started and waits for it.
+    pub(super) fn private() -> Self {
+        let mut world = Self::with_sharing(config(), Sharing::Private);
+        world.begin();
+        world
+    }
+
+    /// The world of the next process of the same place, before its handshake.
+    pub(super) fn successor(&self) -> Self {
+        Self::around(self.router.successor(), self.now)
+    }
+
+    /// What was not given to the child goes to the successor.
+    pub(super) fn hand_over(&mut self, successor: &mut Self) {
+        self.router.hand_over(&mut successor.router, self.now);
+        self.drain();
+        successor.drain();
     }
 
     /// A world whose child is ready and knows all capabilities.
@@ -65,15 +94,18 @@ impl World {
         world
     }
 
-    /// A process starts and its handshake stands.
-    pub(super) fn start(&mut self) {
+    /// A process starts.
+    pub(super) fn begin(&mut self) {
         self.router.handle_child_start(self.now);
         self.drain();
+    }
+
+    /// A process starts and its handshake stands.
+    pub(super) fn start(&mut self) {
+        self.begin();
         let initialize = self.child.pop_back().unwrap();
         let id = id_of(&initialize);
-        self.child_says(&format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"2025-11-25","capabilities":{{"logging":{{}},"tools":{{"listChanged":true}},"resources":{{"subscribe":true}}}},"serverInfo":{{"name":"s","version":"1"}}}}}}"#
-        ));
+        self.child_answers(id, INITIALIZE_RESULT);
         assert_eq!(self.router.stage(), Stage::Ready);
     }
 
@@ -111,8 +143,19 @@ impl World {
 
     /// Session `session` sends `text` on stream `stream`.
     pub(super) fn says(&mut self, session: SessionKey, stream: u64, text: &str) -> Result<(), Reject> {
+        self.says_with(session, stream, text, 0)
+    }
+
+    /// Likewise, while it has so many requests in flight elsewhere.
+    pub(super) fn says_with(
+        &mut self,
+        session: SessionKey,
+        stream: u64,
+        text: &str,
+        elsewhere: usize,
+    ) -> Result<(), Reject> {
         let from = Origin { session, stream: StreamId(stream) };
-        let outcome = self.router.handle_session_message(from, message(text), self.now);
+        let outcome = self.router.handle_session_message(from, message(text), elsewhere, self.now);
         self.drain();
         outcome
     }
@@ -133,14 +176,21 @@ impl World {
         self.child_says(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
     }
 
+    /// The child exits; everything that was handed out for it was written.
     pub(super) fn exit(&mut self) {
+        self.exit_leaving(&[]);
+    }
+
+    /// The child exits, and these lines, the last that were handed out, were not written.
+    pub(super) fn exit_leaving(&mut self, unwritten: &[String]) {
+        let unwritten: String = unwritten.iter().map(|line| format!("{line}\n")).collect();
         let exit = ChildExit {
             status: "exit status: 3".to_owned(),
             exit_code: Some(3),
             signal: None,
             stderr: std::sync::Arc::default(),
         };
-        self.router.handle_child_exit(&exit, self.now);
+        self.router.handle_child_exit(&exit, unwritten.as_bytes(), self.now);
         self.drain();
     }
 

@@ -157,7 +157,7 @@ impl<L: Launch> ChildActor<L> {
             let advice = "run the command by itself in a terminal to see what it misses";
             self.fail(&what, &exit.stderr, advice, "it exited before its handshake stood");
         } else {
-            self.router.handle_child_exit(&exit, now);
+            self.router.handle_child_exit(&exit, &[], now);
             let delay = self.schedule(stood, exit.status.clone(), now);
             let in_a_row = self.restart.exits();
             tracing::warn!(pid, status = exit.status, in_a_row, ?delay, "the child exited and is started again");

@@ -1,0 +1,109 @@
+//! Requests of mcp-mux's own: what the child is told on behalf of several sessions, and whether it is alive.
+//!
+//! Clients' requests may *follow* one of these: they are settled with its answer.
+
+use serde_json::json;
+
+use super::id_table::ChildId;
+use super::io::Payload;
+use super::{Router, with_id};
+use crate::jsonrpc::{self, Message};
+use crate::mcp::{LogLevel, method};
+
+/// A request of mcp-mux's own whose answer matters; `initialize` is kept by the handshake.
+#[derive(Debug)]
+pub(super) enum Own {
+    SetLevel,
+    Subscribe(String),
+    Unsubscribe,
+    Ping,
+}
+
+impl Router {
+    /// Asks the child whether it is alive ([`Router::life_signs`] tells), unless it was asked and has not answered.
+    pub fn ping_child(&mut self) {
+        if !self.is_ready() || self.own.values().any(|own| matches!(own, Own::Ping)) {
+            return;
+        }
+        let id = self.requests.fresh_id();
+        self.tell_child(jsonrpc::request(&id.text(), method::PING, None));
+        self.own.insert(id, Own::Ping);
+    }
+
+    /// Grows with everything that shows that the child heeds what it is told: each response to a request of ours,
+    /// usable or not, and each progress under a token of ours.
+    pub const fn life_signs(&self) -> u64 {
+        self.life_signs
+    }
+
+    /// The child has answered, or told of progress with, the request with this id.
+    pub(super) const fn note_life(&mut self, id: ChildId) {
+        if self.requests.has_given(id) {
+            self.life_signs += 1;
+        }
+    }
+
+    /// A request of ours was answered, and with it those that follow it.
+    pub(super) fn own_answered(&mut self, id: ChildId, own: Own, message: &Message) {
+        let taken = message.result().is_some();
+        let followers = self.requests.followers(id);
+        if let Own::Subscribe(uri) = own {
+            if taken {
+                for follower in &followers {
+                    if let Some(request) = self.requests.get(*follower) {
+                        self.subscriptions.confirm(request.origin.session, &uri);
+                    }
+                }
+            }
+            let nobody = self.subscriptions.resolve(&uri);
+            match (taken, nobody) {
+                // They gave up while the child was being told.
+                (true, true) => self.unsubscribe_child(&uri),
+                (false, false) => tracing::warn!("the restarted child refuses a subscription that stood before"),
+                (true, false) | (false, true) => {}
+            }
+        }
+        for follower in followers {
+            self.settle(follower, |request| Payload::Response(with_id(message, request.client_id.as_str())));
+        }
+    }
+
+    /// Nobody may be left who waits for the answer to this request of ours.
+    pub(super) fn give_up_own(&mut self, id: ChildId) {
+        if !self.own.contains_key(&id) || !self.requests.followers(id).is_empty() {
+            return;
+        }
+        if let Some(Own::Subscribe(uri)) = self.own.remove(&id)
+            && self.subscriptions.resolve(&uri)
+        {
+            self.unsubscribe_child(&uri);
+        }
+    }
+
+    /// Tells the child of a level, if there is one to tell and it takes levels. Returns the id of our request, for those
+    /// who want to follow it.
+    pub(super) fn tell_level(&mut self, level: Option<LogLevel>) -> Option<ChildId> {
+        let level = level.filter(|_| self.is_ready() && self.handshake.capabilities().logging())?;
+        let id = self.requests.fresh_id();
+        let params = json!({"level": level.as_str()}).to_string();
+        self.tell_child(jsonrpc::request(&id.text(), method::SET_LEVEL, Some(&params)));
+        Some(id)
+    }
+
+    /// Subscribes the child on behalf of sessions that are subscribed already.
+    pub(super) fn subscribe_child(&mut self, uri: &str) {
+        let id = self.requests.fresh_id();
+        let params = json!({"uri": uri}).to_string();
+        self.tell_child(jsonrpc::request(&id.text(), method::SUBSCRIBE, Some(&params)));
+        self.own.insert(id, Own::Subscribe(uri.to_owned()));
+    }
+
+    /// Nobody is subscribed any more, and nobody waits for the child to say so.
+    pub(super) fn unsubscribe_child(&mut self, uri: &str) {
+        if self.is_ready() {
+            let id = self.requests.fresh_id();
+            let params = json!({"uri": uri}).to_string();
+            self.tell_child(jsonrpc::request(&id.text(), method::UNSUBSCRIBE, Some(&params)));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! How a child is replaced without anybody noticing: its sessions and what waits go to the router of the next process,
+//! and it finishes what it was given.
+//!
+//! For as long as both live, a session's message goes to the old one if that one knows what it is about
+//! ([`Router::concerns`]), else to the new one. What either says is the session's; ids of questions differ, since they
+//! carry the router's generation.
+
+use tokio::time::Instant;
+
+use super::from_session::Dispatch;
+use super::in_flight::{InFlight, Phase};
+use super::io::{Profile, SessionKey};
+use super::own::Own;
+use super::questions::QuestionId;
+use super::queue::Entry;
+use super::subscriptions::Subscriptions;
+use super::{Role, Router};
+use crate::jsonrpc::{Kind, Message, RawId};
+use crate::mcp::ids::Param;
+use crate::mcp::method;
+
+impl Router {
+    /// A router for the process that is to replace this one's. It has that process's handshake before it has any
+    /// session; a child of a session's own gets the `initialize` that this one had.
+    pub fn successor(&self) -> Self {
+        Self::with_handshake(self.config.clone(), self.sharing, self.generation + 1, self.handshake.successor())
+    }
+
+    /// Whether [`Router::hand_over`] would leave nothing hanging: no session waits for the answer to what changes its
+    /// level, its subscriptions or its handshake, which only this router would learn of.
+    pub fn can_hand_over(&self) -> bool {
+        let awaited = |own: &Own| !matches!(own, Own::Ping);
+        !self.own.values().any(awaited) && self.handshake.pending().is_none() && !self.is_state_changing()
+    }
+
+    /// Hands everything over that was not given to the child: the sessions with their levels and subscriptions, which
+    /// the successor's child is told of, and what waits, in order. The sessions are told that lists may have changed.
+    ///
+    /// What was written is still settled here, and whatever the child says of it reaches its session; but news that
+    /// belongs to no request comes from the successor alone.
+    ///
+    /// Called again, it hands over what has begun to wait since: what the old process left unread when it exited.
+    pub fn hand_over(&mut self, successor: &mut Self, now: Instant) {
+        if self.role == Role::Serving {
+            self.role = Role::Retired;
+            for (session, profile) in &self.sessions {
+                let (level, subscriptions) = (self.levels.of(*session), self.subscriptions.of(*session));
+                successor.attach(*session, Profile { level, subscriptions, ..profile.clone() });
+            }
+            self.subscriptions = Subscriptions::default();
+            if successor.is_ready() {
+                successor.tell_lists_changed();
+            }
+        }
+        for (place, entry) in self.queue.take() {
+            match entry {
+                Entry::Request(id) => {
+                    let stays = |request: &InFlight| match &request.phase {
+                        Phase::Queued(message) => self.names_own_task(message),
+                        Phase::Written | Phase::Follows(_) => true,
+                    };
+                    if self.requests.get(id).is_some_and(stays) {
+                        self.queue.put_request(place, id);
+                    } else if let Some(request) = self.requests.remove(id) {
+                        self.queue.remove_bytes(request.queued_bytes());
+                        successor.take_over(request, now);
+                    }
+                }
+                Entry::Notification(session, message) => {
+                    if self.names_own_task(&message) {
+                        self.queue.put_notification(place, session, message);
+                    } else {
+                        successor.forward_notification(session, message);
+                    }
+                }
+            }
+        }
+        if let Some(denial) = successor.denial.as_ref() {
+            let reject = denial.reject().clone();
+            successor.deny_queued(&reject);
+        }
+    }
+
+    /// A request that another router accepted, and that has waited there.
+    fn take_over(&mut self, mut request: InFlight, now: Instant) {
+        let place = self.queue.place_behind();
+        request.place = place;
+        self.queue.add_bytes(request.queued_bytes());
+        let id = self.requests.insert(request);
+        if self.dispatch(id, now) == Dispatch::NotYet {
+            self.queue.put_request(place, id);
+            self.renew_deadline(id, now);
+        }
+    }
+
+    /// Whether nothing more is to come of this router's child for anybody: no request is in flight, no question is open,
+    /// and every task was either fetched or cancelled, or its session is gone. A task that nobody asks for again keeps
+    /// it from being drained for good, so whoever waits for this has to bound it.
+    pub fn is_drained(&self) -> bool {
+        self.requests.len().0 == 0 && self.queue.is_empty() && self.questions.len() == 0 && !self.tasks.any_unfinished()
+    }
+
+    /// Whether a session's message is about something that this router has: a request in flight here (to cancel it, or
+    /// to be refused for having its id), a question of this child's (to answer it, or to tell of progress), a task made
+    /// here. `tasks/list` is about none in particular.
+    pub fn concerns(&self, session: SessionKey, message: &Message) -> bool {
+        let raw = |param| message.param(param).map(|span| message.text(span));
+        let asked = |text: &str| {
+            let id = QuestionId::from_text(text);
+            id.is_some_and(|id| self.questions.of_session(id, session).is_some())
+        };
+        let in_flight = |id: &RawId| self.requests.find(session, id).is_some();
+        match message.kind() {
+            Kind::Result | Kind::Error => message.id_span().is_some_and(|span| asked(message.text(span))),
+            Kind::Request => message.id().is_some_and(|id| in_flight(&id)) || self.names_own_task(message),
+            Kind::Notification => match message.method() {
+                method::CANCELLED => raw(Param::RequestId).is_some_and(|text| in_flight(&RawId::from_json(text))),
+                method::PROGRESS => raw(Param::ProgressToken).is_some_and(asked),
+                _ => self.names_own_task(message),
+            },
+        }
+    }
+
+    /// How many requests of the session are in flight here; for the limit on all that it has in flight anywhere.
+    pub fn count_of_session(&self, session: SessionKey) -> usize {
+        self.requests.count_of_session(session)
+    }
+
+    /// Whether a successor serves the sessions.
+    pub(super) fn is_retired(&self) -> bool {
+        self.role == Role::Retired
+    }
+
+    /// Whether the message names a task of this child's, whosever it is.
+    fn names_own_task(&self, message: &Message) -> bool {
+        self.names_task(message, |_| true)
+    }
+}
