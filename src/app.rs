@@ -90,7 +90,12 @@ impl App {
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
         let stop_timeout = config.child.stop_timeout;
-        let tenancy = Tenancy { sharing: Sharing::Shared, variables: OwnVariables::default(), proof: Proof::default() };
+        let tenancy = Tenancy {
+            number: 1,
+            sharing: Sharing::Shared,
+            variables: OwnVariables::default(),
+            proof: Proof::default(),
+        };
         let child = child::spawn(&config.child, &config.router, tenancy, guard, &tasks);
         let registry = Registry::new(config.session, child.clone());
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());

@@ -101,7 +101,7 @@ impl Proof {
 }
 
 /// Variables of one child alone. Their values are a client's and are not shown.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct OwnVariables(Vec<(String, Option<OsString>)>);
 
 impl OwnVariables {
@@ -125,6 +125,8 @@ impl fmt::Debug for OwnVariables {
 /// For whom a child is.
 #[derive(Clone, Debug)]
 pub struct Tenancy {
+    /// Tells it apart from the others in the log.
+    pub number: u64,
     /// Whose it is.
     pub sharing: Sharing,
     /// Variables of its own.
@@ -166,18 +168,25 @@ pub fn spawn(
     tracker: &TaskTracker,
 ) -> ChildHandle {
     let launcher = Launcher::new(config, &tenancy.variables, guard, tracker.clone());
-    spawn_with(config, Router::new(router.clone(), tenancy.sharing), launcher, tracker)
+    spawn_with(config, router, tenancy, launcher, tracker)
 }
 
-fn spawn_with(config: &ChildConfig, router: Router, launcher: impl Launch, tracker: &TaskTracker) -> ChildHandle {
+fn spawn_with(
+    config: &ChildConfig,
+    router: &RouterConfig,
+    tenancy: Tenancy,
+    launcher: impl Launch,
+    tracker: &TaskTracker,
+) -> ChildHandle {
+    let router = Router::new(router.clone(), tenancy.sharing);
     let program = config.command.first().map_or("", String::as_str);
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (commands, inbox) = mpsc::channel(INBOX_COMMANDS_MAX);
     let (state_changes, state) = watch::channel(ChildState::Starting);
     let backlog = Arc::new(Backlog::new(config.queue_bytes_max));
-    let span = tracing::info_span!("child", command = name);
+    let span = tracing::info_span!("child", number = tenancy.number, command = name);
     let shared = (inbox, Arc::clone(&backlog), state_changes);
-    let actor = ChildActor::new(config, &name, router, launcher, shared, tracker.clone());
+    let actor = ChildActor::new(config, &name, router, launcher, tenancy, shared, tracker.clone());
     tracker.spawn(actor.run().instrument(span));
     let (entrance, queue_timeout, tracker) = (Entrance::default(), config.queue_timeout, tracker.clone());
     ChildHandle { inbox: commands, backlog, entrance, state, queue_timeout, tracker }

@@ -95,6 +95,8 @@ pub struct Router {
     outputs: VecDeque<Output>,
     denial: Option<Denial>,
     requests_given: u64,
+    /// How many may be given; the next ones wait.
+    allowance: Option<u64>,
     life_signs: u64,
     /// What the child makes us log.
     flood: Flood,
@@ -169,6 +171,7 @@ impl Router {
             outputs: VecDeque::new(),
             denial: None,
             requests_given: 0,
+            allowance: None,
             life_signs: 0,
             flood: Flood::new(LOGGED_PER_SECOND_MAX),
         }
@@ -272,6 +275,18 @@ impl Router {
     /// How many requests of clients were handed out for the child since this router was made.
     pub const fn requests_given(&self) -> u64 {
         self.requests_given
+    }
+
+    /// Lets the child be given no more than so many requests in this router's life; further ones wait, for a successor or
+    /// for a higher number. What is no request of a client's, or changes the child's state for all of them, does not wait.
+    pub fn allow(&mut self, requests: Option<u64>, now: Instant) {
+        self.allowance = requests;
+        self.pump(now);
+    }
+
+    /// Whether the child was given all it may be given.
+    pub fn is_spent(&self) -> bool {
+        self.allowance.is_some_and(|allowance| self.requests_given >= allowance)
     }
 
     /// The sizes of the tables.

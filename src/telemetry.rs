@@ -4,6 +4,7 @@
 //! not fit into the queue is dropped and counted.
 
 pub(crate) mod flood;
+pub(crate) mod watermark;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

@@ -3,34 +3,40 @@
 //! [`ChildActor::next_event`] is the only place that waits, and every branch of it is cancel safe; [`ChildActor::handle`]
 //! is synchronous. Outputs are flushed once for many inputs, so that under load many lines become one write.
 //!
-//! What follows from the time and from an exit is in `lifecycle`.
+//! Mostly there is one process. While it is replaced (`--child-max-age`, `--child-max-requests`) there are more, each with a
+//! router of its own; sessions and their outboxes are the actor's, so that nobody attached notices.
+//!
+//! What follows from the time and from an exit is in `lifecycle`, the replacement in `succession`.
 
 mod alarm;
 mod lifecycle;
+mod probe;
+mod succession;
+mod tenure;
 
-use std::collections::HashMap;
-use std::io;
+use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::alarm::Alarm;
+use self::succession::Retiring;
+use self::tenure::{Outboxes, ProcessEvent, Tenure};
 use super::backlog::{Admission, Backlog, Intake};
-use super::life::{Ending, Phase, Running};
-use super::lines::{Line, LineReader};
+use super::life::Ending;
 use super::process::Launch;
 use super::restart::Restart;
 use super::stdin::PumpEnd;
-use super::stdout::{self, Noise, Reading};
-use super::supervisor::{Exit, Order};
-use super::{ChildState, Outbox, Stats};
+use super::supervisor::Order;
+use super::{ChildState, Outbox, Proof, Stats, Tenancy};
 use crate::config::ChildConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{Kind, Message};
-use crate::router::{Origin, Output, Payload, Profile, Router, SessionKey};
+use crate::router::{self, Origin, Payload, Profile, Router, SessionKey, Sharing};
 
 /// The most commands, and the most lines, handled before what came of them is flushed.
 const COMMANDS_PER_TURN_MAX: usize = 64;
@@ -54,10 +60,8 @@ pub(super) enum ChildCommand {
 enum ChildEvent {
     Command(ChildCommand),
     HandlesGone,
-    Line(io::Result<Option<Line>>),
-    StdinEnded(PumpEnd),
-    StderrEnded,
-    Exited(Exit),
+    /// To the process of the tenure with this serial number.
+    Process(u64, ProcessEvent),
     Alarm,
 }
 
@@ -77,13 +81,6 @@ enum Handles {
     Gone,
 }
 
-/// Whether a handshake of this command has ever stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Record {
-    Unproven,
-    Proven,
-}
-
 /// What an actor shares with its handles.
 pub(super) type Shared = (mpsc::Receiver<ChildCommand>, Arc<Backlog>, watch::Sender<ChildState>);
 
@@ -92,21 +89,34 @@ pub(super) struct ChildActor<L> {
     config: ChildConfig,
     name: Box<str>,
     launcher: L,
-    router: Router,
-    outboxes: HashMap<SessionKey, Arc<dyn Outbox>>,
+    outboxes: Outboxes,
     inbox: mpsc::Receiver<ChildCommand>,
     handles: Handles,
     backlog: Arc<Backlog>,
     state: watch::Sender<ChildState>,
     tracker: TaskTracker,
     wanted: Wanted,
-    record: Record,
-    phase: Phase,
+    sharing: Sharing,
+    proof: Proof,
     restart: Restart,
-    noise: Noise,
+    /// How the last process ended.
+    last_status: String,
+    /// What was said last of how the child is doing.
+    published: ChildState,
+    /// No process will come any more.
+    given_up: bool,
     alarm: Alarm,
-    /// Lines for the child, until the end of the turn.
-    lines_out: Vec<u8>,
+    tenures: u64,
+    /// The one that sessions are attached to.
+    current: Tenure,
+    /// The one that will take its place when its process is ready.
+    successor: Option<Tenure>,
+    /// When a successor may be started after one came to nothing.
+    successor_not_before: Option<Instant>,
+    /// When it takes its place at the latest.
+    hand_over_until: Option<Instant>,
+    /// Those that had its place and end what they have.
+    retiring: Vec<Retiring>,
 }
 
 impl<L: Launch> ChildActor<L> {
@@ -116,6 +126,7 @@ impl<L: Launch> ChildActor<L> {
         name: &str,
         router: Router,
         launcher: L,
+        tenancy: Tenancy,
         (inbox, backlog, state): Shared,
         tracker: TaskTracker,
     ) -> Self {
@@ -123,20 +134,26 @@ impl<L: Launch> ChildActor<L> {
             config: config.clone(),
             name: name.into(),
             launcher,
-            router,
-            outboxes: HashMap::new(),
+            outboxes: Outboxes::new(),
             inbox,
             handles: Handles::Held,
             backlog,
             state,
             tracker,
             wanted: Wanted::Running,
-            record: Record::Unproven,
-            phase: Phase::Idle,
+            sharing: tenancy.sharing,
+            proof: tenancy.proof,
             restart: Restart::default(),
-            noise: Noise::new(),
+            last_status: String::new(),
+            published: ChildState::Starting,
+            given_up: false,
             alarm: Alarm::new(),
-            lines_out: Vec::new(),
+            tenures: 1,
+            current: Tenure::new(0, router),
+            successor: None,
+            successor_not_before: None,
+            hand_over_until: None,
+            retiring: Vec::new(),
         }
     }
 
@@ -157,24 +174,16 @@ impl<L: Launch> ChildActor<L> {
     /// # Cancel safety
     /// Nothing is lost when it is cancelled; each of its branches is cancelled whenever another one is taken.
     async fn next_event(&mut self) -> ChildEvent {
-        let (lines, exit, pump, stderr) = match &mut self.phase {
-            Phase::Up(running) => {
-                let Running { lines, exit, pump, stderr, .. } = running.as_mut();
-                (lines.as_mut(), exit.as_mut(), pump.as_mut(), stderr.as_mut())
-            }
-            Phase::Idle | Phase::Waiting { .. } => (None, None, None, None),
-        };
-        tokio::select! {
+        let others = self.successor.iter_mut().chain(self.retiring.iter_mut().map(|retiring| &mut retiring.tenure));
+        let (serial, event) = tokio::select! {
             command = self.inbox.recv(), if self.handles == Handles::Held => {
-                command.map_or(ChildEvent::HandlesGone, ChildEvent::Command)
+                return command.map_or(ChildEvent::HandlesGone, ChildEvent::Command);
             }
-            line = or_never(lines.map(LineReader::next)) => ChildEvent::Line(line),
-            exit = or_never(exit) => ChildEvent::Exited(exit.unwrap_or_else(Exit::unknown)),
-            // A pump that was cancelled or has panicked writes no more than one whose pipe is broken.
-            end = or_never(pump) => ChildEvent::StdinEnded(end.ok().flatten().unwrap_or(PumpEnd::Broken)),
-            _ = or_never(stderr) => ChildEvent::StderrEnded,
-            () = self.alarm.rings() => ChildEvent::Alarm,
-        }
+            event = self.current.next_event() => event,
+            event = first_of(others.map(Tenure::next_event)) => event,
+            () = self.alarm.rings() => return ChildEvent::Alarm,
+        };
+        ChildEvent::Process(serial, event)
     }
 
     fn handle(&mut self, event: ChildEvent, now: Instant) -> ControlFlow<()> {
@@ -184,14 +193,7 @@ impl<L: Launch> ChildActor<L> {
                 self.handles = Handles::Gone;
                 self.wanted = self.wanted.max(Wanted::Stopped);
             }
-            ChildEvent::Line(line) => self.handle_line(line, now),
-            ChildEvent::StdinEnded(end) => self.stdin_ended(end),
-            ChildEvent::StderrEnded => {
-                if let Some(running) = self.running() {
-                    running.stderr = None;
-                }
-            }
-            ChildEvent::Exited(exit) => self.process_exited(exit, now),
+            ChildEvent::Process(serial, event) => self.handle_process(serial, event, now),
             ChildEvent::Alarm => {}
         }
         self.handle_more(now);
@@ -207,9 +209,8 @@ impl<L: Launch> ChildActor<L> {
             self.handle_command(command, now);
         }
         for _ in 0..LINES_PER_TURN_MAX {
-            let lines = self.running().and_then(|running| running.lines.as_mut());
-            let Some(line) = lines.and_then(LineReader::next_buffered) else { break };
-            self.handle_line(Ok(Some(line)), now);
+            let Some(line) = self.current.next_buffered() else { break };
+            self.current.handle_line(Ok(Some(line)), self.config.line_bytes_max, now);
         }
     }
 
@@ -217,18 +218,22 @@ impl<L: Launch> ChildActor<L> {
         match command {
             ChildCommand::Attach { session, profile, outbox } => {
                 self.outboxes.insert(session, outbox);
-                self.router.attach(session, profile);
+                self.current.router.attach(session, profile);
             }
             ChildCommand::Message { from, message, admission } => self.handle_message(from, message, admission, now),
             ChildCommand::Detach(session) => {
-                self.router.detach(session, now);
+                for tenure in self.tenures_mut() {
+                    tenure.router.detach(session, now);
+                }
                 // Its requests in flight are settled before its outbox goes.
                 self.flush();
                 self.outboxes.remove(&session);
             }
             ChildCommand::Stats(answer) => {
+                let retiring = self.retiring.iter().map(|retiring| retiring.tenure.router.stats());
+                let router = retiring.fold(self.current.router.stats(), router::Stats::and);
                 // Who asked may have gone.
-                let _ = answer.send(Stats { outboxes: self.outboxes.len(), router: self.router.stats() });
+                let _ = answer.send(Stats { outboxes: self.outboxes.len(), router });
             }
             ChildCommand::Stop => self.wanted = self.wanted.max(Wanted::Stopped),
             ChildCommand::Kill => self.wanted = Wanted::Killed,
@@ -239,7 +244,7 @@ impl<L: Launch> ChildActor<L> {
         tracing::trace!(method = message.method(), bytes = message.bytes().len(), "message from a session");
         self.backlog.accept(admission);
         let id = if message.kind() == Kind::Request { message.id() } else { None };
-        if let Err(reject) = self.router.handle_session_message(from, message, 0, now)
+        if let Err(reject) = self.pass_on(from, message, now)
             && let (Some(id), Some(outbox)) = (id, self.outboxes.get(&from.session))
         {
             tracing::debug!(kind = reject.wire().kind, "request refused");
@@ -247,99 +252,72 @@ impl<L: Launch> ChildActor<L> {
         }
     }
 
-    fn handle_line(&mut self, line: io::Result<Option<Line>>, now: Instant) {
-        let line = match line {
-            Ok(Some(line)) => line,
-            Ok(None) => return self.stdout_ended(),
-            Err(error) => {
-                tracing::debug!(%error, "the child's stdout cannot be read");
-                return self.stdout_ended();
-            }
+    fn handle_process(&mut self, serial: u64, event: ProcessEvent, now: Instant) {
+        let Self { current, successor, retiring, backlog, outboxes, config, .. } = self;
+        let others = successor.iter_mut().chain(retiring.iter_mut().map(|retiring| &mut retiring.tenure));
+        let Some(tenure) = std::iter::once(current).chain(others).find(|tenure| tenure.serial == serial) else {
+            return;
         };
-        match stdout::read(line, self.config.line_bytes_max) {
-            Reading::Message(message) => self.handle_child_message(message, now),
-            Reading::AfterNoise(message, noise) => {
-                self.noise.line(&noise, now);
-                self.handle_child_message(message, now);
-            }
-            Reading::Batch(messages) => {
-                for message in messages {
-                    match message {
-                        Ok(message) => self.handle_child_message(message, now),
-                        Err(error) => self.noise.in_batch(&error, now),
+        match event {
+            ProcessEvent::Line(line) => {
+                if !tenure.handle_line(line, config.line_bytes_max, now)
+                    && let Some(running) = tenure.running_mut()
+                {
+                    running.lines = None;
+                    if running.is_wanted() {
+                        let why = running.pipe_closed("stdout");
+                        tenure.end(why, Order::Stop, backlog, outboxes);
                     }
                 }
             }
-            Reading::Unusable { id, what } => {
-                self.noise.unusable(id, &what, now);
-                self.router.handle_unusable_answer(id, &what, now);
+            ProcessEvent::StdinEnded(end) => {
+                let Some(running) = tenure.running_mut() else { return };
+                running.pump = None;
+                if end == PumpEnd::Broken && running.is_wanted() {
+                    let why = running.pipe_closed("stdin");
+                    tenure.end(why, Order::Stop, backlog, outboxes);
+                }
             }
-            Reading::Noise(line) => self.noise.line(&line, now),
-            Reading::Overlong { bytes } => self.noise.overlong(bytes, now),
-            Reading::Blank => {}
+            ProcessEvent::StderrEnded => {
+                if let Some(running) = tenure.running_mut() {
+                    running.stderr = None;
+                }
+            }
+            ProcessEvent::Exited(exit) => {
+                if let Some(running) = tenure.running_mut() {
+                    // What it wrote before is still to be read.
+                    running.exited(exit, now);
+                    tenure.close_input(backlog, outboxes);
+                }
+            }
         }
     }
 
-    fn handle_child_message(&mut self, message: Message, now: Instant) {
-        tracing::trace!(method = message.method(), bytes = message.bytes().len(), "message from the child");
-        self.router.handle_child_message(message, now);
-    }
-
-    fn stdout_ended(&mut self) {
-        let Some(running) = self.running() else { return };
-        running.lines = None;
-        if running.is_wanted() {
-            let why = running.pipe_closed("stdout");
-            self.end_process(why, Order::Stop);
-        }
-    }
-
-    fn stdin_ended(&mut self, end: PumpEnd) {
-        let Some(running) = self.running() else { return };
-        running.pump = None;
-        if end == PumpEnd::Broken && running.is_wanted() {
-            let why = running.pipe_closed("stdin");
-            self.end_process(why, Order::Stop);
-        }
-    }
-
-    /// Delivers and writes what the router has come to, and ends a child that does not take it.
+    /// Delivers and writes what the routers have come to, and ends a process that does not take it.
     fn flush(&mut self) {
-        if self.hand_over() == Intake::Stuck
-            && let Some(running) = self.running()
-            && running.is_wanted()
-        {
-            let pid = running.pid;
-            tracing::warn!(
-                pid,
-                "the child does not read its stdin and is killed; the backlog is twice --queue-bytes-max"
-            );
-            self.end_process(Ending::Fault("it did not read its stdin".to_owned()), Order::Kill);
-        }
-    }
-
-    /// Delivers what the router has come to and moves the child's lines to the backlog.
-    fn hand_over(&mut self) -> Intake {
-        while let Some(output) = self.router.poll_output() {
-            match output {
-                Output::ToChild(frame) => {
-                    self.lines_out.reserve(frame.len().saturating_add(1));
-                    frame.write_to(&mut self.lines_out);
-                    self.lines_out.push(b'\n');
-                }
-                Output::ToSession(delivery) => {
-                    if let Some(outbox) = self.outboxes.get(&delivery.session) {
-                        outbox.deliver(delivery.stream, delivery.payload);
-                    }
-                }
+        let Self { current, successor, retiring, backlog, outboxes, .. } = self;
+        let others = successor.iter_mut().chain(retiring.iter_mut().map(|retiring| &mut retiring.tenure));
+        let queued_bytes = current.router.queued_bytes();
+        for tenure in std::iter::once(current).chain(others) {
+            if tenure.hand_over(backlog, outboxes) == Intake::Stuck
+                && let Some(pid) = tenure.running().filter(|running| running.is_wanted()).map(|running| running.pid)
+            {
+                tracing::warn!(
+                    pid,
+                    "the child does not read its stdin and is killed; the backlog is twice --queue-bytes-max"
+                );
+                let why = Ending::Fault("it did not read its stdin".to_owned());
+                tenure.end(why, Order::Kill, backlog, outboxes);
             }
         }
-        self.backlog.append(&mut self.lines_out, self.router.queued_bytes())
+        backlog.keep(queued_bytes);
     }
 
     /// Settles everything there is and comes to an end.
     async fn conclude(mut self) {
-        self.router.close(&Reject::ShuttingDown);
+        for tenure in self.tenures_mut() {
+            tenure.router.close(&Reject::ShuttingDown);
+        }
         self.inbox.close();
         self.backlog.close();
         // Waits only for who has a place in the inbox already, and is about to use it.
@@ -350,12 +328,27 @@ impl<L: Launch> ChildActor<L> {
         self.state.send_replace(ChildState::Stopped);
     }
 
-    fn running(&mut self) -> Option<&mut Running> {
-        match &mut self.phase {
-            Phase::Up(running) => Some(running),
-            Phase::Idle | Phase::Waiting { .. } => None,
-        }
+    fn tenures_mut(&mut self) -> impl Iterator<Item = &mut Tenure> {
+        let retiring = self.retiring.iter_mut().map(|retiring| &mut retiring.tenure);
+        std::iter::once(&mut self.current).chain(&mut self.successor).chain(retiring)
     }
+}
+
+/// The first of these to come to something; never, if there are none.
+///
+/// # Cancel safety
+/// As theirs.
+async fn first_of<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> T {
+    let mut futures: Vec<_> = futures.map(Box::pin).collect();
+    poll_fn(|cx| {
+        for future in &mut futures {
+            if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
+                return Poll::Ready(outcome);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// What a future comes to, or nothing ever where there is none.

@@ -1,15 +1,19 @@
-//! What waits for a child's stdin: the lines on their way to the pump, and the room that senders wait for.
+//! What waits for a child's stdin: the lines on their way to the pumps, and the room that senders wait for.
 //!
-//! Separate from the pump because it outlives the process: senders wait for room while a child is started again too.
-//! The actor appends and never waits; the pump takes everything at once, so that many lines become one write.
+//! Separate from the pump because it outlives the process: senders wait for room while a child is started again too, and
+//! for a while two processes may have lines of their own. The actor appends and never waits; a pump takes everything at
+//! once, so that many lines become one write. What a process never got a byte of is given back when it is gone.
 //!
-//! Invariant: of the `queue_bytes_max` bytes of room as much is taken as waits anywhere between a sender and the pipe (the
-//! actor's inbox, the router's own queue, the buffer here, the pump's write), as far as there is that much. A message
+//! Invariant: of the `queue_bytes_max` bytes of room as much is taken as waits anywhere between a sender and a pipe (the
+//! actor's inbox, the router's own queue, the buffers here, the pumps' writes), as far as there is that much. A message
 //! larger than all the room is admitted when it is alone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::telemetry::watermark::Watermark;
 
 /// Room taken for one message, until the actor has it.
 #[derive(Debug)]
@@ -27,14 +31,20 @@ impl Admission {
 }
 
 /// One process's part in the backlog: what is left of an earlier process cannot touch what is for the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Epoch(u64);
+#[derive(Clone, Debug)]
+pub(super) struct Lane {
+    number: u64,
+    /// Wakes its pump.
+    wake: Arc<Notify>,
+}
 
 /// Whether the child takes its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intake {
     /// Well enough.
     Flows,
+    /// It takes no more.
+    Closed,
     /// So much waits that the child must have stopped reading: senders were held back long ago, and what mcp-mux itself
     /// writes has doubled it.
     Stuck,
@@ -46,40 +56,94 @@ pub(super) struct Backlog {
     limit: usize,
     room: Arc<Semaphore>,
     inner: Mutex<Inner>,
-    wake: Notify,
+    watermark: Watermark,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
-    epoch: Epoch,
-    gate: Gate,
-    /// Lines that the pump has not taken yet.
-    pending: Vec<u8>,
-    /// Bytes that the pump has taken and not written yet.
-    writing: usize,
+    last_lane: u64,
+    /// Of the processes there are; one, or two while one replaces the other.
+    lanes: Vec<Waiting>,
     /// Bytes that the actor has accepted and not done anything with yet.
     in_hand: usize,
     /// Bytes that the router keeps for later.
     queued: usize,
+    /// Whether lines were appended since room was last taken for them.
+    appended: bool,
     /// Room taken for all of that.
     held: usize,
     /// What admitted messages had more bytes than room was taken for; forgotten once the backlog is within the limit.
     excess: usize,
 }
 
-/// Whether lines are taken for the present process.
+/// What waits for one process.
+#[derive(Debug)]
+struct Waiting {
+    lane: u64,
+    /// Lines that the pump has not taken yet.
+    pending: BytesMut,
+    /// Of the lines that the pump has taken, those it has not written yet.
+    writing: Bytes,
+    /// How much of these the process has.
+    progress: Progress,
+    end: End,
+}
+
+/// How much a process has of what its pump is writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
+enum Progress {
+    /// Nothing of any line that is left.
+    Untouched,
+    /// The beginning of the first line.
+    Begun,
+    /// A write is under way: nobody knows. A process can read a line and exit before the one who wrote it comes to say so.
+    Unknown,
+}
+
+/// Whether more lines are taken for a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// They are.
     Open,
     /// The pump writes what is there and closes stdin.
     Finishing,
-    /// There is no process that reads; lines are dropped.
+    /// Nothing is written any more.
     Shut,
+}
+
+impl Waiting {
+    /// What counts: lines that will not be written any more are only kept to be given back.
+    fn bytes(&self) -> usize {
+        if self.end == End::Shut { 0 } else { self.pending.len() + self.writing.len() }
+    }
+
+    /// The lines that the process got nothing of.
+    fn untouched(mut self) -> Bytes {
+        match self.progress {
+            Progress::Untouched => {}
+            Progress::Begun => {
+                let rest = memchr::memchr(b'\n', &self.writing).map_or(self.writing.len(), |end| end + 1);
+                self.writing.advance(rest);
+            }
+            Progress::Unknown => self.writing.clear(),
+        }
+        if self.pending.is_empty() {
+            return self.writing;
+        }
+        let mut all = BytesMut::with_capacity(self.writing.len() + self.pending.len());
+        all.extend_from_slice(&self.writing);
+        all.extend_from_slice(&self.pending);
+        all.freeze()
+    }
 }
 
 impl Inner {
     fn stdin_bytes(&self) -> usize {
-        self.pending.len() + self.writing
+        self.lanes.iter().map(Waiting::bytes).sum()
+    }
+
+    fn lane(&mut self, lane: &Lane) -> Option<&mut Waiting> {
+        self.lanes.iter_mut().find(|waiting| waiting.lane == lane.number)
     }
 }
 
@@ -88,9 +152,8 @@ impl Backlog {
     pub(super) fn new(limit: usize) -> Self {
         // A message's share is taken in one piece, which is counted in `u32`.
         let limit = limit.clamp(1, usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-        let (pending, epoch, gate) = (Vec::new(), Epoch(0), Gate::Shut);
-        let inner = Mutex::new(Inner { epoch, gate, pending, writing: 0, in_hand: 0, queued: 0, held: 0, excess: 0 });
-        Self { limit, room: Arc::new(Semaphore::new(limit)), inner, wake: Notify::new() }
+        let watermark = Watermark::new("--queue-bytes-max", limit, "requests wait until the server has read more");
+        Self { limit, room: Arc::new(Semaphore::new(limit)), inner: Mutex::default(), watermark }
     }
 
     /// Waits for room for a message, first come first served; none once the backlog is closed.
@@ -124,59 +187,79 @@ impl Backlog {
         }
     }
 
-    /// A process was started: lines are for it from now on.
-    pub(super) fn open(&self) -> Epoch {
+    /// A process was started, and there may be lines for it from now on.
+    pub(super) fn open(&self) -> Lane {
         let mut inner = self.lock();
-        inner.epoch.0 += 1;
-        inner.gate = Gate::Open;
-        inner.pending.clear();
-        inner.writing = 0;
-        inner.epoch
+        inner.last_lane += 1;
+        let (lane, wake) = (inner.last_lane, Arc::default());
+        let (pending, writing) = (BytesMut::new(), Bytes::new());
+        inner.lanes.push(Waiting { lane, pending, writing, progress: Progress::Untouched, end: End::Open });
+        Lane { number: lane, wake }
     }
 
-    /// Moves whole lines to the pump and takes note of what the router keeps; everything accepted before is in one of them,
-    /// or done with. Without a process lines are dropped.
-    pub(super) fn append(&self, lines: &mut Vec<u8>, router_queued_bytes: usize) -> Intake {
+    /// Takes note of what the router keeps; everything accepted before is kept there, or is in one of the lines appended
+    /// before this, or done with.
+    pub(super) fn keep(&self, router_queued_bytes: usize) {
         let mut inner = self.lock();
-        // Most turns only read: the pump has settled what it wrote, and what has not grown has not got stuck.
-        if lines.is_empty() && inner.in_hand == 0 && inner.queued == router_queued_bytes {
+        // Most turns only read: the pump has settled what it wrote.
+        if inner.in_hand == 0 && inner.queued == router_queued_bytes && !inner.appended {
+            return;
+        }
+        (inner.in_hand, inner.queued, inner.appended) = (0, router_queued_bytes, false);
+        self.settle(&mut inner);
+    }
+
+    /// Moves whole lines to a process's pump. A process that takes no more leaves them where they are.
+    pub(super) fn append(&self, lane: &Lane, lines: &mut BytesMut) -> Intake {
+        if lines.is_empty() {
+            // What has not grown has not got stuck.
             return Intake::Flows;
         }
-        inner.in_hand = 0;
-        inner.queued = router_queued_bytes;
-        if !lines.is_empty() && inner.gate == Gate::Open {
-            if inner.pending.is_empty() {
-                std::mem::swap(&mut inner.pending, lines);
-            } else {
-                inner.pending.extend_from_slice(lines);
-            }
-            self.wake.notify_one();
+        let mut inner = self.lock();
+        let Some(waiting) = inner.lane(lane).filter(|waiting| waiting.end == End::Open) else { return Intake::Closed };
+        if waiting.pending.is_empty() {
+            std::mem::swap(&mut waiting.pending, lines);
+        } else {
+            waiting.pending.extend_from_slice(lines);
         }
+        let bytes = waiting.bytes();
+        inner.appended = true;
         empty(lines);
-        self.settle(&mut inner);
-        if inner.stdin_bytes() > self.limit.saturating_mul(2).saturating_add(inner.excess) {
-            return Intake::Stuck;
-        }
-        Intake::Flows
+        lane.wake.notify_one();
+        if bytes > self.limit.saturating_mul(2).saturating_add(inner.excess) { Intake::Stuck } else { Intake::Flows }
     }
 
-    /// No more lines: the pump writes what is there and then closes stdin.
-    pub(super) fn finish(&self) {
-        let mut inner = self.lock();
-        if inner.gate == Gate::Open {
-            inner.gate = Gate::Finishing;
-        }
-        self.wake.notify_one();
+    /// How much may wait.
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
     }
 
-    /// The process reads no more: what waits for it is dropped.
-    pub(super) fn shut(&self) {
+    /// No more lines for this process: its pump writes what is there and then closes stdin.
+    pub(super) fn finish(&self, lane: &Lane) {
+        if let Some(waiting) = self.lock().lane(lane).filter(|waiting| waiting.end == End::Open) {
+            waiting.end = End::Finishing;
+        }
+        lane.wake.notify_one();
+    }
+
+    /// The process reads no more: its pump ends, and no more lines are taken.
+    pub(super) fn shut(&self, lane: &Lane) {
         let mut inner = self.lock();
-        inner.gate = Gate::Shut;
-        inner.pending = Vec::new();
-        inner.writing = 0;
+        if let Some(waiting) = inner.lane(lane) {
+            waiting.end = End::Shut;
+        }
         self.settle(&mut inner);
-        self.wake.notify_one();
+        lane.wake.notify_one();
+    }
+
+    /// The process is gone. Returns the lines that it got nothing of.
+    pub(super) fn remove(&self, lane: &Lane) -> Bytes {
+        let mut inner = self.lock();
+        let at = inner.lanes.iter().position(|waiting| waiting.lane == lane.number);
+        let untouched = at.map(|at| inner.lanes.swap_remove(at).untouched()).unwrap_or_default();
+        self.settle(&mut inner);
+        lane.wake.notify_one();
+        untouched
     }
 
     /// Nobody takes messages any more: who waits for room is sent away.
@@ -190,36 +273,39 @@ impl Backlog {
         self.lock().stdin_bytes()
     }
 
-    /// For the pump: waits for lines and takes all of them in exchange for `lines`, which is empty. False when there is
-    /// nothing more to be written.
-    pub(super) async fn take(&self, epoch: Epoch, lines: &mut Vec<u8>) -> bool {
+    /// For the pump: waits for lines and takes all of them. None when there is nothing more to be written.
+    pub(super) async fn take(&self, lane: &Lane) -> Option<Bytes> {
         loop {
             {
                 let mut inner = self.lock();
-                if inner.epoch != epoch || inner.gate == Gate::Shut {
-                    // The wake-up may have been meant for the next process's pump.
-                    self.wake.notify_one();
-                    return false;
+                let waiting = inner.lane(lane).filter(|waiting| waiting.end != End::Shut)?;
+                if !waiting.pending.is_empty() {
+                    waiting.writing = waiting.pending.split().freeze();
+                    waiting.progress = Progress::Untouched;
+                    return Some(waiting.writing.clone());
                 }
-                if !inner.pending.is_empty() {
-                    empty(lines);
-                    std::mem::swap(&mut inner.pending, lines);
-                    inner.writing = lines.len();
-                    return true;
-                }
-                if inner.gate == Gate::Finishing {
-                    return false;
+                if waiting.end == End::Finishing {
+                    return None;
                 }
             }
-            self.wake.notified().await;
+            lane.wake.notified().await;
         }
     }
 
-    /// For the pump: this many bytes were written.
-    pub(super) fn wrote(&self, epoch: Epoch, bytes: usize) {
+    /// For the pump: it is about to write of what it took.
+    pub(super) fn writes(&self, lane: &Lane) {
+        if let Some(waiting) = self.lock().lane(lane) {
+            waiting.progress = Progress::Unknown;
+        }
+    }
+
+    /// For the pump: this many bytes were written. `last` is the last byte that the process has got of what was taken.
+    pub(super) fn wrote(&self, lane: &Lane, bytes: usize, last: Option<u8>) {
         let mut inner = self.lock();
-        if inner.epoch == epoch {
-            inner.writing = inner.writing.saturating_sub(bytes);
+        let Some(waiting) = inner.lane(lane) else { return };
+        waiting.progress = if last.is_none_or(|last| last == b'\n') { Progress::Untouched } else { Progress::Begun };
+        if bytes > 0 {
+            waiting.writing.advance(bytes.min(waiting.writing.len()));
             self.settle(&mut inner);
         }
     }
@@ -227,6 +313,7 @@ impl Backlog {
     /// Restores the invariant.
     fn settle(&self, inner: &mut Inner) {
         let waiting = inner.stdin_bytes().saturating_add(inner.in_hand).saturating_add(inner.queued);
+        self.watermark.observe(waiting);
         if inner.held > waiting {
             self.room.add_permits(inner.held - waiting);
             inner.held = waiting;
@@ -249,145 +336,13 @@ impl Backlog {
 }
 
 /// Empties a buffer and lets go of it if it is large.
-fn empty(buffer: &mut Vec<u8>) {
+fn empty(buffer: &mut BytesMut) {
     const KEPT_BYTES_MAX: usize = 64 * 1024;
     buffer.clear();
-    buffer.shrink_to(KEPT_BYTES_MAX);
+    if buffer.capacity() > KEPT_BYTES_MAX {
+        *buffer = BytesMut::new();
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    /// A sender's message reaches the actor, which writes it as it is.
-    async fn pass(backlog: &Backlog, bytes: usize) -> Intake {
-        let admission = backlog.admit(bytes).await.expect("open");
-        backlog.accept(admission);
-        backlog.append(&mut vec![b'x'; bytes], 0)
-    }
-
-    async fn waits(backlog: &Backlog, bytes: usize) -> bool {
-        timeout(Duration::from_secs(1), backlog.admit(bytes)).await.is_err()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn senders_wait_above_the_limit_and_go_on_as_the_pump_writes() {
-        let backlog = Backlog::new(100);
-        let epoch = backlog.open();
-        assert_eq!(pass(&backlog, 60).await, Intake::Flows);
-        assert!(!waits(&backlog, 40).await);
-        assert!(waits(&backlog, 41).await);
-        let mut lines = Vec::new();
-        assert!(backlog.take(epoch, &mut lines).await);
-        assert_eq!((lines.len(), backlog.stdin_bytes()), (60, 60));
-        assert!(waits(&backlog, 41).await, "taken is not written");
-        backlog.wrote(epoch, 10);
-        assert!(!waits(&backlog, 50).await);
-        backlog.wrote(epoch, 50);
-        assert!(!waits(&backlog, 100).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_the_router_keeps_takes_room_until_it_is_gone() {
-        let backlog = Backlog::new(100);
-        let admission = backlog.admit(80).await.expect("open");
-        backlog.accept(admission);
-        backlog.append(&mut Vec::new(), 80);
-        assert!(waits(&backlog, 30).await);
-        backlog.append(&mut Vec::new(), 0);
-        assert!(!waits(&backlog, 100).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_larger_than_all_room_passes_alone_and_is_not_taken_for_stuck() {
-        let backlog = Backlog::new(100);
-        let epoch = backlog.open();
-        assert_eq!(pass(&backlog, 1000).await, Intake::Flows);
-        assert!(waits(&backlog, 1).await);
-        assert_eq!(backlog.append(&mut vec![b'x'; 100], 0), Intake::Flows);
-        assert_eq!(backlog.append(&mut vec![b'x'; 1], 0), Intake::Stuck);
-        assert!(backlog.take(epoch, &mut Vec::new()).await);
-        backlog.wrote(epoch, 1101);
-        assert!(!waits(&backlog, 100).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_admitted_at_once_takes_the_room_there_is_and_does_not_make_the_child_look_stuck() {
-        let backlog = Backlog::new(100);
-        let epoch = backlog.open();
-        assert_eq!(pass(&backlog, 60).await, Intake::Flows);
-        backlog.accept(Admission::at_once(300));
-        assert_eq!(backlog.append(&mut vec![b'x'; 300], 0), Intake::Flows);
-        assert!(waits(&backlog, 1).await);
-        assert!(backlog.try_admit(1).is_none());
-        assert!(backlog.take(epoch, &mut Vec::new()).await);
-        backlog.wrote(epoch, 360);
-        assert!(backlog.try_admit(100).is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pump_that_writes_while_a_message_is_in_hand_gives_nothing_of_it_back() {
-        let backlog = Backlog::new(100);
-        let large = backlog.admit(1000).await.expect("open");
-        let epoch = backlog.open();
-        backlog.append(&mut vec![b'x'; 10], 0);
-        assert!(backlog.take(epoch, &mut Vec::new()).await);
-        backlog.accept(large);
-        backlog.wrote(epoch, 10);
-        assert!(waits(&backlog, 1).await);
-        assert_eq!(backlog.append(&mut vec![b'x'; 1000], 0), Intake::Flows);
-        assert!(waits(&backlog, 1).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_mcp_mux_itself_writes_is_always_taken_and_shows_a_stuck_child() {
-        let backlog = Backlog::new(100);
-        backlog.open();
-        assert_eq!(backlog.append(&mut vec![b'x'; 150], 0), Intake::Flows);
-        assert!(waits(&backlog, 1).await);
-        assert_eq!(backlog.append(&mut vec![b'x'; 51], 0), Intake::Stuck);
-        backlog.shut();
-        assert!(!waits(&backlog, 100).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pump_of_an_earlier_process_gets_and_changes_nothing() {
-        let backlog = Backlog::new(100);
-        let old = backlog.open();
-        pass(&backlog, 10).await;
-        backlog.shut();
-        let new = backlog.open();
-        pass(&backlog, 20).await;
-        assert!(!backlog.take(old, &mut Vec::new()).await);
-        backlog.wrote(old, 20);
-        assert_eq!(backlog.stdin_bytes(), 20);
-        let mut lines = Vec::new();
-        assert!(backlog.take(new, &mut lines).await);
-        assert_eq!(lines.len(), 20);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn lines_without_a_process_are_dropped_and_keep_no_room() {
-        let backlog = Backlog::new(100);
-        assert_eq!(pass(&backlog, 90).await, Intake::Flows);
-        assert_eq!(backlog.stdin_bytes(), 0);
-        assert!(!waits(&backlog, 100).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_rest_is_taken_before_the_end_and_closing_sends_waiters_away() {
-        let backlog = Backlog::new(100);
-        let epoch = backlog.open();
-        pass(&backlog, 90).await;
-        backlog.finish();
-        let mut lines = Vec::new();
-        assert!(backlog.take(epoch, &mut lines).await);
-        assert!(!backlog.take(epoch, &mut lines).await);
-        let (waiter, ()) = tokio::join!(backlog.admit(50), async { backlog.close() });
-        assert!(waiter.is_none());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Lane};
 use super::lines::LineReader;
 use super::process::{Process, Source};
 use super::stderr::{self, Tail};
@@ -71,12 +72,20 @@ pub(super) struct Running {
     pub(super) stderr: Option<JoinHandle<Option<()>>>,
     /// The last lines of its stderr.
     pub(super) tail: Tail,
-    /// Since when its handshake stands.
-    pub(super) ready_since: Option<Instant>,
+    /// Its lines.
+    pub(super) lane: Lane,
+    /// When it was started.
+    pub(super) launched: Instant,
+    /// Since when it is known to work: its handshake stands or, where that is its client's, it has lived for a while.
+    pub(super) stands_since: Option<Instant>,
     /// Why it is being stopped, if it is.
     pub(super) ending: Option<Ending>,
+    /// Lines for it since it takes no more.
+    untouched: BytesMut,
     liveness: fn(u32) -> Liveness,
-    handshake_until: Instant,
+    /// When the handshake should stand, from the moment it begins.
+    handshake_until: Option<Instant>,
+    start_timeout: Duration,
     gone: Option<Gone>,
     orders: watch::Sender<Order>,
     _tasks: DropGuard,
@@ -107,8 +116,9 @@ impl Running {
         let Process { pid, liveness, stdin, stdout, stderr, orders, exit } = process;
         let over = CancellationToken::new();
         let span = tracing::info_span!(target: stderr::TARGET, "child", command = name, pid);
-        let (backlog, epoch) = (Arc::clone(backlog), backlog.open());
-        let pump = async move { pump(&backlog, epoch, stdin).await };
+        let (backlog, lane) = (Arc::clone(backlog), backlog.open());
+        let own_lane = lane.clone();
+        let pump = async move { pump(&backlog, &own_lane, stdin).await };
         let pump = over.clone().run_until_cancelled_owned(pump).instrument(span.clone());
         let tail = Tail::default();
         let stderr = over.clone().run_until_cancelled_owned(stderr::drain(stderr, tail.clone())).instrument(span);
@@ -119,10 +129,14 @@ impl Running {
             pump: Some(tracker.spawn(pump)),
             stderr: Some(tracker.spawn(stderr)),
             tail,
-            ready_since: None,
+            lane,
+            untouched: BytesMut::new(),
+            launched: now,
+            stands_since: None,
             ending: None,
             liveness,
-            handshake_until: now + config.start_timeout,
+            handshake_until: None,
+            start_timeout: config.start_timeout,
             gone: None,
             orders,
             _tasks: over.drop_guard(),
@@ -155,6 +169,26 @@ impl Running {
         self.ending.is_none() && self.gone.is_none()
     }
 
+    /// How long its handshake may take.
+    pub(super) const fn start_timeout(&self) -> Duration {
+        self.start_timeout
+    }
+
+    /// It got nothing of these lines, which are the last, and will not. If there are more than `bytes_max`, which is what a
+    /// dying child makes mcp-mux say, none are kept: the requests among them are told that it exited.
+    pub(super) fn keep_untouched(&mut self, lines: &Bytes, bytes_max: usize) {
+        self.untouched.extend_from_slice(lines);
+        if self.untouched.len() > bytes_max {
+            self.untouched = BytesMut::new();
+        }
+    }
+
+    /// The lines that it got nothing of; `waiting` are those that its pump did not come to.
+    pub(super) fn take_untouched(&mut self, waiting: Bytes) -> Bytes {
+        let later = std::mem::take(&mut self.untouched);
+        if later.is_empty() { waiting } else { [&*waiting, &*later].concat().into() }
+    }
+
     /// Why it is going, as far as that is known; none while it is wanted.
     pub(super) fn why_ending(&self) -> Option<String> {
         match (&self.gone, &self.ending) {
@@ -171,9 +205,19 @@ impl Running {
         self.gone.is_none() && self.pump.is_some() && *self.orders.borrow() < Order::Kill
     }
 
+    /// Its handshake is under way; from the first time this is said it has the start timeout.
+    pub(super) fn handshake_begun(&mut self, now: Instant) {
+        self.handshake_until.get_or_insert(now + self.start_timeout);
+    }
+
+    /// The handshake came to nothing, without any fault of the process.
+    pub(super) const fn handshake_undone(&mut self) {
+        self.handshake_until = None;
+    }
+
     /// Whether its handshake should stand by now and does not.
     pub(super) fn is_late(&self, now: Instant) -> bool {
-        self.is_wanted() && self.ready_since.is_none() && self.handshake_until <= now
+        self.is_wanted() && self.handshake_until.is_some_and(|until| until <= now)
     }
 
     /// Whether it is gone and everything it wrote has been read, or is not worth waiting for any longer.
@@ -186,18 +230,18 @@ impl Running {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.gone {
             Some(gone) => Some(gone.last_words_until),
-            None => Some(self.handshake_until).filter(|_| self.is_wanted() && self.ready_since.is_none()),
+            None => self.handshake_until.filter(|_| self.is_wanted()),
         }
     }
 
     /// How it ended, for those whose requests it did not answer.
-    pub(super) fn into_exit(self) -> ChildExit {
-        let exit = self.gone.map_or_else(|| Exit::unknown("it was abandoned"), |gone| gone.exit);
-        let status = match self.ending {
+    pub(super) fn exit(&self) -> ChildExit {
+        let exit = self.gone.as_ref().map_or_else(|| Exit::unknown("it was abandoned"), |gone| gone.exit.clone());
+        let status = match &self.ending {
             Some(Ending::Fault(fault)) => format!("{fault}; {}", exit.status),
             // An exit closes the pipes too: only where it ran on, or it took a signal, were they closed first.
             Some(Ending::PipeClosed { pipe, then })
-                if then == Liveness::Running || exit.ended_by == EndedBy::Ladder =>
+                if *then == Liveness::Running || exit.ended_by == EndedBy::Ladder =>
             {
                 format!("it closed its {pipe}; {}", exit.status)
             }
@@ -207,9 +251,9 @@ impl Running {
     }
 }
 
-/// What the operator is told of a first start that failed.
+/// What the operator is told of a child that will not be started (again).
 pub(super) fn failure(name: &str, what: &str, stderr: &[String], advice: &str) -> String {
-    let mut text = format!("the server ({name}) did not start: {what}\n");
+    let mut text = format!("the server ({name}) {what}\n");
     if !stderr.is_empty() {
         text.push_str("its last lines on stderr:\n");
         for line in stderr {

@@ -3,9 +3,13 @@
 //! Separate from the actor because two sides that both write blockingly stop each other for good: a child that does not
 //! read until its output is read would wait for mcp-mux while mcp-mux waits for it.
 
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 
-use super::backlog::{Backlog, Epoch};
+use tokio::io::AsyncWrite;
+
+use super::backlog::{Backlog, Lane};
 
 /// How a pump ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,20 +20,24 @@ pub(super) enum PumpEnd {
     Broken,
 }
 
-/// Writes whatever is in the backlog until that is finished or the pipe is broken, which is no error: the child's exit
-/// follows.
-pub(super) async fn pump(backlog: &Backlog, epoch: Epoch, mut stdin: impl AsyncWrite + Unpin) -> PumpEnd {
-    let mut lines = Vec::new();
-    while backlog.take(epoch, &mut lines).await {
-        let mut rest = lines.as_slice();
-        while !rest.is_empty() {
-            // A large write is reported in pieces, so that senders go on as soon as there is room.
-            match stdin.write(rest).await {
+/// Writes whatever is in its lane of the backlog until that is finished or the pipe is broken, which is no error: the
+/// child's exit follows.
+pub(super) async fn pump(backlog: &Backlog, lane: &Lane, mut stdin: impl AsyncWrite + Unpin) -> PumpEnd {
+    while let Some(lines) = backlog.take(lane).await {
+        let mut written = 0;
+        while let Some(rest) = lines.get(written..).filter(|rest| !rest.is_empty()) {
+            let outcome = poll_fn(|cx| {
+                backlog.writes(lane);
+                let outcome = Pin::new(&mut stdin).poll_write(cx, rest);
+                // A large write is reported in pieces, so that senders go on as soon as there is room.
+                let bytes = if let Poll::Ready(Ok(bytes)) = &outcome { *bytes } else { 0 };
+                written += bytes;
+                backlog.wrote(lane, bytes, written.checked_sub(1).and_then(|last| lines.get(last).copied()));
+                outcome
+            });
+            match outcome.await {
                 Ok(0) => return PumpEnd::Broken,
-                Ok(written) => {
-                    backlog.wrote(epoch, written);
-                    rest = rest.get(written..).unwrap_or_default();
-                }
+                Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::debug!(%error, "the child closed its stdin");
@@ -37,7 +45,6 @@ pub(super) async fn pump(backlog: &Backlog, epoch: Epoch, mut stdin: impl AsyncW
                 }
             }
         }
-        lines.clear();
     }
     PumpEnd::Finished
 }
@@ -48,6 +55,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
+    use bytes::BytesMut;
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
@@ -56,14 +64,14 @@ mod tests {
     async fn everything_is_written_in_order_and_then_the_pipe_is_closed() {
         let (mut child, ours) = tokio::io::duplex(7);
         let backlog = Backlog::new(1000);
-        let epoch = backlog.open();
+        let lane = backlog.open();
         let lines: String = (0..100).map(|line| format!("{line}\n")).collect();
         for line in lines.split_inclusive('\n') {
-            backlog.append(&mut line.as_bytes().to_vec(), 0);
+            backlog.append(&lane, &mut BytesMut::from(line));
         }
-        backlog.finish();
+        backlog.finish(&lane);
         let mut written = String::new();
-        let (end, read) = tokio::join!(pump(&backlog, epoch, ours), child.read_to_string(&mut written));
+        let (end, read) = tokio::join!(pump(&backlog, &lane, ours), child.read_to_string(&mut written));
         assert_eq!((end, read.expect("UTF-8")), (PumpEnd::Finished, lines.len()));
         assert_eq!(written, lines);
         assert_eq!(backlog.stdin_bytes(), 0);
@@ -74,9 +82,9 @@ mod tests {
         let (child, ours) = tokio::io::duplex(7);
         drop(child);
         let backlog = Backlog::new(1000);
-        let epoch = backlog.open();
-        backlog.append(&mut b"line\n".to_vec(), 0);
-        assert_eq!(pump(&backlog, epoch, ours).await, PumpEnd::Broken);
+        let lane = backlog.open();
+        backlog.append(&lane, &mut BytesMut::from("line\n"));
+        assert_eq!(pump(&backlog, &lane, ours).await, PumpEnd::Broken);
     }
 
     /// Counts writes.
@@ -98,13 +106,13 @@ mod tests {
     #[tokio::test]
     async fn many_lines_become_one_write() {
         let backlog = Backlog::new(1000);
-        let epoch = backlog.open();
+        let lane = backlog.open();
         for _ in 0..50 {
-            backlog.append(&mut b"line\n".to_vec(), 0);
+            backlog.append(&lane, &mut BytesMut::from("line\n"));
         }
-        backlog.finish();
+        backlog.finish(&lane);
         let mut stdin = Counting(0);
-        pump(&backlog, epoch, &mut stdin).await;
+        pump(&backlog, &lane, &mut stdin).await;
         assert_eq!(stdin.0, 1);
     }
 }

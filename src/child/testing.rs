@@ -18,23 +18,25 @@ pub(crate) enum Command {
     Attach(SessionKey, Profile, Arc<dyn Outbox>),
     Send(Origin, Message),
     Detach(SessionKey),
+    Stop,
+    Kill,
 }
 
 /// The actor's end.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     commands: mpsc::Receiver<ChildCommand>,
-    _state: watch::Sender<ChildState>,
+    state: watch::Sender<ChildState>,
 }
 
 impl ChildHandle {
     /// A handle to no actor: what it is asked arrives at the inbox. The child looks ready.
     pub(crate) fn for_tests() -> (Self, Inbox) {
         let (inbox, commands) = mpsc::channel(INBOX_COMMANDS_MAX);
-        let (_state, state) = watch::channel(ChildState::Ready);
+        let (states, state) = watch::channel(ChildState::Ready);
         let backlog = Arc::new(Backlog::new(usize::MAX));
         let (entrance, queue_timeout, tracker) = (Entrance::default(), Duration::from_secs(30), TaskTracker::new());
-        (Self { inbox, backlog, entrance, state, queue_timeout, tracker }, Inbox { commands, _state })
+        (Self { inbox, backlog, entrance, state, queue_timeout, tracker }, Inbox { commands, state: states })
     }
 }
 
@@ -48,6 +50,11 @@ impl Inbox {
     pub(crate) fn try_recv(&mut self) -> Option<Command> {
         self.commands.try_recv().ok().map(command)
     }
+
+    /// How the child is doing from now on.
+    pub(crate) fn set_state(&self, state: ChildState) {
+        self.state.send_replace(state);
+    }
 }
 
 fn command(command: ChildCommand) -> Command {
@@ -56,8 +63,8 @@ fn command(command: ChildCommand) -> Command {
         // The room it took is given back at once.
         ChildCommand::Message { from, message, .. } => Command::Send(from, message),
         ChildCommand::Detach(session) => Command::Detach(session),
-        ChildCommand::Stats(_) | ChildCommand::Stop | ChildCommand::Kill => {
-            panic!("not expected in this test: {command:?}")
-        }
+        ChildCommand::Stop => Command::Stop,
+        ChildCommand::Kill => Command::Kill,
+        ChildCommand::Stats(_) => panic!("not expected in this test: {command:?}"),
     }
 }

@@ -96,7 +96,7 @@ impl Router {
     pub(super) fn pump(&mut self, now: Instant) {
         // While another session has its turn, only a question to that one lets more of its own requests go.
         let blocked = self.turn.is_some_and(|holder| !self.questions.any_of(holder));
-        if blocked || self.queue.is_empty() {
+        if blocked || self.is_spent() || self.queue.is_empty() {
             return;
         }
         match self.stage() {
@@ -168,7 +168,7 @@ impl Router {
             | Purpose::Task(_)
             | Purpose::TaskResult(_)
             | Purpose::ListsTasks => {
-                if !self.has_turn(session) {
+                if self.is_spent() || !self.has_turn(session) {
                     return Dispatch::NotYet;
                 }
                 self.forward(id, session);

@@ -166,3 +166,19 @@ pub struct Stats {
     /// Cancelled requests that the child may still be at work on.
     pub remembered: usize,
 }
+
+impl Stats {
+    /// Of two routers.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            sessions: self.sessions + other.sessions,
+            in_flight: self.in_flight + other.in_flight,
+            queued: self.queued + other.queued,
+            questions: self.questions + other.questions,
+            subscriptions: self.subscriptions + other.subscriptions,
+            tasks: self.tasks + other.tasks,
+            remembered: self.remembered + other.remembered,
+        }
+    }
+}

@@ -76,6 +76,7 @@ impl FakeChild {
 
     fn take(&mut self, command: Command) -> Arrival {
         match command {
+            Command::Stop | Command::Kill => panic!("nobody stops the child here"),
             Command::Attach(key, profile, outbox) => {
                 self.outboxes.insert(key, outbox);
                 Arrival::Attached(key, profile)

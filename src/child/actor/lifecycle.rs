@@ -3,193 +3,232 @@
 //!
 //! A child is started; its handshake stands; it is ending, and what comes from then on is kept for the next one; it exits;
 //! what it wrote before is read to its end, so that answers it gave are delivered; then the next one is started after a
-//! backoff. Before the first handshake has ever stood an exit is final: that is a wrong command, and trying it again helps
-//! nobody.
+//! backoff, or, if it failed too often, left alone for a while. Before the first handshake of the command has ever stood an
+//! exit is final: that is a wrong command, and trying it again helps nobody.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ChildActor, Record, Wanted};
+use super::tenure::{Start, Tenure};
+use super::{ChildActor, Wanted};
 use crate::child::ChildState;
 use crate::child::life::{Ending, Phase, Running, failure};
+use crate::child::lookup::SpawnError;
 use crate::child::process::Launch;
-use crate::child::supervisor::{Exit, Order};
+use crate::child::restart::Circuit;
+use crate::child::supervisor::Order;
+use crate::config::OnChildExit;
 use crate::error::Reject;
-use crate::router::Stage;
+use crate::router::{ChildExit, Sharing, Stage};
 
 impl<L: Launch> ChildActor<L> {
     /// What follows from the time and from what has just been handled.
     pub(super) fn advance(&mut self, now: Instant) -> ControlFlow<()> {
-        if self.router.poll_timeout().is_some_and(|at| at <= now) {
-            self.router.handle_timeout(now);
+        for tenure in self.tenures_mut() {
+            tenure.handle_time(now);
         }
-        self.noise.report(now);
-        match &mut self.phase {
-            Phase::Up(_) => self.advance_process(now),
+        match &self.current.phase {
+            Phase::Up(_) => self.advance_current(now),
             Phase::Waiting { until } if *until <= now && self.wanted == Wanted::Running => self.launch(now),
             Phase::Waiting { .. } | Phase::Idle => {}
         }
-        match (self.wanted, &self.phase) {
-            (Wanted::Stopped | Wanted::Killed, Phase::Idle | Phase::Waiting { .. }) => ControlFlow::Break(()),
-            (Wanted::Stopped, Phase::Up(_)) => {
-                self.end_process(Ending::Requested, Order::Stop);
-                ControlFlow::Continue(())
+        self.advance_others(now);
+        self.publish();
+        let order = match self.wanted {
+            Wanted::Running => return ControlFlow::Continue(()),
+            Wanted::Stopped => Order::Stop,
+            Wanted::Killed => Order::Kill,
+        };
+        let Self { current, successor, retiring, backlog, outboxes, .. } = self;
+        let others = successor.iter_mut().chain(retiring.iter_mut().map(|retiring| &mut retiring.tenure));
+        let mut flow = ControlFlow::Break(());
+        for tenure in std::iter::once(current).chain(others) {
+            if tenure.running().is_some() {
+                tenure.end(Ending::Requested, order, backlog, outboxes);
+                flow = ControlFlow::Continue(());
             }
-            (Wanted::Killed, Phase::Up(_)) => {
-                self.end_process(Ending::Requested, Order::Kill);
-                ControlFlow::Continue(())
-            }
-            (Wanted::Running, _) => ControlFlow::Continue(()),
         }
+        flow
     }
 
-    fn advance_process(&mut self, now: Instant) {
-        let stage = self.router.stage();
-        let Some(running) = self.running() else { return };
-        if stage == Stage::Ready && running.ready_since.is_none() {
-            running.ready_since = Some(now);
-            let (pid, wanted) = (running.pid, running.is_wanted());
-            tracing::info!(pid, "the child's handshake stands");
-            self.record = Record::Proven;
-            if wanted {
-                self.state.send_replace(ChildState::Ready);
-            } else {
-                self.child_ending();
-            }
-        } else if running.is_wanted() && running.ready_since.is_none() {
-            let late = running.is_late(now);
-            if let Some(error) = self.router.handshake_error() {
-                let what = format!("it refused the handshake (initialize): {error}");
-                self.handshake_failed(what);
-            } else if late {
-                let timeout = self.config.start_timeout;
-                self.handshake_failed(format!("its handshake (initialize) did not stand within {timeout:?}"));
-            }
+    fn advance_current(&mut self, now: Instant) {
+        match self.current.look_at_start(now) {
+            Start::Unchanged => {}
+            Start::Stands => self.current_stands(),
+            Start::Failed(what) => self.start_failed(what),
         }
-        if self.running().is_some_and(|running| running.is_over(now)) {
+        if !self.current.answers(self.config.ping_interval, now) {
+            self.current_does_not_answer();
+        }
+        self.close_for_clients();
+        if self.current.running().is_some_and(|running| running.is_over(now)) {
             self.process_over(now);
         }
     }
 
-    fn handshake_failed(&mut self, what: String) {
-        if self.record == Record::Proven {
-            return self.end_process(Ending::Fault(what), Order::Stop);
-        }
-        let stderr = self.running().map(|running| running.tail.lines()).unwrap_or_default();
-        let advice = "check that the command is an MCP server on stdio; give it more time with --start-timeout";
-        self.fail(&what, &stderr, advice, "its handshake failed");
-        self.end_process(Ending::Failed, Order::Stop);
-    }
-
-    /// Has the process stopped, after what is on its way to it.
-    pub(super) fn end_process(&mut self, why: Ending, order: Order) {
-        if let Some(running) = self.running() {
-            running.end(why, order);
-            self.child_ending();
-        }
-    }
-
-    /// The process exited; what it wrote before is still to be read.
-    pub(super) fn process_exited(&mut self, exit: Exit, now: Instant) {
-        if let Some(running) = self.running() {
-            running.exited(exit, now);
-            self.child_ending();
-        }
-    }
-
-    /// The process is going: it gets what the router has handed out for it and no more. What comes from now on is for the
-    /// next one, and what it still says of what it was given counts.
-    fn child_ending(&mut self) {
-        // Whether it stuck is of no interest any more.
-        let _ = self.hand_over();
-        let Some(running) = self.running() else { return };
-        let (why, reads) = (running.why_ending(), running.may_read());
-        if reads {
-            self.backlog.finish();
+    fn current_stands(&mut self) {
+        let pid = self.current.running().map(|running| running.pid);
+        if self.sharing == Sharing::Shared {
+            tracing::info!(pid, "the child's handshake stands");
+            self.proof.give();
         } else {
-            self.backlog.shut();
+            tracing::debug!(pid, "the child waits for its session, or serves it");
         }
-        let Some(why) = why else { return };
-        // The answer to the first handshake may still be read, and decides whether there will be a next one.
-        if self.record == Record::Proven {
-            self.router.handle_child_ending();
-            if self.wanted == Wanted::Running {
-                self.state.send_replace(ChildState::Restarting(why));
-            }
+        if self.restart.circuit() != Circuit::Closed {
+            tracing::info!(pid, "the circuit is closed: requests are served again");
         }
+        self.restart.stood();
+        self.current.router.resume();
+    }
+
+    /// A process that is going takes nothing new; that is for the next one. Not even if its handshake stands only now, as
+    /// the first one may: that it once stood decides whether there will be a next process.
+    fn close_for_clients(&mut self) {
+        let is_ending = self.current.running().is_some_and(|running| !running.is_wanted());
+        if is_ending && self.current.router.stage() == Stage::Ready {
+            self.current.router.handle_child_ending();
+        }
+    }
+
+    /// Whether a child that fails is worth another start.
+    fn is_proven(&self) -> bool {
+        self.sharing == Sharing::Private || self.proof.is_given()
+    }
+
+    fn start_failed(&mut self, what: String) {
+        let Self { current, backlog, outboxes, .. } = self;
+        if self.sharing == Sharing::Private || self.proof.is_given() {
+            return current.end(Ending::Fault(what), Order::Stop, backlog, outboxes);
+        }
+        let stderr = current.running().map(|running| running.tail.lines()).unwrap_or_default();
+        let advice = "check that the command is an MCP server on stdio; give it more time with --start-timeout";
+        self.give_up(&format!("did not start: {what}"), &stderr, advice, "its handshake failed");
+        let Self { current, backlog, outboxes, .. } = self;
+        current.end(Ending::Failed, Order::Stop, backlog, outboxes);
+    }
+
+    fn current_does_not_answer(&mut self) {
+        let Self { current, backlog, outboxes, .. } = self;
+        let pid = current.running().map(|running| running.pid);
+        let interval = self.config.ping_interval.unwrap_or_default();
+        tracing::warn!(pid, "the child does not answer a ping and is killed (--ping-interval)");
+        let why = format!("it did not answer a ping within {interval:?} (--ping-interval)");
+        current.end(Ending::Fault(why), Order::Kill, backlog, outboxes);
+    }
+
+    /// A process for a tenure that has none.
+    pub(super) fn start_process(&mut self, now: Instant) -> Result<Running, SpawnError> {
+        let process = self.launcher.launch()?;
+        tracing::info!(pid = process.pid, "child started");
+        Ok(Running::new(process, &self.config, &self.name, &self.backlog, &self.tracker, now))
     }
 
     /// Starts a process, or decides what to do when that fails.
     pub(super) fn launch(&mut self, now: Instant) {
-        match self.launcher.launch() {
-            Ok(process) => {
-                tracing::info!(pid = process.pid, "child started");
-                let running = Running::new(process, &self.config, &self.name, &self.backlog, &self.tracker, now);
-                self.phase = Phase::Up(Box::new(running));
-                self.state.send_replace(ChildState::Starting);
-                self.router.handle_child_start(now);
+        match self.start_process(now) {
+            Ok(running) => {
+                self.restart.started();
+                self.current.begin(running, &self.config, now);
             }
             Err(error) => {
                 let what = with_sources(&error);
-                if self.record == Record::Unproven {
-                    self.phase = Phase::Idle;
-                    return self.fail(&what, &[], "", "it could not be started");
+                if !self.is_proven() {
+                    self.current.phase = Phase::Idle;
+                    return self.give_up(&format!("did not start: {what}"), &[], "", "it could not be started");
                 }
-                let delay = self.schedule(None, what.clone(), now);
-                tracing::warn!(error = what, ?delay, "the child could not be started again; it is tried once more");
+                tracing::warn!(error = what, "the child could not be started again");
+                self.restart_after(None, what, now);
             }
         }
     }
 
     /// The process is gone and everything it wrote has been handled.
     fn process_over(&mut self, now: Instant) {
-        let Phase::Up(running) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
-        let (pid, stood) = (running.pid, running.ready_since.map(|since| now.saturating_duration_since(since)));
-        let failed = running.ending == Some(Ending::Failed);
-        let exit = running.into_exit();
-        self.backlog.shut();
-        if self.wanted != Wanted::Running || failed {
+        let Phase::Up(mut running) = std::mem::replace(&mut self.current.phase, Phase::Idle) else { return };
+        let (pid, exit) = (running.pid, running.exit());
+        let untouched = running.take_untouched(self.backlog.remove(&running.lane));
+        if self.wanted != Wanted::Running || running.ending == Some(Ending::Failed) {
             tracing::info!(pid, status = exit.status, "child stopped");
-        } else if self.record == Record::Unproven {
-            let what = format!("it exited ({}) before its handshake (initialize) stood", exit.status);
+        } else if !self.is_proven() {
+            let what = format!("did not start: it exited ({}) before its handshake (initialize) stood", exit.status);
             let advice = "run the command by itself in a terminal to see what it misses";
-            self.fail(&what, &exit.stderr, advice, "it exited before its handshake stood");
+            self.give_up(&what, &exit.stderr, advice, "it exited before its handshake stood");
         } else {
-            self.router.handle_child_exit(&exit, &[], now);
-            let delay = self.schedule(stood, exit.status.clone(), now);
-            let in_a_row = self.restart.exits();
-            tracing::warn!(pid, status = exit.status, in_a_row, ?delay, "the child exited and is started again");
+            let stood = running.stands_since.map(|since| now.saturating_duration_since(since));
+            tracing::warn!(pid, status = exit.status, ?stood, "the child exited");
+            self.current.router.handle_child_exit(&exit, &untouched, now);
+            match self.config.on_exit {
+                OnChildExit::Restart => self.restart_after(stood, exit.status, now),
+                OnChildExit::Exit => self.exit_too(&exit),
+            }
         }
     }
 
-    fn schedule(&mut self, stood: Option<Duration>, status: String, now: Instant) -> Duration {
-        let delay = self.restart.after_exit(stood, fastrand::u32(..));
-        self.phase = Phase::Waiting { until: now + delay };
-        self.state.send_replace(ChildState::Restarting(status));
-        delay
+    /// The next process comes after a wait, and if the circuit opened, who asks something before is refused.
+    fn restart_after(&mut self, stood: Option<std::time::Duration>, status: String, now: Instant) {
+        let wait = self.restart.exited(stood, fastrand::u32(..));
+        self.current.phase = Phase::Waiting { until: now + wait };
+        self.last_status = status;
+        if self.restart.circuit() == Circuit::Open {
+            tracing::warn!(
+                ?wait,
+                status = self.last_status,
+                "the child failed too often in a row: the circuit is open, requests are refused until a trial succeeds"
+            );
+            self.current.router.suspend(Reject::CircuitOpen { retry_after: wait });
+        } else {
+            tracing::info!(?wait, "the child is started again");
+        }
     }
 
-    /// The first start failed: no child will come. The text is for the operator, `public` is for clients.
-    fn fail(&mut self, what: &str, stderr: &[String], advice: &str, public: &str) {
-        self.router.close(&Reject::ChildUnavailable(public.to_owned()));
+    /// mcp-mux is to end with its child (`--on-child-exit exit`).
+    fn exit_too(&mut self, exit: &ChildExit) {
+        let what = format!("exited: {}", exit.status);
+        self.give_up(&what, &exit.stderr, "mcp-mux stops with it (--on-child-exit exit)", "it exited");
+    }
+
+    /// No process will come any more. The text is for the operator, `public` is for clients.
+    fn give_up(&mut self, what: &str, stderr: &[String], advice: &str, public: &str) {
+        self.given_up = true;
+        self.current.router.close(&Reject::ChildUnavailable(public.to_owned()));
         self.state.send_replace(ChildState::Failed(failure(&self.name, what, stderr, advice)));
+    }
+
+    /// Says how the child is doing, as long as it is wanted and not given up.
+    fn publish(&mut self) {
+        if self.wanted != Wanted::Running || self.given_up {
+            return;
+        }
+        let open = self.restart.circuit() != Circuit::Closed;
+        let state = match &self.current.phase {
+            _ if self.current.is_ready() => ChildState::Ready,
+            Phase::Up(running) => match running.why_ending() {
+                Some(why) if self.is_proven() => ChildState::Restarting(why),
+                Some(_) | None if open => ChildState::CircuitOpen(self.last_status.clone()),
+                Some(_) | None => ChildState::Starting,
+            },
+            Phase::Waiting { .. } if open => ChildState::CircuitOpen(self.last_status.clone()),
+            Phase::Waiting { .. } => ChildState::Restarting(self.last_status.clone()),
+            Phase::Idle => return,
+        };
+        if self.published != state {
+            self.state.send_replace(state.clone());
+            self.published = state;
+        }
     }
 
     /// When time alone changes something.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let phase = match &self.phase {
-            Phase::Up(running) => running.deadline(),
-            Phase::Waiting { until } => Some(*until),
-            Phase::Idle => None,
-        };
-        [phase, self.router.poll_timeout(), self.noise.due()].into_iter().flatten().min()
+        let retiring = self.retiring.iter().map(|retiring| &retiring.tenure);
+        let tenures = std::iter::once(&self.current).chain(&self.successor).chain(retiring);
+        let tenures = tenures.filter_map(|tenure: &Tenure| tenure.deadline(&self.config));
+        tenures.chain(self.succession_deadline()).min()
     }
 }
 
 /// An error and what caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
