@@ -1,6 +1,6 @@
 //! Every part built from the [`Config`], and the program's life from binding the port to the clean stop.
 //!
-//! Invariants: nothing is announced before it works; a child that never came to its first handshake ends the program;
+//! Invariants: nothing is announced before it works; a command that never came to a handshake ends the program;
 //! whatever ends the program, the children are stopped first.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,21 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::child::guard::ChildGuard;
-use crate::child::{self, ChildHandle, ChildState, OwnVariables, Proof, Tenancy};
 use crate::config::allow::{AllowHost, AllowOrigin};
 use crate::config::{Config, GuardConfig, HttpConfig};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Listener, Stop};
-use crate::router::Sharing;
+use crate::pool::Pool;
 use crate::session::Registry;
 use crate::shutdown::{self, Parts, Signals};
 
@@ -51,7 +49,7 @@ impl App {
                 info!(signal, "stopping");
                 Ok(())
             }
-            error = child_lost(app.parts.child.state()) => {
+            error = app.parts.pool.lost() => {
                 error!("stopping: the server cannot be used");
                 Err(error)
             }
@@ -64,8 +62,8 @@ impl App {
         ending
     }
 
-    /// Binds, starts the child, and serves. Returns when the child's handshake stands, or after a second if it takes
-    /// longer than that (requests wait for it). The running executable must be mcp-mux's own: it is started once more
+    /// Binds, starts the children, and serves. Returns when the command has shown that it works, or after a second if it
+    /// takes longer than that (requests wait for it). The running executable must be mcp-mux's own: it is started once more
     /// as the children's guard, and in the place of each child until the guard knows of it.
     ///
     /// # Errors
@@ -90,17 +88,11 @@ impl App {
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
         let stop_timeout = config.child.stop_timeout;
-        let tenancy = Tenancy {
-            number: 1,
-            sharing: Sharing::Shared,
-            variables: OwnVariables::default(),
-            proof: Proof::default(),
-        };
-        let child = child::spawn(&config.child, &config.router, tenancy, guard, &tasks);
-        let registry = Registry::new(config.session, child.clone());
+        let pool = Pool::start(config.pool, config.http.sessions, config.child, config.router, guard, &tasks);
+        let registry = Registry::new(config.session, Arc::clone(&pool));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });
-        let http = Http::new(config.http, Guard::new(config.guard), Arc::clone(&registry), child.clone());
+        let http = Http::new(config.http, Guard::new(config.guard), Arc::clone(&registry), Arc::clone(&pool));
         let http = Arc::new(http);
         let handle = move |request, local| {
             let http = Arc::clone(&http);
@@ -109,10 +101,10 @@ impl App {
         tasks.spawn(listener.serve(handle, connections.clone(), stop.clone()));
 
         let drain_timeout = config.drain_timeout;
-        let parts = Parts { registry, child, connections, tasks, stop, sweeper, drain_timeout, stop_timeout };
+        let parts = Parts { registry, pool, connections, tasks, stop, sweeper, drain_timeout, stop_timeout };
         let app = Self { local_addr, urls, parts };
-        let first = first_state(app.parts.child.state());
-        match timeout(ANNOUNCE_AFTER, first).await {
+        let first = timeout(ANNOUNCE_AFTER, app.parts.pool.first()).await;
+        match first {
             Ok(Ok(())) => info!(address = %local_addr, "serving"),
             Ok(Err(error)) => {
                 app.shutdown().await;
@@ -143,41 +135,9 @@ impl App {
         &self.parts.registry
     }
 
-    /// The child.
-    pub const fn child(&self) -> &ChildHandle {
-        &self.parts.child
-    }
-}
-
-/// Resolves when the child's first handshake stands, or never will.
-async fn first_state(mut state: watch::Receiver<ChildState>) -> Result<(), StartupError> {
-    let settled = state.wait_for(|state| matches!(state, ChildState::Ready | ChildState::Failed(_))).await;
-    match settled.as_deref() {
-        Ok(ChildState::Failed(reason)) => Err(StartupError::Child(reason.clone())),
-        Ok(
-            ChildState::Ready
-            | ChildState::Starting
-            | ChildState::Restarting(_)
-            | ChildState::CircuitOpen(_)
-            | ChildState::Stopped,
-        ) => Ok(()),
-        Err(_) => Err(CHILD_TASK_LOST),
-    }
-}
-
-/// Resolves when the child can never be used (again).
-async fn child_lost(mut state: watch::Receiver<ChildState>) -> StartupError {
-    let failed = state.wait_for(|state| matches!(state, ChildState::Failed(_))).await;
-    match failed.as_deref() {
-        Ok(ChildState::Failed(reason)) => StartupError::Child(reason.clone()),
-        Ok(
-            ChildState::Ready
-            | ChildState::Starting
-            | ChildState::Restarting(_)
-            | ChildState::CircuitOpen(_)
-            | ChildState::Stopped,
-        )
-        | Err(_) => CHILD_TASK_LOST,
+    /// The children.
+    pub const fn pool(&self) -> &Arc<Pool> {
+        &self.parts.pool
     }
 }
 
@@ -231,7 +191,6 @@ fn raise_open_files_limit() {
     }
 }
 
-const CHILD_TASK_LOST: StartupError = StartupError::Bug("the task that owns the server's process ended by itself");
 /// How long the URLs are held back for the child's handshake.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 /// Enough, and not so many that a child that closes all it might have inherited takes long.
@@ -267,22 +226,5 @@ mod tests {
             let urls = urls(host, local.parse().unwrap(), &http());
             assert_eq!(urls, [format!("{expected}/mcp"), format!("{expected}/sse")]);
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_a_failed_or_vanished_child_ends_the_program() {
-        let (sender, state) = watch::channel(ChildState::Starting);
-        assert!(timeout(Duration::from_secs(3600), child_lost(state.clone())).await.is_err());
-        sender.send_replace(ChildState::Restarting("exit status: 1".to_owned()));
-        assert!(timeout(Duration::from_secs(3600), child_lost(state.clone())).await.is_err());
-        sender.send_replace(ChildState::Ready);
-        first_state(state.clone()).await.unwrap();
-        sender.send_replace(ChildState::Failed("exit status: 1".to_owned()));
-        assert_eq!(child_lost(state.clone()).await.exit_code(), 69);
-        assert_eq!(first_state(state.clone()).await.unwrap_err().exit_code(), 69);
-        sender.send_replace(ChildState::Starting);
-        drop(sender);
-        assert_eq!(first_state(state.clone()).await.unwrap_err().exit_code(), 70);
-        assert_eq!(child_lost(state).await.exit_code(), 70);
     }
 }

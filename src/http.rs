@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use tracing::debug;
@@ -33,9 +33,9 @@ use tracing::debug;
 use self::body::Body;
 use self::guard::Guard;
 use self::request::{EVENT_STREAM, Refusal};
-use crate::child::{ChildHandle, ChildState};
 use crate::config::HttpConfig;
 use crate::error::Reject;
+use crate::pool::{Pool, Principal, Tenant};
 use crate::session::Registry;
 
 /// Answers HTTP requests.
@@ -44,13 +44,13 @@ pub struct Http {
     config: HttpConfig,
     guard: Guard,
     registry: Arc<Registry>,
-    child: ChildHandle,
+    pool: Arc<Pool>,
 }
 
 impl Http {
-    /// Sessions are those of `registry`; `child` is asked how it is doing.
-    pub const fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, child: ChildHandle) -> Self {
-        Self { config, guard, registry, child }
+    /// Sessions are those of `registry`; `pool` is asked how its children are doing.
+    pub const fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
+        Self { config, guard, registry, pool }
     }
 
     /// Answers one request that came in at the address `local`.
@@ -115,25 +115,26 @@ impl Http {
         } else if path == self.config.message_path {
             Err(Reject::MethodNotAllowed("POST").into())
         } else if path == "/healthz" {
-            self.health(request.method(), health::healthz)
+            health(request.method(), health::healthz)
         } else if path == "/readyz" {
-            self.health(request.method(), health::readyz)
+            health(request.method(), || health::readyz(self.pool.health()))
         } else {
             Err(Reject::NotFound.into())
         }
     }
 
-    fn health(
-        &self,
-        method: &Method,
-        report: fn(&ChildState) -> (StatusCode, serde_json::Value),
-    ) -> Result<Response<Body>, Refusal> {
-        if method != Method::GET && method != Method::HEAD {
-            return Err(Reject::MethodNotAllowed("GET, HEAD").into());
-        }
-        let (status, value) = report(&self.child.state().borrow());
-        Ok(request::json(status, value.to_string().into()))
+    /// Whom these headers, of a session's first request, speak for.
+    fn tenant(&self, headers: &HeaderMap) -> Result<Tenant, Reject> {
+        self.pool.tenant(Principal::anonymous(), headers)
     }
+}
+
+fn health(method: &Method, report: impl FnOnce() -> (StatusCode, String)) -> Result<Response<Body>, Refusal> {
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Reject::MethodNotAllowed("GET, HEAD").into());
+    }
+    let (status, text) = report();
+    Ok(request::json(status, text.into()))
 }
 
 /// Reads on what is left of a body whose request was refused. In HTTP/2 a response that ends before its request resets the

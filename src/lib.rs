@@ -7,7 +7,9 @@
 //!      │
 //!    http      accepts, guards (Host, Origin), routes; one file per transport            a task per connection
 //!      │  Message ↓        ↑ events of a stream
-//!   session    one client's streams, its replay buffer, its attachment to the child      a table, swept by a task
+//!   session    one client's streams, its replay buffer, its attachment to a child        a table, swept by a task
+//!      │  a lease on a child
+//!    pool      who shares which child, how many there are, who waits for one             a task per start and stop
 //!      │  Message ↓        ↑ Delivery, into a bounded outbox
 //!    child     one process: its pipes, its life, its restarts                            a task per child
 //!      │  Message ↓        ↑ Output
@@ -21,6 +23,7 @@
 //! | [`app`], `shutdown` | every part built from the configuration; start-up and the stop sequence |
 //! | [`http`] | the port, whom it answers, the transports |
 //! | [`session`] | one client's streams and state; the table of all of them |
+//! | [`pool`] | isolation: who gets which child, for how long |
 //! | [`child`] | the actor that owns a process, its pipes and its router |
 //! | [`router`] | one child's conversation with those attached to it |
 //! | [`jsonrpc`] | envelopes found in one pass, ids as spelled, edits spliced in |
@@ -48,6 +51,8 @@ mod shutdown;
 
 pub mod http;
 pub mod session;
+
+pub mod pool;
 
 pub mod child;
 pub mod router;

@@ -1,8 +1,11 @@
-//! One client's streams and its attachment to the child.
+//! One client's streams and its attachment to a child.
 //!
 //! A [`Session`] is where the child's actor delivers ([`Outbox`]) and where HTTP bodies read ([`StreamReader`]). It has
 //! no task and no channel: a delivery locks the session, queues and wakes the reader; the reader polls. The lock is
 //! never held across an await, a wake or a call into the child. So an idle session costs its struct and nothing else.
+//!
+//! It takes a lease on a child when it is attached and gives it back when it has been detached: in that order, so that
+//! what is in flight is settled before a child of its own is stopped.
 //!
 //! Which sessions there are is the [`Registry`]'s business. What a session is on each transport:
 //!
@@ -22,11 +25,13 @@ mod registry;
 mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod unasked;
 
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -43,6 +48,7 @@ use crate::child::{ChildHandle, Outbox};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::Revision;
+use crate::pool::{Lease, Pool, Tenant};
 use crate::router::{Origin, Payload, SessionKey, StreamId};
 use streams::{Bounds, Effects, Notice, Streams};
 use unasked::Unasked;
@@ -102,10 +108,10 @@ impl CloseReason {
 /// What all sessions of a registry have in common.
 #[derive(Debug)]
 struct Shared {
-    child: ChildHandle,
+    pool: Arc<Pool>,
     /// Readers there are, over all sessions.
     readers: AtomicUsize,
-    /// Questions of the child that no client will answer.
+    /// Questions of children that no client will answer.
     unasked: Unasked,
 }
 
@@ -115,6 +121,8 @@ pub struct Session {
     id: SessionId,
     transport: Transport,
     shared: Arc<Shared>,
+    /// The child it was attached to, from then on.
+    child: OnceLock<ChildHandle>,
     state: Mutex<State>,
     /// Sends away what waits for room in the child's input.
     closing: Notify,
@@ -126,8 +134,10 @@ struct State {
     phase: Phase,
     /// When a message or a reader last came; the sweeper moves it on while the session is busy.
     touched: Instant,
+    /// Until it is attached.
+    tenant: Option<Tenant>,
     /// The child knows the session, or is about to.
-    attached: bool,
+    lease: Option<Lease>,
     /// Commands on their way to the child. The detachment comes after them: a request that arrived after it would never
     /// be settled.
     on_the_way: usize,
@@ -148,6 +158,7 @@ impl Session {
         key: SessionKey,
         transport: Transport,
         record: SessionRecord,
+        tenant: Tenant,
         bounds: Bounds,
         shared: Arc<Shared>,
         now: Instant,
@@ -159,13 +170,15 @@ impl Session {
             streams,
             phase: Phase::New,
             touched: now,
-            attached: false,
+            tenant: Some(tenant),
+            lease: None,
             on_the_way: 0,
             messages_on_the_way: 0,
             closed: false,
             warned: false,
         };
-        Self { key, id, transport, shared, state: Mutex::new(state), closing: Notify::new() }
+        let (child, closing) = (OnceLock::new(), Notify::new());
+        Self { key, id, transport, shared, child, state: Mutex::new(state), closing }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -220,21 +233,40 @@ impl Session {
         Ok(())
     }
 
-    /// Makes the session known to the child.
+    /// Takes a lease on a child, which may take its time, and makes the session known to it. To be called once.
     ///
     /// # Errors
-    /// [`Reject::SessionClosed`], [`Reject::ShuttingDown`].
+    /// [`Reject::SessionClosed`], and as [`Pool::lease`].
     pub async fn attach(self: &Arc<Self>) -> Result<(), Reject> {
+        let closing = self.closing.notified();
+        // Looks whether it is closed after `closing` began to listen: none of the two can be missed.
         let command = self.command()?;
+        let tenant = self.lock().tenant.take();
+        let already = || Reject::InvalidRequest("this session is attached already".to_owned());
+        let lease = tokio::select! {
+            biased;
+            () = closing => return Err(Reject::SessionClosed),
+            lease = self.shared.pool.lease(tenant.ok_or_else(already)?) => lease?,
+        };
+        debug!(session = %self.id, child = lease.number(), "session placed");
+        let child = self.child.get_or_init(|| lease.child().clone());
         let profile = {
             let mut state = self.lock();
-            state.attached = true;
+            // Closed by now, it is detached when the command is over.
+            state.lease = Some(lease);
             state.record.profile()
         };
         let outbox: Arc<dyn Outbox> = self.clone();
-        self.shared.child.attach(self.key, profile, outbox).await?;
+        child.attach(self.key, profile, outbox).await?;
         drop(command);
         if self.is_closed() { Err(Reject::SessionClosed) } else { Ok(()) }
+    }
+
+    /// Lets go of the child: what is in flight is settled, then the lease is given back.
+    fn detach(&self, lease: Option<Lease>) {
+        if let Some(lease) = lease {
+            lease.child().detach(self.key);
+        }
     }
 
     /// Hands a notification or a response of the client over to the child.
@@ -269,10 +301,11 @@ impl Session {
         let closing = self.closing.notified();
         // Looks whether it is closed after `closing` began to listen: none of the two can be missed.
         let _command = self.command()?;
+        let child = self.child.get().ok_or(Reject::SessionClosed)?;
         tokio::select! {
             biased;
             () = closing => Err(Reject::SessionClosed),
-            sent = self.shared.child.send(Origin { session: self.key, stream }, message) => sent,
+            sent = child.send(Origin { session: self.key, stream }, message) => sent,
         }
     }
 
@@ -301,6 +334,7 @@ impl Session {
                 return Err(Reject::SessionUnknown);
             }
             state.streams.admits(asked)?;
+            self.warn_of_limit(state.streams.is_close_to_full(asked));
             let stream = state.record.next_stream();
             (stream, state.streams.open_post(stream, requests, form))
         };
@@ -366,11 +400,18 @@ impl Session {
             return Err(Reject::ShuttingDown);
         }
         state.streams.admits(asked)?;
+        self.warn_of_limit(state.streams.is_close_to_full(asked));
         if !state.streams.expect(StreamId::STANDALONE, asked.answers()) {
             return Err(Reject::SessionUnknown);
         }
         drop(state);
         Ok(Handover::new(self.clone(), StreamId::STANDALONE, asked.answers()))
+    }
+
+    fn warn_of_limit(&self, limit: Option<usize>) {
+        if let Some(limit) = limit {
+            warn!(session = %self.id, limit, "a session has nearly as many requests in flight as it may (--in-flight-max)");
+        }
     }
 
     /// Answers on a stream without asking the child.
@@ -388,18 +429,16 @@ impl Session {
     /// Ends the session: its standing streams end at once, its POSTs with what the child's side settles their requests
     /// with. What still waits for room in the child's input is not handed over any more. May be called again.
     pub fn close(&self, reason: CloseReason) {
-        let (effects, first, detach, pending) = {
+        let (effects, first, lease, pending) = {
             let mut state = self.lock();
             let first = !std::mem::replace(&mut state.closed, true);
             let pending = state.streams.pending();
-            let detach = state.attached && state.on_the_way == 0;
-            (state.streams.close(), first, detach, pending)
+            let lease = if state.on_the_way == 0 { state.lease.take() } else { None };
+            (state.streams.close(), first, lease, pending)
         };
         self.apply(effects);
         self.closing.notify_waiters();
-        if first && detach {
-            self.shared.child.detach(self.key);
-        }
+        self.detach(lease);
         if first && self.transport != Transport::Stateless {
             info!(session = %self.id, reason = reason.as_str(), in_flight = pending, "session closed");
         }
@@ -436,8 +475,8 @@ impl Session {
         let notice = effects.notice;
         let dropped = std::mem::take(&mut effects.dropped);
         effects.wake();
-        if !dropped.is_empty() {
-            self.shared.unasked.put(self.key, dropped);
+        if let Some(child) = self.child.get().filter(|_| !dropped.is_empty()) {
+            self.shared.unasked.put(child, self.key, dropped);
         }
         let Some(notice) = notice else { return };
         let first = !std::mem::replace(&mut self.lock().warned, true);
@@ -467,14 +506,12 @@ struct OnTheWay<'a>(&'a Session);
 
 impl Drop for OnTheWay<'_> {
     fn drop(&mut self) {
-        let detach = {
+        let lease = {
             let mut state = self.0.lock();
             state.on_the_way -= 1;
-            state.on_the_way == 0 && state.closed && state.attached
+            if state.on_the_way == 0 && state.closed { state.lease.take() } else { None }
         };
-        if detach {
-            self.0.shared.child.detach(self.0.key);
-        }
+        self.0.detach(lease);
     }
 }
 

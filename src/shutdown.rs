@@ -1,7 +1,7 @@
 //! The stop sequence, and the signals that ask for it.
 //!
 //! Not ready and accepting no more; standing streams end; requests in flight may go on for the drain time; then the
-//! child is stopped (its own ladder: stdin closed, SIGTERM, SIGKILL), the sessions are closed, and every task ends.
+//! children are stopped (each by its own ladder: stdin closed, SIGTERM, SIGKILL), the sessions are closed, and every task ends.
 //! Each step is bounded, so a client that does not read or a child that does not exit cannot hold it up. A further signal
 //! cuts the step short that is under way: the drain time, then the ladder.
 
@@ -15,15 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 
-use crate::child::ChildHandle;
 use crate::http::listener::Stop;
+use crate::pool::Pool;
 use crate::session::Registry;
 
 /// What a stop has to do with.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) child: ChildHandle,
+    pub(crate) pool: Arc<Pool>,
     /// The tasks of the connections.
     pub(crate) connections: TaskTracker,
     /// Every other task.
@@ -33,14 +33,14 @@ pub(crate) struct Parts {
     /// Ends what sweeps up expired sessions.
     pub(crate) sweeper: CancellationToken,
     pub(crate) drain_timeout: Duration,
-    /// The child's, for each of the two waits of its ladder.
+    /// A child's, for each of the two waits of its ladder.
     pub(crate) stop_timeout: Duration,
 }
 
 /// Stops everything. `hurry` resolves when somebody asks for it: requests in flight get no more time then, and once the
-/// child is being stopped, neither does that.
+/// children are being stopped, neither do those.
 pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
-    let Parts { registry, child, connections, tasks, stop, sweeper, drain_timeout, stop_timeout } = parts;
+    let Parts { registry, pool, connections, tasks, stop, sweeper, drain_timeout, stop_timeout } = parts;
     connections.close();
     tasks.close();
     stop.drain.cancel();
@@ -52,9 +52,9 @@ pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
         },
         () = hurry() => {}
     }
-    // The child before the sessions: what it answers while it is stopped still reaches the clients, and so does the
-    // error for what it does not (that mcp-mux is stopping, not that their session is gone).
-    stop_child(&child, stop_timeout, hurry).await;
+    // The children before the sessions: what they answer while they are stopped still reaches the clients, and so does
+    // the error for what they do not (that mcp-mux is stopping, not that their session is gone).
+    stop_children(&pool, stop_timeout, hurry).await;
     registry.close_all();
     sweeper.cancel();
     if timeout(FAREWELL_TIMEOUT, connections.wait()).await.is_err() {
@@ -71,12 +71,12 @@ pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
     }
 }
 
-/// Sees the child to its end, which nothing can if the kernel does not let it die.
-async fn stop_child(child: &ChildHandle, stop_timeout: Duration, mut hurry: impl AsyncFnMut()) {
+/// Sees the children to their end, which nothing can if the kernel does not let them die.
+async fn stop_children(pool: &Pool, stop_timeout: Duration, mut hurry: impl AsyncFnMut()) {
     let ended = timeout(stop_timeout.saturating_mul(2).saturating_add(LADDER_MARGIN), async {
         tokio::select! {
-            () = child.stop() => {}
-            () = hurry() => child.kill().await,
+            () = pool.stop() => {}
+            () = hurry() => pool.kill().await,
         }
     });
     if ended.await.is_err() {
@@ -117,7 +117,7 @@ impl Signals {
     }
 }
 
-/// What the child's end takes beside the waits of its ladder: reading its last words, a moment to die.
+/// What a child's end takes beside the waits of its ladder: reading its last words, a moment to die.
 const LADDER_MARGIN: Duration = Duration::from_secs(5);
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than any task waits for anything once its inbox is closed.
@@ -130,12 +130,14 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::child::ChildHandle;
     use crate::config::SessionConfig;
 
     #[tokio::test(start_paused = true)]
     async fn a_child_that_never_ends_is_left_after_its_ladder_and_a_margin() {
         // Nobody takes what the handle asks for.
         let (child, _inbox) = ChildHandle::for_tests();
+        let pool = Pool::of(child);
         let session = SessionConfig {
             idle_timeout: None,
             age_max: None,
@@ -146,8 +148,8 @@ mod tests {
         };
         let stop_timeout = Duration::from_secs(7);
         let parts = Parts {
-            registry: Registry::new(session, child.clone()),
-            child,
+            registry: Registry::new(session, Arc::clone(&pool)),
+            pool,
             connections: TaskTracker::new(),
             tasks: TaskTracker::new(),
             stop: Stop::default(),

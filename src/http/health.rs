@@ -1,29 +1,49 @@
-//! What a supervisor or a load balancer asks: does the process serve, and does its child.
+//! What a supervisor or a load balancer asks: does the process serve, and do its children.
 //!
-//! The answers name the state and nothing else: they are read without authentication, so no reason, no stderr.
+//! The answers name states and counts and nothing else: they are read without authentication, so no reason, no stderr.
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use crate::child::ChildState;
+use crate::pool::{Health, Standing};
 
-/// `GET /healthz`: the process serves. It does so whatever its child does; killing mcp-mux would not help a child that
-/// restarts.
-pub fn healthz(_child: &ChildState) -> (StatusCode, Value) {
-    (StatusCode::OK, json!({"status": "ok"}))
+/// The whole of an answer, in this order.
+#[derive(Serialize)]
+struct Report {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    children: Option<Children>,
 }
 
-/// `GET /readyz`: requests can be answered now, that is, the child's handshake stands.
-pub fn readyz(child: &ChildState) -> (StatusCode, Value) {
-    let (status, name) = match child {
-        ChildState::Ready => (StatusCode::OK, "ready"),
-        ChildState::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        ChildState::Restarting(_) => (StatusCode::SERVICE_UNAVAILABLE, "restarting"),
-        ChildState::CircuitOpen(_) => (StatusCode::SERVICE_UNAVAILABLE, "circuit-open"),
-        ChildState::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
-        ChildState::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
+#[derive(Serialize)]
+struct Children {
+    ready: usize,
+    total: usize,
+}
+
+/// `GET /healthz`: the process serves. It does so whatever its children do; killing mcp-mux would not help one that
+/// restarts.
+pub fn healthz() -> (StatusCode, String) {
+    (StatusCode::OK, text(&Report { status: "ok", children: None }))
+}
+
+/// `GET /readyz`: a request that comes now can be answered.
+pub fn readyz(health: Health) -> (StatusCode, String) {
+    let Health { standing, ready, total } = health;
+    let (code, status) = match standing {
+        Standing::Ready => (StatusCode::OK, "ready"),
+        Standing::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        Standing::Restarting => (StatusCode::SERVICE_UNAVAILABLE, "restarting"),
+        Standing::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit-open"),
+        Standing::Failed => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+        Standing::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
     };
-    (status, json!({"status": name}))
+    (code, text(&Report { status, children: Some(Children { ready, total }) }))
+}
+
+fn text(report: &Report) -> String {
+    // Plain data is always JSON.
+    serde_json::to_string(report).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -31,18 +51,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_standing_handshake_is_ready_and_no_reason_is_told() {
-        assert_eq!(readyz(&ChildState::Ready), (StatusCode::OK, json!({"status": "ready"})));
-        let down = [
-            (ChildState::Starting, "starting"),
-            (ChildState::Restarting("secret".to_owned()), "restarting"),
-            (ChildState::CircuitOpen("secret".to_owned()), "circuit-open"),
-            (ChildState::Failed("secret".to_owned()), "failed"),
-            (ChildState::Stopped, "stopped"),
+    fn only_a_standing_handshake_is_ready_and_counts_are_all_that_is_told() {
+        assert_eq!(healthz(), (StatusCode::OK, r#"{"status":"ok"}"#.to_owned()));
+        let all = [
+            (Standing::Ready, 200, "ready"),
+            (Standing::Starting, 503, "starting"),
+            (Standing::Restarting, 503, "restarting"),
+            (Standing::CircuitOpen, 503, "circuit-open"),
+            (Standing::Failed, 503, "failed"),
+            (Standing::Stopped, 503, "stopped"),
         ];
-        for (state, name) in down {
-            assert_eq!(healthz(&state), (StatusCode::OK, json!({"status": "ok"})));
-            assert_eq!(readyz(&state), (StatusCode::SERVICE_UNAVAILABLE, json!({"status": name})));
+        for (standing, code, name) in all {
+            let (status, text) = readyz(Health { standing, ready: 3, total: 4 });
+            assert_eq!(status.as_u16(), code);
+            assert_eq!(text, format!(r#"{{"status":"{name}","children":{{"ready":3,"total":4}}}}"#));
         }
     }
 }

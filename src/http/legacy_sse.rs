@@ -26,7 +26,7 @@ impl Http {
     /// GET on the stream's path.
     pub(super) fn open_legacy(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         request::accepts_events(headers)?;
-        let owned = self.registry.open(Transport::HttpSse)?;
+        let owned = self.registry.open(Transport::HttpSse, self.tenant(headers)?)?;
         let session = owned.session();
         let reader = session.open_standing()?;
         debug!(session = %session.id(), "HTTP+SSE stream opened");

@@ -29,6 +29,7 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use crate::config::ListenConfig;
 use crate::error::StartupError;
+use crate::telemetry::watermark::Watermark;
 
 /// A bound port.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Listener {
     /// Accepts connections until [`Stop::drain`], and has `handle` answer their requests (it is given the address of
     /// this side of the connection). The connections' tasks are on `connections`. While there are as many connections
     /// as are allowed, further ones wait in the kernel's queue.
-    pub async fn serve<H, F, B>(mut self, handle: H, connections: TaskTracker, stop: Stop)
+    pub async fn serve<H, F, B>(self, handle: H, connections: TaskTracker, stop: Stop)
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -221,36 +222,23 @@ fn is_the_connections_own(error: &io::Error) -> bool {
 struct Places {
     limit: usize,
     free: Arc<Semaphore>,
-    crowd: Crowd,
-}
-
-/// Whether it has been said that there is no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Crowd {
-    Unreported,
-    Reported,
+    watermark: Watermark,
 }
 
 impl Places {
     fn new(limit: NonZeroUsize) -> Self {
         let limit = limit.get().min(Semaphore::MAX_PERMITS);
-        Self { limit, free: Arc::new(Semaphore::new(limit)), crowd: Crowd::Unreported }
+        let watermark = Watermark::new("--connections-max", limit, "further connections wait until one ends");
+        Self { limit, free: Arc::new(Semaphore::new(limit)), watermark }
     }
 
     /// Waits until there is room for a connection; none never comes.
     ///
     /// # Cancel safety
     /// Cancelled, it has taken nothing.
-    async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
-        let free = self.free.available_permits();
-        if free == 0 && self.crowd == Crowd::Unreported {
-            self.crowd = Crowd::Reported;
-            let limit = self.limit;
-            warn!(limit, "there are as many connections as are allowed (--connections-max); further ones wait");
-        } else if free > self.limit / CROWD_IS_OVER_SHARE {
-            // Not when the first of them ends: it is followed by one that waited.
-            self.crowd = Crowd::Unreported;
-        }
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        // It is asked for room after every connection, so no rise is missed.
+        self.watermark.observe(self.limit - self.free.available_permits());
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
 }
@@ -286,8 +274,6 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// In one connection; each may be a standing stream.
 const HTTP2_STREAMS_MAX: u32 = 128;
-/// With this share of the connections free again, that there is no room is worth saying once more.
-const CROWD_IS_OVER_SHARE: usize = 10;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 

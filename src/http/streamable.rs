@@ -72,14 +72,14 @@ impl Http {
                 let id = message.id().filter(|_| message.kind() == Kind::Request);
                 let named = session.as_ref().map(|session| tracing::field::display(session.id()));
                 debug!(session = named, method = message.method(), bytes = message.bytes().len(), "POST");
-                self.single(accept, version, session, message)
+                self.single(headers, accept, version, session, message)
                     .await
                     .map_err(|refusal| Refusal { id: refusal.id.or(id), ..refusal })
             }
             jsonrpc::Body::Batch(elements) => {
                 let named = session.as_ref().map(|session| tracing::field::display(session.id()));
                 debug!(session = named, elements = elements.len(), "POST of a batch");
-                let party = self.party(session, version).await?;
+                let party = self.party(headers, session, version).await?;
                 self.batch(accept, party, elements).await
             }
         }
@@ -87,6 +87,7 @@ impl Http {
 
     async fn single(
         &self,
+        headers: &HeaderMap,
         accept: Accept,
         version: Option<Revision>,
         session: Option<Arc<Session>>,
@@ -100,9 +101,9 @@ impl Http {
                 )
                 .into());
             }
-            return self.initialize(accept, message).await;
+            return self.initialize(headers, accept, message).await;
         }
-        let party = self.party(session, version).await?;
+        let party = self.party(headers, session, version).await?;
         if !request {
             party.session.send(message).await?;
             return Ok(request::empty(StatusCode::ACCEPTED));
@@ -113,10 +114,16 @@ impl Http {
     }
 
     /// Opens a session, or for a stateless exchange only answers.
-    async fn initialize(&self, accept: Accept, message: Message) -> Result<Response<Body>, Refusal> {
+    async fn initialize(
+        &self,
+        headers: &HeaderMap,
+        accept: Accept,
+        message: Message,
+    ) -> Result<Response<Body>, Refusal> {
+        let tenant = self.tenant(headers)?;
         let owned = match self.config.sessions {
-            SessionMode::Sessions => self.registry.open(Transport::Streamable)?,
-            SessionMode::Stateless => self.registry.exchange(None)?,
+            SessionMode::Sessions => self.registry.open(Transport::Streamable, tenant)?,
+            SessionMode::Stateless => self.registry.exchange(tenant, None)?,
         };
         let session = owned.session().clone();
         session.initialize(&message)?;
@@ -229,12 +236,18 @@ impl Http {
     }
 
     /// Whom a message that is not `initialize` is an exchange with.
-    async fn party(&self, session: Option<Arc<Session>>, version: Option<Revision>) -> Result<Party, Refusal> {
+    async fn party(
+        &self,
+        headers: &HeaderMap,
+        session: Option<Arc<Session>>,
+        version: Option<Revision>,
+    ) -> Result<Party, Refusal> {
         match (self.config.sessions, session) {
             (SessionMode::Sessions, Some(session)) => Ok(Party { session, owned: None }),
             (SessionMode::Sessions, None) => Err(Reject::SessionMissing.into()),
             (SessionMode::Stateless, _) => {
-                let owned = self.registry.exchange(Some(version.unwrap_or(Revision::ASSUMED)))?;
+                let tenant = self.tenant(headers)?;
+                let owned = self.registry.exchange(tenant, Some(version.unwrap_or(Revision::ASSUMED)))?;
                 owned.session().attach().await?;
                 Ok(Party { session: owned.session().clone(), owned: Some(owned) })
             }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod legacy;
+mod placement;
 mod streamable;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
 use super::*;
+use crate::child::ChildHandle;
 use crate::config::{GuardConfig, SessionConfig, SessionMode};
 use crate::mcp::Revision;
 use crate::router::Origin;
@@ -21,6 +23,7 @@ struct Harness {
     http: Http,
     registry: Arc<Registry>,
     child: FakeChild,
+    handle: ChildHandle,
 }
 
 /// A request that is refused: method or path, headers, body; status and kind.
@@ -38,7 +41,15 @@ fn harness() -> Harness {
 }
 
 fn harness_with(change: impl FnOnce(&mut HttpConfig, &mut SessionConfig)) -> Harness {
-    let mut config = HttpConfig {
+    let mut config = config();
+    let mut session = testing::config();
+    change(&mut config, &mut session);
+    let testing::Shared { registry, pool, child, handle } = testing::registry(session);
+    Harness { http: Http::new(config, guard(), registry.clone(), pool), registry, child, handle }
+}
+
+fn config() -> HttpConfig {
+    HttpConfig {
         path: "/mcp".to_owned(),
         sse_path: "/sse".to_owned(),
         message_path: "/messages".to_owned(),
@@ -47,12 +58,11 @@ fn harness_with(change: impl FnOnce(&mut HttpConfig, &mut SessionConfig)) -> Har
         sse_after: Duration::from_secs(1),
         keep_alive: Duration::from_secs(15),
         sessions: SessionMode::Sessions,
-    };
-    let mut session = testing::config();
-    change(&mut config, &mut session);
-    let (registry, child, handle) = testing::registry(session);
-    let guard = Guard::new(GuardConfig { allow_host: Vec::new(), allow_origin: Vec::new() });
-    Harness { http: Http::new(config, guard, registry.clone(), handle), registry, child }
+    }
+}
+
+fn guard() -> Guard {
+    Guard::new(GuardConfig { allow_host: Vec::new(), allow_origin: Vec::new() })
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Request<Full<Bytes>> {

@@ -1,7 +1,7 @@
 //! Which sessions there are: opening, finding, expiring, closing them.
 //!
 //! Invariants: never more than `sessions_max`; a session whose opening was not completed, whose client cannot come back,
-//! or that expired is in no table any more and detached from the child.
+//! or that expired is in no table any more and detached from its child.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,11 +15,12 @@ use tracing::debug;
 use super::streams::Bounds;
 use super::unasked::Unasked;
 use super::{CloseReason, Session, SessionId, SessionRecord, Shared, Transport};
-use crate::child::ChildHandle;
 use crate::config::SessionConfig;
 use crate::error::Reject;
 use crate::mcp::Revision;
+use crate::pool::{Pool, Tenant};
 use crate::router::SessionKey;
+use crate::telemetry::watermark::Watermark;
 
 /// The sessions there are.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Registry {
     config: SessionConfig,
     shared: Arc<Shared>,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    watermark: Watermark,
     last_key: AtomicU64,
     ending: AtomicBool,
     started: Instant,
@@ -34,12 +36,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry; its sessions attach to `child`.
-    pub fn new(config: SessionConfig, child: ChildHandle) -> Arc<Self> {
+    /// An empty registry; its sessions get their children from `pool`.
+    pub fn new(config: SessionConfig, pool: Arc<Pool>) -> Arc<Self> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arc::new(Self {
+            watermark: Watermark::new("--sessions-max", config.sessions_max.get(), "new sessions are refused"),
             config,
-            shared: Arc::new(Shared { child, readers: AtomicUsize::new(0), unasked: Unasked::default() }),
+            shared: Arc::new(Shared { pool, readers: AtomicUsize::new(0), unasked: Unasked::default() }),
             sessions: Mutex::default(),
             last_key: AtomicU64::new(0),
             ending: AtomicBool::new(false),
@@ -67,20 +70,20 @@ impl Registry {
         self.shared.readers.load(Ordering::Relaxed)
     }
 
-    /// Opens a session. It is closed again when the returned value is dropped, unless it was kept.
+    /// Opens a session for `tenant`. It is closed again when the returned value is dropped, unless it was kept.
     ///
     /// # Errors
     /// [`Reject::Sessions`], [`Reject::ShuttingDown`].
-    pub fn open(self: &Arc<Self>, transport: Transport) -> Result<Owned, Reject> {
-        self.register(self.build(transport, None))
+    pub fn open(self: &Arc<Self>, transport: Transport, tenant: Tenant) -> Result<Owned, Reject> {
+        self.register(self.build(transport, tenant, None))
     }
 
     /// Opens the session of one stateless exchange: a place among the sessions, under an id that nobody is told.
     ///
     /// # Errors
     /// As [`Registry::open`].
-    pub fn exchange(self: &Arc<Self>, revision: Option<Revision>) -> Result<Owned, Reject> {
-        self.register(self.build(Transport::Stateless, revision))
+    pub fn exchange(self: &Arc<Self>, tenant: Tenant, revision: Option<Revision>) -> Result<Owned, Reject> {
+        self.register(self.build(Transport::Stateless, tenant, revision))
     }
 
     fn register(self: &Arc<Self>, session: Session) -> Result<Owned, Reject> {
@@ -97,11 +100,13 @@ impl Registry {
             return Err(Reject::Sessions { limit });
         }
         sessions.insert(session.id(), session.clone());
+        let used = sessions.len();
         drop(sessions);
+        self.watermark.observe(used);
         Ok(Owned { registry: self.clone(), session, keep: false })
     }
 
-    fn build(&self, transport: Transport, revision: Option<Revision>) -> Session {
+    fn build(&self, transport: Transport, tenant: Tenant, revision: Option<Revision>) -> Session {
         let now = Instant::now();
         let config = &self.config;
         let bounds = match transport {
@@ -119,7 +124,7 @@ impl Registry {
         let key = SessionKey(self.last_key.fetch_add(1, Ordering::Relaxed) + 1);
         let mut record = SessionRecord::new(SessionId::random(), self.unix_ms(now));
         record.revision = revision;
-        Session::new(key, transport, record, bounds, self.shared.clone(), now)
+        Session::new(key, transport, record, tenant, bounds, self.shared.clone(), now)
     }
 
     fn unix_ms(&self, now: Instant) -> u64 {
@@ -142,7 +147,12 @@ impl Registry {
 
     /// Closes a session and forgets it.
     pub fn close(&self, session: &Session, reason: CloseReason) {
-        self.lock().remove(&session.id());
+        let left = {
+            let mut sessions = self.lock();
+            sessions.remove(&session.id());
+            sessions.len()
+        };
+        self.watermark.observe(left);
         session.close(reason);
     }
 
@@ -150,22 +160,27 @@ impl Registry {
     pub fn sweep(&self, now: Instant) {
         let created_before = self.config.age_max.map(|age| self.unix_ms(now).saturating_sub(millis(age)));
         let mut expired = Vec::new();
-        self.lock().retain(|_, session| {
-            let reason = session.expired(now, self.config.idle_timeout, created_before);
-            expired.extend(reason.map(|reason| (session.clone(), reason)));
-            reason.is_none()
-        });
+        let left = {
+            let mut sessions = self.lock();
+            sessions.retain(|_, session| {
+                let reason = session.expired(now, self.config.idle_timeout, created_before);
+                expired.extend(reason.map(|reason| (session.clone(), reason)));
+                reason.is_none()
+            });
+            sessions.len()
+        };
+        self.watermark.observe(left);
         for (session, reason) in expired {
             session.close(reason);
         }
     }
 
-    /// Sweeps, and answers the child where no client will, until `stop` is cancelled.
+    /// Sweeps, and answers children where no client will, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.sweep_from_time_to_time() => {}
-            () = self.shared.unasked.answer(&self.shared.child) => {}
+            () = self.shared.unasked.answer() => {}
         }
     }
 

@@ -24,6 +24,7 @@ use crate::error::Reject;
 use crate::jsonrpc::Frame;
 use crate::mcp::method;
 use crate::router::{Payload, StreamId};
+use crate::telemetry::watermark::Watermark;
 
 pub use reading::{Event, Head};
 
@@ -185,6 +186,8 @@ struct Abandoned {
 #[derive(Debug)]
 pub(super) struct Streams {
     bounds: Bounds,
+    /// Of the requests in flight.
+    watermark: Watermark,
     streams: HashMap<StreamId, Stream>,
     /// The connected GET streams in the order they were opened; the last one takes from the pool.
     standing: Vec<StreamId>,
@@ -210,6 +213,7 @@ impl Streams {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
+            watermark: Watermark::new("--in-flight-max", bounds.in_flight, "further requests are refused"),
             streams: HashMap::new(),
             standing: Vec::new(),
             pool: Queue::default(),
@@ -245,6 +249,12 @@ impl Streams {
             Asked::Ping => self.pending < limit.saturating_add(PINGS_MAX),
         };
         if room { Ok(()) } else { Err(Reject::InFlight { limit }) }
+    }
+
+    /// Whether it is news that with these requests there is little room left, and how many there may be.
+    pub(super) fn is_close_to_full(&self, asked: Asked) -> Option<usize> {
+        let news = self.watermark.is_news(self.pending.saturating_add(asked.answers()));
+        news.then_some(self.bounds.in_flight)
     }
 
     /// Whether new standing streams are refused, since the old ones are ending.

@@ -1,18 +1,20 @@
 //! The child's side of a session in tests: what arrives at the actor, and answers to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Registry;
 use crate::child::testing::{Command, Inbox};
-use crate::child::{ChildHandle, Outbox};
-use crate::config::SessionConfig;
+use crate::child::{ChildHandle, ChildState, Outbox, Tenancy};
+use crate::config::{Isolation, PoolConfig, SessionConfig};
 use crate::jsonrpc::{Frame, Message};
 use crate::mcp::Revision;
+use crate::pool::{Pool, testing};
 use crate::router::{Origin, Payload, Profile, SessionKey};
 use bytes::Bytes;
+use tokio_util::task::TaskTracker;
 
 /// What arrived.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub(crate) enum Arrival {
     Attached(SessionKey, Profile),
     Sent(Origin, Message),
     Detached(SessionKey),
+    Stopped,
 }
 
 impl Arrival {
@@ -28,7 +31,7 @@ impl Arrival {
     pub(crate) fn sent(self) -> (Origin, Message) {
         match self {
             Self::Sent(origin, message) => (origin, message),
-            Self::Attached(..) | Self::Detached(_) => panic!("not a message: {self:?}"),
+            Self::Attached(..) | Self::Detached(_) | Self::Stopped => panic!("not a message: {self:?}"),
         }
     }
 
@@ -36,7 +39,7 @@ impl Arrival {
     pub(crate) fn attached(self) -> (SessionKey, Profile) {
         match self {
             Self::Attached(key, profile) => (key, profile),
-            Self::Sent(..) | Self::Detached(_) => panic!("not an attachment: {self:?}"),
+            Self::Sent(..) | Self::Detached(_) | Self::Stopped => panic!("not an attachment: {self:?}"),
         }
     }
 
@@ -44,7 +47,7 @@ impl Arrival {
     pub(crate) fn detached(self) -> SessionKey {
         match self {
             Self::Detached(key) => key,
-            Self::Sent(..) | Self::Attached(..) => panic!("not a detachment: {self:?}"),
+            Self::Sent(..) | Self::Attached(..) | Self::Stopped => panic!("not a detachment: {self:?}"),
         }
     }
 }
@@ -56,9 +59,8 @@ pub(crate) struct FakeChild {
 }
 
 impl FakeChild {
-    pub(crate) fn new() -> (Self, ChildHandle) {
-        let (handle, commands) = ChildHandle::for_tests();
-        (Self { commands, outboxes: HashMap::new() }, handle)
+    pub(crate) fn new(commands: Inbox) -> Self {
+        Self { commands, outboxes: HashMap::new() }
     }
 
     /// The next thing that arrives.
@@ -76,7 +78,6 @@ impl FakeChild {
 
     fn take(&mut self, command: Command) -> Arrival {
         match command {
-            Command::Stop | Command::Kill => panic!("nobody stops the child here"),
             Command::Attach(key, profile, outbox) => {
                 self.outboxes.insert(key, outbox);
                 Arrival::Attached(key, profile)
@@ -84,11 +85,17 @@ impl FakeChild {
             Command::Send(origin, message) => Arrival::Sent(origin, message),
             // The actor settles what is in flight before it lets go; here the test does.
             Command::Detach(key) => Arrival::Detached(key),
+            Command::Stop | Command::Kill => Arrival::Stopped,
         }
     }
 
     pub(crate) fn deliver(&self, to: Origin, payload: Payload) {
         self.outboxes.get(&to.session).expect("attached").deliver(to.stream, payload);
+    }
+
+    /// It is gone.
+    pub(crate) fn exits(&self) {
+        self.commands.set_state(ChildState::Stopped);
     }
 
     /// A message that is not an answer.
@@ -123,7 +130,56 @@ pub(crate) fn config() -> SessionConfig {
     }
 }
 
-pub(crate) fn registry(config: SessionConfig) -> (Arc<Registry>, FakeChild, ChildHandle) {
-    let (child, handle) = FakeChild::new();
-    (Registry::new(config, handle.clone()), child, handle)
+/// What tests of the layers above hold: sessions that all share one child.
+pub(crate) struct Shared {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) child: FakeChild,
+    pub(crate) handle: ChildHandle,
+}
+
+pub(crate) fn registry(config: SessionConfig) -> Shared {
+    let (handle, inbox) = ChildHandle::for_tests();
+    let pool = Pool::of(handle.clone());
+    Shared { registry: Registry::new(config, Arc::clone(&pool)), pool, child: FakeChild::new(inbox), handle }
+}
+
+/// What tests of the layers above hold: sessions of which each has a child of its own.
+pub(crate) struct Own {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) pool: Arc<Pool>,
+    children: Arc<Mutex<VecDeque<(Tenancy, FakeChild)>>>,
+}
+
+pub(crate) async fn own(change: impl FnOnce(&mut PoolConfig)) -> Own {
+    let mut pool_config = testing::config(Isolation::Session);
+    change(&mut pool_config);
+    let children = Arc::<Mutex<VecDeque<_>>>::default();
+    let started = Arc::clone(&children);
+    let spawn = move |tenancy| {
+        let (handle, inbox) = ChildHandle::for_tests();
+        started.lock().expect("not poisoned").push_back((tenancy, FakeChild::new(inbox)));
+        handle
+    };
+    let pool = Pool::with(pool_config, spawn, &TaskTracker::new());
+    let own = Own { registry: Registry::new(config(), Arc::clone(&pool)), pool, children };
+    // The one that tries the command.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (_, mut trial) = own.child();
+    assert!(matches!(trial.next().await, Arrival::Stopped));
+    trial.exits();
+    own
+}
+
+impl Own {
+    /// The child that was started next.
+    #[track_caller]
+    pub(crate) fn child(&self) -> (Tenancy, FakeChild) {
+        self.try_child().expect("a child was started")
+    }
+
+    /// As [`Own::child`], if there is one.
+    pub(crate) fn try_child(&self) -> Option<(Tenancy, FakeChild)> {
+        self.children.lock().expect("not poisoned").pop_front()
+    }
 }

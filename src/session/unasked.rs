@@ -1,5 +1,5 @@
-//! Questions of the child that no client will answer: a session gave them up unread, under pressure. mcp-mux answers in
-//! the client's place, so that the child does not wait for ever.
+//! Questions of children that no client will answer: a session gave them up unread, under pressure. mcp-mux answers in
+//! the client's place, so that a child does not wait for ever.
 //!
 //! A delivery never waits, so what is given up is put here and answered by the registry's task. Bounded: a question too
 //! many stays without an answer, as it would if its client were silent.
@@ -19,17 +19,20 @@ use crate::router::{Origin, SessionKey, StreamId};
 /// Questions that wait to be answered by mcp-mux.
 #[derive(Debug, Default)]
 pub(super) struct Unasked {
-    questions: Mutex<VecDeque<(SessionKey, RawId)>>,
+    questions: Mutex<VecDeque<Question>>,
     wake: Notify,
 }
 
+/// What a child asked a session.
+type Question = (ChildHandle, SessionKey, RawId);
+
 impl Unasked {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(SessionKey, RawId)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Question>> {
         self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a session gave up. Only requests matter.
-    pub(super) fn put(&self, session: SessionKey, dropped: Vec<Frame>) {
+    /// Takes what a session gave up of what its child sent it. Only requests matter.
+    pub(super) fn put(&self, child: &ChildHandle, session: SessionKey, dropped: Vec<Frame>) {
         for id in dropped.into_iter().filter_map(question) {
             let mut questions = self.lock();
             if questions.len() >= QUESTIONS_MAX {
@@ -37,16 +40,16 @@ impl Unasked {
                 debug!(limit = QUESTIONS_MAX, "a question that no client read is left without an answer");
                 continue;
             }
-            questions.push_back((session, id));
+            questions.push_back((child.clone(), session, id));
             drop(questions);
             self.wake.notify_one();
         }
     }
 
     /// Answers, for ever.
-    pub(super) async fn answer(&self, child: &ChildHandle) {
+    pub(super) async fn answer(&self) {
         loop {
-            let Some((session, id)) = self.lock().pop_front() else {
+            let Some((child, session, id)) = self.lock().pop_front() else {
                 self.wake.notified().await;
                 continue;
             };

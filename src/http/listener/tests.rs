@@ -213,23 +213,6 @@ async fn a_full_house_does_not_hold_up_the_stop() {
 }
 
 #[tokio::test]
-async fn a_full_house_is_reported_once_until_it_has_emptied() {
-    let mut places = Places::new(NonZeroUsize::new(20).unwrap());
-    let mut taken = Vec::new();
-    for _ in 0..20 {
-        taken.push(places.take().await.unwrap());
-    }
-    assert_eq!(places.crowd, Crowd::Unreported);
-    assert!(timeout(Duration::from_millis(1), places.take()).await.is_err());
-    assert_eq!(places.crowd, Crowd::Reported);
-    for (ended, crowd) in [(1, Crowd::Reported), (3, Crowd::Unreported)] {
-        taken.truncate(20 - ended);
-        taken.push(places.take().await.unwrap());
-        assert_eq!(places.crowd, crowd, "{ended}");
-    }
-}
-
-#[tokio::test]
 async fn what_cannot_be_listened_on_is_said_with_what_to_do() {
     let bind = async |host: &str, port| {
         let error = Listener::bind(&listen(host, port, 1)).await.unwrap_err();

@@ -185,7 +185,7 @@ async fn client_that_hangs_up_during_initialize_ends_its_session() {
     let (stream, url) = harness.stream().await;
     // The child's inbox is full, so that not even the attachment gets through.
     for _ in 0..256 {
-        harness.http.child.detach(SessionKey(0));
+        harness.handle.detach(SessionKey(0));
     }
     let body = initialize(Revision::V2025_06_18);
     tokio::select! {

@@ -1,0 +1,294 @@
+//! Who gets which child.
+//!
+//! Whoever needs a child (a session, a stateless exchange) takes a [`Lease`] and holds it until it has done with it; it
+//! stays with its child all that time. What a child is to those who come is decided by the isolation:
+//!
+//! | isolation | children | who shares one | how many |
+//! |---|---|---|---|
+//! | `shared` | started at once | everybody; a new lease goes to the least loaded | `--pool` |
+//! | `principal` | started with a principal's first lease | the leases of one principal | `--children-max` |
+//! | `session` | started with the lease, or ahead of it as a spare | nobody | `--children-max` |
+//!
+//! Where there is a limit, each child holds a place from its start until its process is gone. A lease that needs a place
+//! waits for it in the order of arrival, for `--queue-timeout`; what is unused is stopped to make room for it.
+//!
+//! Invariants: never more children than places; a lease given up while it waits takes nothing and loses nothing; a child
+//! that is being stopped is given to nobody; after [`Pool::stop`] nothing is started.
+//!
+//! One short lock around plain data (`members`); starting and stopping are tasks. DESIGN sections 4 and 7.
+
+mod health;
+mod lease;
+mod members;
+mod outlook;
+mod principal;
+mod tenant;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::HeaderMap;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+pub use self::health::{Health, Standing};
+pub use self::lease::Lease;
+use self::members::{Members, Whose};
+use self::outlook::{Outlook, Weight};
+pub use self::principal::Principal;
+pub use self::tenant::Tenant;
+use self::upkeep::Ladder;
+use crate::child::{self, ChildGuard, ChildHandle, ChildState, OwnVariables, Tenancy};
+use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMode};
+use crate::error::{Reject, StartupError};
+use crate::router::Sharing;
+use crate::telemetry::watermark::Watermark;
+
+/// Starts a child.
+type Spawn = Box<dyn Fn(Tenancy) -> ChildHandle + Send + Sync>;
+
+/// The children, and who has which.
+pub struct Pool {
+    config: PoolConfig,
+    /// What a child is that is one session's.
+    sharing: Sharing,
+    spawn: Spawn,
+    outlook: Arc<Outlook>,
+    /// The places that are free, and who waits for one.
+    places: Arc<Semaphore>,
+    places_max: usize,
+    watermark: Watermark,
+    state: Mutex<State>,
+    /// Tells those who wait that a principal has a child now.
+    arrived: Notify,
+    closing: CancellationToken,
+    tracker: TaskTracker,
+    /// Leases end wherever they are dropped.
+    runtime: Handle,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: Members,
+    /// How many wait for a place, and for whom.
+    waiting: HashMap<Principal, usize>,
+    stock: Stock,
+    closed: bool,
+}
+
+/// Whether spares are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stock {
+    /// As many as there are to be.
+    #[default]
+    Kept,
+    /// Nobody came for so long that they were stopped; with the next session they come back.
+    Dissolved,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Starts the children that are to be there before anybody comes, or, where none are, one on trial: a command that
+    /// does not work is to be found now. Must be called within a tokio runtime. With `sessions`, a child of one
+    /// session's own gets that session's handshake; without, no handshake ever comes, and mcp-mux makes it itself.
+    pub fn start(
+        config: PoolConfig,
+        sessions: SessionMode,
+        child: ChildConfig,
+        router: RouterConfig,
+        guard: ChildGuard,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
+        let sharing = match (config.isolation, sessions) {
+            (Isolation::Session, SessionMode::Sessions) => Sharing::Private,
+            (Isolation::Session, SessionMode::Stateless) | (Isolation::Shared | Isolation::Principal, _) => {
+                Sharing::Shared
+            }
+        };
+        let tasks = tracker.clone();
+        let spawn = move |tenancy| child::spawn(&child, &router, tenancy, guard.clone(), &tasks);
+        Self::start_with(config, sharing, Box::new(spawn), tracker)
+    }
+
+    fn start_with(config: PoolConfig, sharing: Sharing, spawn: Spawn, tracker: &TaskTracker) -> Arc<Self> {
+        announce(&config);
+        let places_max = config.children_max.get().min(Semaphore::MAX_PERMITS);
+        let pool = Arc::new(Self {
+            sharing,
+            spawn,
+            outlook: Arc::new(Outlook::new()),
+            places: Arc::new(Semaphore::new(places_max)),
+            places_max,
+            watermark: Watermark::new("--children-max", places_max, "sessions wait for one that ends"),
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            closing: CancellationToken::new(),
+            tracker: tracker.clone(),
+            runtime: Handle::current(),
+            config,
+        });
+        match pool.config.isolation {
+            Isolation::Shared => {
+                let mut state = pool.lock();
+                for _ in 0..pool.config.size.get() {
+                    pool.begin(&mut state, Whose::Everybody, OwnVariables::default(), None);
+                }
+            }
+            Isolation::Principal | Isolation::Session => pool.run(pool.clone().try_command()),
+        }
+        if let Some(idle) = pool.config.idle_timeout {
+            pool.run(pool.clone().stop_idle_ones(idle));
+        }
+        pool
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn_on(task, &self.runtime);
+    }
+
+    /// Somebody of whom this is the first request.
+    ///
+    /// # Errors
+    /// [`Reject::InvalidRequest`]: one of the headers that become variables is there twice.
+    pub fn tenant(&self, principal: Principal, headers: &HeaderMap) -> Result<Tenant, Reject> {
+        Tenant::new(principal, headers, &self.config.header_env)
+    }
+
+    // --- the children ---
+
+    fn begin(
+        self: &Arc<Self>,
+        state: &mut State,
+        whose: Whose,
+        variables: OwnVariables,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> (u64, watch::Receiver<ChildState>) {
+        let (sharing, weight) = match whose {
+            Whose::Everybody => (Sharing::Shared, Some(Weight::Everything)),
+            Whose::Principal(_) => (Sharing::Shared, Some(Weight::Sessions)),
+            Whose::Session | Whose::Nobody => (self.sharing, Some(Weight::Sessions)),
+            // Watched by who tries the command.
+            Whose::Trial => (Sharing::Shared, None),
+        };
+        let number = state.members.next_number();
+        debug!(child = number, ?whose, "starting a child");
+        let child = (self.spawn)(Tenancy { number, sharing, variables, proof: self.outlook.proof().clone() });
+        let states = child.state();
+        if let Some(weight) = weight {
+            let (outlook, watched) = (Arc::clone(&self.outlook), states.clone());
+            self.run(async move {
+                outlook.watch(watched, weight).await;
+            });
+        }
+        state.members.insert(number, child, whose, place, Instant::now());
+        self.watermark.observe(self.places_taken());
+        (number, states)
+    }
+
+    /// Has a child stopped that nobody uses.
+    fn end(self: &Arc<Self>, state: &mut State, number: u64) {
+        let Some(member) = state.members.end(number) else { return };
+        debug!(child = number, whose = ?member.whose, "stopping a child");
+        let (pool, child) = (self.clone(), member.child.clone());
+        self.run(async move {
+            child.stop().await;
+            pool.gone(number);
+        });
+    }
+
+    /// A child is gone, and its place is free.
+    fn gone(self: &Arc<Self>, number: u64) {
+        let member = self.lock().members.remove(number);
+        drop(member);
+        debug!(child = number, "child gone");
+        self.watermark.observe(self.places_taken());
+        self.stock_up(&mut self.lock());
+    }
+
+    fn places_taken(&self) -> usize {
+        self.places_max.saturating_sub(self.places.available_permits())
+    }
+
+    // --- the whole ---
+
+    /// Resolves when the command has shown that it works, or that it does not.
+    ///
+    /// # Errors
+    /// [`StartupError::Child`]; [`StartupError::Bug`] if the task of a child is gone.
+    pub async fn first(&self) -> Result<(), StartupError> {
+        self.outlook.first().await
+    }
+
+    /// Resolves when the children cannot be used any more. With `shared` that is when one of them has failed for good; a
+    /// child that was started for a client concerns nobody else.
+    pub async fn lost(&self) -> StartupError {
+        self.outlook.lost().await
+    }
+
+    /// How the children are doing. Where they are started on demand, nothing is in the way of another one.
+    pub fn health(&self) -> Health {
+        let state = self.lock();
+        let health = state.members.health();
+        let on_demand = match self.config.isolation {
+            Isolation::Shared => state.members.count(&Whose::Everybody) < self.config.size.get(),
+            Isolation::Principal | Isolation::Session => true,
+        };
+        let standing = if state.closed {
+            Standing::Stopped
+        } else if on_demand && self.outlook.is_good() {
+            Standing::Ready
+        } else {
+            health.standing
+        };
+        Health { standing, ..health }
+    }
+
+    /// Stops all children at once, each by its own ladder, and waits until they are gone. No lease is given any more, and
+    /// those who wait for one are sent away.
+    ///
+    /// # Cancel safety
+    /// Cancelled after its first wait, the children are stopped all the same.
+    pub async fn stop(&self) {
+        self.finish(Ladder::Whole).await;
+    }
+
+    /// As [`Pool::stop`], but the children's groups get SIGKILL at once, also when they are being stopped already.
+    pub async fn kill(&self) {
+        self.finish(Ladder::Killed).await;
+    }
+}
+
+/// Says what is served how.
+fn announce(config: &PoolConfig) {
+    let (warm, children_max) = (config.warm, config.children_max);
+    match config.isolation {
+        Isolation::Shared => info!(isolation = "shared", pool = config.size, "all clients share the server"),
+        Isolation::Principal => {
+            info!(isolation = "principal", children_max, "each principal has a server process");
+            warn!("there is no authentication: everybody is the same anonymous principal, and all share one process");
+        }
+        Isolation::Session => info!(isolation = "session", warm, children_max, "each session has a server process"),
+    }
+    if warm > 0 && !config.header_env.is_empty() {
+        info!("sessions that bring a header of --header-env get a process of their own and none of the warm ones");
+    }
+}

@@ -1,0 +1,202 @@
+//! Taking a child and giving it back: what is at hand, what has to be started, and the queue for places.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::members::{GivenBack, Whose};
+use super::{Pool, Principal, State, Stock, Tenant};
+use crate::child::{ChildHandle, OwnVariables};
+use crate::config::Isolation;
+use crate::error::Reject;
+
+/// The right to use a child. Dropped, it is given back: whoever holds it must have detached before.
+pub struct Lease {
+    pool: Arc<Pool>,
+    number: u64,
+    child: ChildHandle,
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({})", self.number)
+    }
+}
+
+impl Lease {
+    /// The child.
+    pub const fn child(&self) -> &ChildHandle {
+        &self.child
+    }
+
+    /// The child's number, for the log.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.give_back(self.number);
+    }
+}
+
+impl Pool {
+    /// Chooses a child, or starts one. Waits only for a place.
+    ///
+    /// # Errors
+    /// [`Reject::Children`] when none came free in time, [`Reject::ShuttingDown`].
+    ///
+    /// # Cancel safety
+    /// Cancelled before it returns, nothing was taken.
+    pub async fn lease(self: &Arc<Self>, tenant: Tenant) -> Result<Lease, Reject> {
+        if let Some(lease) = self.at_hand(&tenant)? {
+            return Ok(lease);
+        }
+        let waited = self.config.queue_timeout;
+        debug!("as many children as there may be; waiting for one to end");
+        let lease = timeout(waited, self.in_turn(&tenant)).await;
+        lease.unwrap_or_else(|_| Err(Reject::Children { limit: self.config.children_max.get(), waited }))
+    }
+
+    /// What can be had without waiting.
+    fn at_hand(self: &Arc<Self>, tenant: &Tenant) -> Result<Option<Lease>, Reject> {
+        let mut state = self.lock();
+        if let Some(lease) = self.existing(&mut state, tenant)? {
+            return Ok(Some(lease));
+        }
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => self.new_one(&mut state, tenant, place).map(Some),
+            // Nobody is overtaken: a place that others wait for is never free.
+            Err(TryAcquireError::NoPermits) => Ok(None),
+            Err(TryAcquireError::Closed) => Err(Reject::ShuttingDown),
+        }
+    }
+
+    async fn in_turn(self: &Arc<Self>, tenant: &Tenant) -> Result<Lease, Reject> {
+        let _waiting = Waiting::new(self, &tenant.principal);
+        let mut place = pin!(Arc::clone(&self.places).acquire_owned());
+        // In the queue first: what becomes free then goes to those who are in it.
+        let mut asked = false;
+        loop {
+            let arrived = self.arrived.notified();
+            if let Some(lease) = self.existing(&mut self.lock(), tenant)? {
+                return Ok(lease);
+            }
+            tokio::select! {
+                biased;
+                place = &mut place => {
+                    let place = place.map_err(|_| Reject::ShuttingDown)?;
+                    let mut state = self.lock();
+                    return match self.existing(&mut state, tenant)? {
+                        Some(lease) => Ok(lease),
+                        None => self.new_one(&mut state, tenant, place),
+                    };
+                }
+                () = std::future::ready(()), if !asked => {
+                    asked = true;
+                    self.make_room(&mut self.lock());
+                }
+                () = arrived => {}
+            }
+        }
+    }
+
+    /// A child that is there already. With `shared` there always is.
+    fn existing(self: &Arc<Self>, state: &mut State, tenant: &Tenant) -> Result<Option<Lease>, Reject> {
+        if state.closed {
+            return Err(Reject::ShuttingDown);
+        }
+        for number in state.members.dead() {
+            self.end(state, number);
+        }
+        let number = match self.config.isolation {
+            Isolation::Shared => Some(self.least_loaded(state)),
+            Isolation::Principal => state.members.of_principal(&tenant.principal),
+            Isolation::Session => {
+                state.stock = Stock::Kept;
+                // The environment of a spare is what it is.
+                if tenant.variables.are_absent() { state.members.spare() } else { None }
+            }
+        };
+        let lease = number.and_then(|number| self.give(state, number));
+        if lease.is_some() {
+            self.stock_up(state);
+        }
+        Ok(lease)
+    }
+
+    /// The least loaded of those everybody shares. One that was stopped for want of use is started again before another
+    /// gets a second tenant.
+    fn least_loaded(self: &Arc<Self>, state: &mut State) -> u64 {
+        let started = state.members.count(&Whose::Everybody);
+        match state.members.least_loaded() {
+            Some((number, idle)) if idle || started >= self.config.size.get() => number,
+            Some(_) | None => self.begin(state, Whose::Everybody, OwnVariables::default(), None).0,
+        }
+    }
+
+    /// A new child on that place.
+    fn new_one(
+        self: &Arc<Self>,
+        state: &mut State,
+        tenant: &Tenant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Lease, Reject> {
+        let (whose, variables) = match self.config.isolation {
+            Isolation::Shared => (Whose::Everybody, OwnVariables::default()),
+            Isolation::Principal => (Whose::Principal(tenant.principal.clone()), OwnVariables::default()),
+            Isolation::Session => (Whose::Session, tenant.variables.clone()),
+        };
+        let (number, _) = self.begin(state, whose, variables, Some(place));
+        let lease = self.give(state, number).ok_or(Reject::ShuttingDown)?;
+        self.stock_up(state);
+        self.arrived.notify_waiters();
+        Ok(lease)
+    }
+
+    fn give(self: &Arc<Self>, state: &mut State, number: u64) -> Option<Lease> {
+        let child = state.members.take(number)?.clone();
+        debug!(child = number, "lease given");
+        Some(Lease { pool: self.clone(), number, child })
+    }
+
+    fn give_back(self: &Arc<Self>, number: u64) {
+        let mut state = self.lock();
+        match state.members.give_back(number, Instant::now()) {
+            GivenBack::InUse => {}
+            GivenBack::Unused => self.make_room(&mut state),
+            GivenBack::Spent => self.end(&mut state, number),
+        }
+    }
+}
+
+/// Somebody who waits for a place. When that is over, one way or the other, what was left for it is there for others.
+struct Waiting<'a> {
+    pool: &'a Arc<Pool>,
+    principal: &'a Principal,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(pool: &'a Arc<Pool>, principal: &'a Principal) -> Self {
+        *pool.lock().waiting.entry(principal.clone()).or_default() += 1;
+        Self { pool, principal }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        if let Some(waiting) = state.waiting.get_mut(self.principal) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                state.waiting.remove(self.principal);
+            }
+        }
+        self.pool.stock_up(&mut state);
+    }
+}

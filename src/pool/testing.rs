@@ -1,0 +1,44 @@
+//! Pools without processes, for the layers above and for the pool's own tests.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::{Pool, Spawn};
+use crate::child::{ChildHandle, Tenancy};
+use crate::config::{Isolation, PoolConfig};
+use crate::router::Sharing;
+
+/// A configuration of that isolation: one child shared, or at most two; nothing idles.
+pub(crate) fn config(isolation: Isolation) -> PoolConfig {
+    PoolConfig {
+        isolation,
+        size: NonZeroUsize::MIN,
+        warm: 0,
+        children_max: NonZeroUsize::new(2).expect("not zero"),
+        idle_timeout: None,
+        queue_timeout: Duration::from_secs(60),
+        header_env: Vec::new(),
+    }
+}
+
+impl Pool {
+    /// One child, which everybody shares.
+    pub(crate) fn of(child: ChildHandle) -> Arc<Self> {
+        let only = Mutex::new(Some(child));
+        let spawn = move |_| only.lock().expect("not poisoned").take().expect("one child is enough");
+        Self::start_with(config(Isolation::Shared), Sharing::Shared, Box::new(spawn), &TaskTracker::new())
+    }
+
+    /// Children that `spawn` makes up.
+    pub(crate) fn with(
+        config: PoolConfig,
+        spawn: impl Fn(Tenancy) -> ChildHandle + Send + Sync + 'static,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
+        let spawn: Spawn = Box::new(spawn);
+        Self::start_with(config, Sharing::Private, spawn, tracker)
+    }
+}
