@@ -78,6 +78,7 @@ suite '^test result:' tests cargo test --locked --no-fail-fast
 
 MCP_MUX_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/mcp-mux
 export MCP_MUX_BIN
+suite '^[0-9]+ passed, [0-9]+ failed' chaos tests/chaos.sh short
 suite '^[0-9]+ passed, [0-9]+ failed' third-party tests/third_party/run.sh
 
 echo "$passed passed, $failed failed"

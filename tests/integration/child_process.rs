@@ -132,7 +132,7 @@ read()
 async fn the_json_log_names_the_child_and_no_key_twice() {
     let server = ["sh", "-c", "echo last words >&2"].map(str::to_owned);
     let (_, _, log) = run_to_end(crate::harness::command(&["--port", "0", "--log-format", "json"], &server)).await;
-    assert!(log.contains(r#""span":{"command":"sh","name":"child"}"#), "{log}");
+    assert!(log.contains(r#""span":{"command":"sh","number":1,"name":"child"}"#), "{log}");
     assert!(log.contains(r#""command":"sh","pid":"#), "{log}");
     assert!(!log.contains(r#""name":"sh""#), "{log}");
 }

@@ -16,5 +16,6 @@ mod child_process;
 mod command_line;
 mod event_streams;
 mod http_sse;
+mod isolation;
 mod load;
 mod streamable;
