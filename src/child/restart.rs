@@ -17,8 +17,8 @@
 //! | open, trial | is refused at once |
 //!
 //! Every exit takes from a budget, one before a handshake stood twice as much, and a child whose handshake stands gives
-//! it back as time goes by. So a server that cannot start opens the circuit within a few attempts; one that serves and
-//! crashes now and then never does. The waits grow with what is spent: exponential backoff with full jitter (each wait is
+//! it back as time goes by. So a server that cannot start opens the circuit within a few attempts; one that serves for
+//! more than a second and then crashes does not, since most of the time it is of use. The waits grow with what is spent: exponential backoff with full jitter (each wait is
 //! drawn evenly between nothing and a ceiling that doubles), so that several instances whose children die of the same
 //! cause do not start them all at the same moment. The first restart of a child that was stable is immediate: one crash
 //! costs the clients as little as possible.
@@ -30,10 +30,11 @@ const BUDGET: u32 = 10;
 /// What an exit takes before the handshake stood, and after.
 const COST_OF_FAILED_START: u32 = 2;
 const COST_OF_EXIT: u32 = 1;
-/// For so long a handshake has to stand to make up for one exit. After [`STABLE_AFTER`] all is made up for.
-const REFILL_PERIOD: Duration = Duration::from_secs(2);
+/// For so long a handshake has to stand to make up for one exit.
+const REFILL_PERIOD: Duration = Duration::from_secs(1);
 /// A child whose handshake stood for this long is stable: what happened before it is forgotten.
-const STABLE_AFTER: Duration = Duration::from_secs(2 * BUDGET as u64);
+#[cfg(test)]
+const STABLE_AFTER: Duration = Duration::from_secs(BUDGET as u64);
 /// The ceiling of the first wait that is one; it doubles with every second exit.
 const CEILING_MIN: Duration = Duration::from_millis(100);
 /// How long the circuit stays open the first time; it doubles with every trial that fails.
@@ -59,7 +60,7 @@ pub(super) struct Restart {
     circuit: Circuit,
     /// Of the budget.
     spent: u32,
-    /// How often the circuit opened since the child was last stable.
+    /// How often the circuit opened since the budget was last whole.
     opened: u32,
 }
 
@@ -69,7 +70,7 @@ impl Restart {
     pub(super) fn exited(&mut self, stood: Option<Duration>, jitter: u32) -> Duration {
         let refill = stood.map_or(0, |stood| stood.as_millis() / REFILL_PERIOD.as_millis());
         self.spent = self.spent.saturating_sub(u32::try_from(refill).unwrap_or(u32::MAX));
-        if stood.is_some_and(|stood| stood >= STABLE_AFTER) {
+        if self.spent == 0 {
             self.opened = 0;
         }
         self.spent = self.spent.saturating_add(if stood.is_some() { COST_OF_EXIT } else { COST_OF_FAILED_START });
