@@ -115,15 +115,16 @@ enum Role {
 enum Denial {
     /// For good.
     Closed(Reject),
-    /// For now.
-    Suspended(Reject),
+    /// For now, since the child failed too often: about until then.
+    Suspended(Instant),
 }
 
 impl Denial {
     /// What requests are told.
-    const fn reject(&self) -> &Reject {
+    fn reject(&self, now: Instant) -> Reject {
         match self {
-            Self::Closed(reject) | Self::Suspended(reject) => reject,
+            Self::Closed(reject) => reject.clone(),
+            Self::Suspended(until) => Reject::CircuitOpen { retry_after: until.saturating_duration_since(now) },
         }
     }
 }
@@ -195,7 +196,6 @@ impl Router {
                 self.subscribe_child(&uri);
             }
         }
-        self.introduce_if_open();
     }
 
     /// Detaches a session: its requests in flight are cancelled in the child and settled with

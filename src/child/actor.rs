@@ -106,6 +106,8 @@ pub(super) struct ChildActor<L> {
     /// No process will come any more.
     given_up: bool,
     alarm: Alarm,
+    /// Which of several processes besides the current one is looked at first.
+    rotation: usize,
     tenures: u64,
     /// The one that sessions are attached to.
     current: Tenure,
@@ -113,8 +115,8 @@ pub(super) struct ChildActor<L> {
     successor: Option<Tenure>,
     /// When a successor may be started after one came to nothing.
     successor_not_before: Option<Instant>,
-    /// When it takes its place at the latest.
-    hand_over_until: Option<Instant>,
+    /// When requests beyond the limit of the present process wait no longer.
+    hold_until: Option<Instant>,
     /// Those that had its place and end what they have.
     retiring: Vec<Retiring>,
 }
@@ -152,7 +154,8 @@ impl<L: Launch> ChildActor<L> {
             current: Tenure::new(0, router),
             successor: None,
             successor_not_before: None,
-            hand_over_until: None,
+            hold_until: None,
+            rotation: 0,
             retiring: Vec::new(),
         }
     }
@@ -174,13 +177,14 @@ impl<L: Launch> ChildActor<L> {
     /// # Cancel safety
     /// Nothing is lost when it is cancelled; each of its branches is cancelled whenever another one is taken.
     async fn next_event(&mut self) -> ChildEvent {
+        self.rotation = self.rotation.wrapping_add(1);
         let others = self.successor.iter_mut().chain(self.retiring.iter_mut().map(|retiring| &mut retiring.tenure));
         let (serial, event) = tokio::select! {
             command = self.inbox.recv(), if self.handles == Handles::Held => {
                 return command.map_or(ChildEvent::HandlesGone, ChildEvent::Command);
             }
             event = self.current.next_event() => event,
-            event = first_of(others.map(Tenure::next_event)) => event,
+            event = first_of(self.rotation, others.map(Tenure::next_event)) => event,
             () = self.alarm.rings() => return ChildEvent::Alarm,
         };
         ChildEvent::Process(serial, event)
@@ -253,14 +257,12 @@ impl<L: Launch> ChildActor<L> {
     }
 
     fn handle_process(&mut self, serial: u64, event: ProcessEvent, now: Instant) {
-        let Self { current, successor, retiring, backlog, outboxes, config, .. } = self;
-        let others = successor.iter_mut().chain(retiring.iter_mut().map(|retiring| &mut retiring.tenure));
-        let Some(tenure) = std::iter::once(current).chain(others).find(|tenure| tenure.serial == serial) else {
-            return;
-        };
+        let line_bytes_max = self.config.line_bytes_max;
+        let (mut tenures, backlog, outboxes) = self.parts_mut();
+        let Some(tenure) = tenures.find(|tenure| tenure.serial == serial) else { return };
         match event {
             ProcessEvent::Line(line) => {
-                if !tenure.handle_line(line, config.line_bytes_max, now)
+                if !tenure.handle_line(line, line_bytes_max, now)
                     && let Some(running) = tenure.running_mut()
                 {
                     running.lines = None;
@@ -295,10 +297,9 @@ impl<L: Launch> ChildActor<L> {
 
     /// Delivers and writes what the routers have come to, and ends a process that does not take it.
     fn flush(&mut self) {
-        let Self { current, successor, retiring, backlog, outboxes, .. } = self;
-        let others = successor.iter_mut().chain(retiring.iter_mut().map(|retiring| &mut retiring.tenure));
-        let queued_bytes = current.router.queued_bytes();
-        for tenure in std::iter::once(current).chain(others) {
+        let queued_bytes = self.current.router.queued_bytes();
+        let (tenures, backlog, outboxes) = self.parts_mut();
+        for tenure in tenures {
             if tenure.hand_over(backlog, outboxes) == Intake::Stuck
                 && let Some(pid) = tenure.running().filter(|running| running.is_wanted()).map(|running| running.pid)
             {
@@ -329,17 +330,26 @@ impl<L: Launch> ChildActor<L> {
     }
 
     fn tenures_mut(&mut self) -> impl Iterator<Item = &mut Tenure> {
-        let retiring = self.retiring.iter_mut().map(|retiring| &mut retiring.tenure);
-        std::iter::once(&mut self.current).chain(&mut self.successor).chain(retiring)
+        self.parts_mut().0
+    }
+
+    /// All processes there are, the backlog and the outboxes.
+    fn parts_mut(&mut self) -> (impl Iterator<Item = &mut Tenure>, &Backlog, &Outboxes) {
+        let Self { current, successor, retiring, backlog, outboxes, .. } = self;
+        let retiring = retiring.iter_mut().map(|retiring| &mut retiring.tenure);
+        (std::iter::once(current).chain(successor).chain(retiring), backlog, outboxes)
     }
 }
 
-/// The first of these to come to something; never, if there are none.
+/// The first of these to come to something; never, if there are none. The first one looked at is another one each time,
+/// so that none that always has something to say keeps the others from being heard.
 ///
 /// # Cancel safety
 /// As theirs.
-async fn first_of<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> T {
+async fn first_of<T>(rotation: usize, futures: impl Iterator<Item = impl Future<Output = T>>) -> T {
     let mut futures: Vec<_> = futures.map(Box::pin).collect();
+    let first = rotation.checked_rem(futures.len()).unwrap_or(0);
+    futures.rotate_left(first);
     poll_fn(|cx| {
         for future in &mut futures {
             if let Poll::Ready(outcome) = future.as_mut().poll(cx) {

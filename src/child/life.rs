@@ -80,8 +80,8 @@ pub(super) struct Running {
     pub(super) stands_since: Option<Instant>,
     /// Why it is being stopped, if it is.
     pub(super) ending: Option<Ending>,
-    /// Lines for it since it takes no more.
-    untouched: BytesMut,
+    /// Lines for it since it takes no more; none if there were too many.
+    untouched: Option<BytesMut>,
     liveness: fn(u32) -> Liveness,
     /// When the handshake should stand, from the moment it begins.
     handshake_until: Option<Instant>,
@@ -130,7 +130,7 @@ impl Running {
             stderr: Some(tracker.spawn(stderr)),
             tail,
             lane,
-            untouched: BytesMut::new(),
+            untouched: Some(BytesMut::new()),
             launched: now,
             stands_since: None,
             ending: None,
@@ -177,16 +177,21 @@ impl Running {
     /// It got nothing of these lines, which are the last, and will not. If there are more than `bytes_max`, which is what a
     /// dying child makes mcp-mux say, none are kept: the requests among them are told that it exited.
     pub(super) fn keep_untouched(&mut self, lines: &Bytes, bytes_max: usize) {
-        self.untouched.extend_from_slice(lines);
-        if self.untouched.len() > bytes_max {
-            self.untouched = BytesMut::new();
+        let Some(kept) = &mut self.untouched else { return };
+        kept.extend_from_slice(lines);
+        if kept.len() > bytes_max {
+            self.untouched = None;
         }
     }
 
     /// The lines that it got nothing of; `waiting` are those that its pump did not come to.
     pub(super) fn take_untouched(&mut self, waiting: Bytes) -> Bytes {
-        let later = std::mem::take(&mut self.untouched);
-        if later.is_empty() { waiting } else { [&*waiting, &*later].concat().into() }
+        match self.untouched.take() {
+            // Only the last lines of all are of use.
+            None => Bytes::new(),
+            Some(later) if later.is_empty() => waiting,
+            Some(later) => [&*waiting, &*later].concat().into(),
+        }
     }
 
     /// Why it is going, as far as that is known; none while it is wanted.

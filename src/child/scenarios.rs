@@ -1,5 +1,6 @@
 //! Whole stories of a child: the actor over pipes in memory, with a paused clock, and once over a real process.
 
+mod succession;
 mod supervision;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -75,10 +75,7 @@ impl Router {
         self.tasks.clear();
         self.elicitations.clear();
         self.subscriptions.child_gone();
-        if let Some(denial) = &self.denial {
-            let reject = denial.reject().clone();
-            self.deny_queued(&reject);
-        }
+        self.deny_queued_if_denied(now);
     }
 
     /// What of the unwritten lines the next process is to have. Our own requests are made anew for it, questions and
@@ -161,12 +158,13 @@ impl Router {
         self.denial = Some(Denial::Closed(reject.clone()));
     }
 
-    /// No child is to be had for now: what waits is settled with `reject`, and so is what comes later, until
-    /// [`Router::resume`]. Notifications are dropped. May be called again, with another reason. Sessions stay.
-    pub fn suspend(&mut self, reject: Reject) {
+    /// No child is to be had for now, nor before `until`: what waits is settled with [`Reject::CircuitOpen`], and so is what
+    /// comes later, until [`Router::resume`]. Notifications are dropped. May be called again, with another time. Sessions
+    /// stay.
+    pub fn suspend(&mut self, until: Instant, now: Instant) {
         if !matches!(self.denial, Some(Denial::Closed(_))) {
-            self.deny_queued(&reject);
-            self.denial = Some(Denial::Suspended(reject));
+            self.denial = Some(Denial::Suspended(until));
+            self.deny_queued_if_denied(now);
         }
     }
 
@@ -177,7 +175,8 @@ impl Router {
         }
     }
 
-    pub(super) fn deny_queued(&mut self, reject: &Reject) {
+    pub(super) fn deny_queued_if_denied(&mut self, now: Instant) {
+        let Some(reject) = self.denial.as_ref().map(|denial| denial.reject(now)) else { return };
         for id in self.queue.requests().collect::<Vec<_>>() {
             self.reject(id, reject.clone());
         }

@@ -10,7 +10,7 @@ use super::purpose::{Purpose, progress_token};
 use super::questions::QuestionId;
 use super::queue::Entry;
 use super::subscriptions::Verdict;
-use super::{Router, with_id};
+use super::{Denial, Router, with_id};
 use crate::config::OnAmbiguous;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
@@ -52,8 +52,8 @@ impl Router {
     }
 
     fn accept(&mut self, from: Origin, message: Message, elsewhere: usize, now: Instant) -> Result<(), Reject> {
-        if let Some(denial) = &self.denial {
-            return Err(denial.reject().clone());
+        if let Some(closed @ Denial::Closed(_)) = &self.denial {
+            return Err(closed.reject(now));
         }
         let profile = self.sessions.get(&from.session).ok_or(Reject::SessionUnknown)?;
         let client_id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
@@ -65,6 +65,9 @@ impl Router {
             let pong = jsonrpc::result_response(&client_id, "{}");
             self.tell_session(from.session, from.stream, Payload::Response(pong));
             return Ok(());
+        }
+        if let Some(denial) = &self.denial {
+            return Err(denial.reject(now));
         }
         let limit = self.config.in_flight_max.get();
         if self.requests.count_of_session(from.session).saturating_add(elsewhere) >= limit {

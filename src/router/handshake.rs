@@ -42,10 +42,6 @@ pub(super) enum Introduction {
 }
 
 impl Introduction {
-    /// mcp-mux's own in the place of a client that never introduces itself, and can be asked nothing.
-    pub(super) const NAMELESS: Self =
-        Self::Ours(DeclaredCapabilities { roots: false, sampling: false, elicitation: false });
-
     /// The client's own.
     pub(super) fn of_client(initialize: &Message) -> Self {
         // A copy of its own: it is kept as long as the session, and would hold all of what it came with.

@@ -84,19 +84,6 @@ impl Router {
         }
     }
 
-    /// A session that is open already will not introduce itself: mcp-mux does that in its place. Such a session is an
-    /// exchange that stands alone.
-    pub(super) fn introduce_if_open(&mut self) {
-        let open = self.sessions.values().any(|profile| profile.revision.is_some());
-        if !open || self.handshake.introduction().is_some() {
-            return;
-        }
-        self.handshake.set_introduction(Introduction::NAMELESS);
-        if self.stage() == Stage::Waiting {
-            self.introduce();
-        }
-    }
-
     /// Writes the `initialize` of a process that was started, if it is ours to write.
     pub(super) fn introduce(&mut self) {
         let id = self.requests.fresh_id();

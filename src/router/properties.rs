@@ -322,7 +322,8 @@ fn step(op: &Op, model: &mut Model) {
         Op::Recycle => model.recycle(),
         Op::Suspend => {
             model.suspended = true;
-            model.current().world.router.suspend(Reject::CircuitOpen { retry_after: Duration::from_secs(1) });
+            let world = &mut model.current().world;
+            world.router.suspend(world.now + Duration::from_secs(1), world.now);
             model.current().world.drain();
         }
         Op::Resume => {

@@ -43,6 +43,8 @@ impl Router {
     pub fn hand_over(&mut self, successor: &mut Self, now: Instant) {
         if self.role == Role::Serving {
             self.role = Role::Retired;
+            // What is still to come here, of tasks, can go nowhere else.
+            self.allowance = None;
             for (session, profile) in &self.sessions {
                 let (level, subscriptions) = (self.levels.of(*session), self.subscriptions.of(*session));
                 successor.attach(*session, Profile { level, subscriptions, ..profile.clone() });
@@ -75,10 +77,18 @@ impl Router {
                 }
             }
         }
-        if let Some(denial) = successor.denial.as_ref() {
-            let reject = denial.reject().clone();
-            successor.deny_queued(&reject);
-        }
+        successor.deny_queued_if_denied(now);
+        self.pump(now);
+    }
+
+    /// Introduces the client of a private child's predecessor, if it came after this one was started. False if there is
+    /// nobody to introduce.
+    pub fn introduce_like(&mut self, predecessor: &Self, now: Instant) -> bool {
+        let Some(introduction) = predecessor.handshake.introduction() else { return false };
+        self.handshake.set_introduction(introduction.clone());
+        self.introduce();
+        self.pump(now);
+        true
     }
 
     /// A request that another router accepted, and that has waited there.
@@ -109,14 +119,16 @@ impl Router {
             let id = QuestionId::from_text(text);
             id.is_some_and(|id| self.questions.of_session(id, session).is_some())
         };
+        // Two processes may use the same id for tasks of two sessions.
+        let own_task = |message: &Message| self.names_task(message, |owner| owner == session);
         let in_flight = |id: &RawId| self.requests.find(session, id).is_some();
         match message.kind() {
             Kind::Result | Kind::Error => message.id_span().is_some_and(|span| asked(message.text(span))),
-            Kind::Request => message.id().is_some_and(|id| in_flight(&id)) || self.names_own_task(message),
+            Kind::Request => message.id().is_some_and(|id| in_flight(&id)) || own_task(message),
             Kind::Notification => match message.method() {
                 method::CANCELLED => raw(Param::RequestId).is_some_and(|text| in_flight(&RawId::from_json(text))),
                 method::PROGRESS => raw(Param::ProgressToken).is_some_and(asked),
-                _ => self.names_own_task(message),
+                _ => own_task(message),
             },
         }
     }

@@ -40,10 +40,9 @@ impl<L: Launch> ChildActor<L> {
             Wanted::Stopped => Order::Stop,
             Wanted::Killed => Order::Kill,
         };
-        let Self { current, successor, retiring, backlog, outboxes, .. } = self;
-        let others = successor.iter_mut().chain(retiring.iter_mut().map(|retiring| &mut retiring.tenure));
+        let (tenures, backlog, outboxes) = self.parts_mut();
         let mut flow = ControlFlow::Break(());
-        for tenure in std::iter::once(current).chain(others) {
+        for tenure in tenures {
             if tenure.running().is_some() {
                 tenure.end(Ending::Requested, order, backlog, outboxes);
                 flow = ControlFlow::Continue(());
@@ -97,8 +96,9 @@ impl<L: Launch> ChildActor<L> {
     }
 
     fn start_failed(&mut self, what: String) {
+        let proven = self.is_proven();
         let Self { current, backlog, outboxes, .. } = self;
-        if self.sharing == Sharing::Private || self.proof.is_given() {
+        if proven {
             return current.end(Ending::Fault(what), Order::Stop, backlog, outboxes);
         }
         let stderr = current.running().map(|running| running.tail.lines()).unwrap_or_default();
@@ -176,7 +176,7 @@ impl<L: Launch> ChildActor<L> {
                 status = self.last_status,
                 "the child failed too often in a row: the circuit is open, requests are refused until a trial succeeds"
             );
-            self.current.router.suspend(Reject::CircuitOpen { retry_after: wait });
+            self.current.router.suspend(now + wait, now);
         } else {
             tracing::info!(?wait, "the child is started again");
         }
@@ -223,7 +223,11 @@ impl<L: Launch> ChildActor<L> {
         let retiring = self.retiring.iter().map(|retiring| &retiring.tenure);
         let tenures = std::iter::once(&self.current).chain(&self.successor).chain(retiring);
         let tenures = tenures.filter_map(|tenure: &Tenure| tenure.deadline(&self.config));
-        tenures.chain(self.succession_deadline()).min()
+        let launch = match &self.current.phase {
+            Phase::Waiting { until } if self.wanted == Wanted::Running => Some(*until),
+            Phase::Waiting { .. } | Phase::Up(_) | Phase::Idle => None,
+        };
+        tenures.chain(launch).chain(self.succession_deadline()).min()
     }
 }
 

@@ -49,9 +49,20 @@ impl<L: Launch> ChildActor<L> {
         if self.is_due(now) {
             self.start_successor(now);
         }
-        if self.successor.is_none() && self.current.router.is_spent() {
-            // Better more than it was to be given than nothing.
-            self.current.router.allow(None, now);
+        self.bound_hold(now);
+    }
+
+    /// Requests beyond `--child-max-requests` wait for the successor, but not for long: better more than the process was to
+    /// be given than nothing.
+    fn bound_hold(&mut self, now: Instant) {
+        if !self.current.router.is_spent() {
+            self.hold_until = None;
+            return;
+        }
+        let until = *self.hold_until.get_or_insert(now + HOLD_TIMEOUT);
+        if self.successor.is_none() || now >= until {
+            self.hold_until = None;
+            self.current.lift_limit(now);
         }
     }
 
@@ -82,7 +93,6 @@ impl<L: Launch> ChildActor<L> {
                 let mut tenure = Tenure::new(self.tenures, self.current.router.successor());
                 self.tenures += 1;
                 tenure.begin(running, &self.config, now);
-                self.current.limit_requests(&self.config, now);
                 self.successor = Some(tenure);
             }
             Err(error) => self.successor_failed(&with_sources(&error), now),
@@ -90,7 +100,8 @@ impl<L: Launch> ChildActor<L> {
     }
 
     fn successor_failed(&mut self, what: &str, now: Instant) {
-        (self.successor_not_before, self.hand_over_until) = (Some(now + RETRY_AFTER), None);
+        self.successor_not_before = Some(now + RETRY_AFTER);
+        self.current.lift_limit(now);
         tracing::warn!(what, "the successor failed, and the old child stays; another is tried later");
     }
 
@@ -109,13 +120,22 @@ impl<L: Launch> ChildActor<L> {
             }
             return;
         }
-        // A private one that nobody has spoken to has no handshake to wait for.
-        let ready = successor.is_ready() || successor.router.stage() == Stage::Waiting;
-        if self.wanted == Wanted::Running && ready {
-            let until = *self.hand_over_until.get_or_insert(now + HAND_OVER_TIMEOUT);
-            if self.current.router.can_hand_over() || now >= until {
-                self.switch(now);
-            }
+        if self.wanted != Wanted::Running || !successor.running().is_some_and(Running::is_wanted) {
+            return;
+        }
+        // A private one that nobody has spoken to has no handshake to wait for, unless its client has come meanwhile.
+        let unspoken =
+            successor.router.stage() == Stage::Waiting && !successor.router.introduce_like(&self.current.router, now);
+        if !unspoken && !successor.is_ready() {
+            return;
+        }
+        if self.current.router.can_hand_over() {
+            return self.switch(now);
+        }
+        let until = *successor.hand_over_until.get_or_insert(now + HAND_OVER_TIMEOUT);
+        if now >= until {
+            let why = "the old child does not answer what changes the state of a session".to_owned();
+            successor.end(Ending::Fault(why), Order::Stop, &self.backlog, &self.outboxes);
         }
     }
 
@@ -124,11 +144,22 @@ impl<L: Launch> ChildActor<L> {
         let Some(successor) = self.successor.take() else { return };
         let mut old = std::mem::replace(&mut self.current, successor);
         old.router.hand_over(&mut self.current.router, now);
-        (self.successor_not_before, self.hand_over_until) = (None, None);
+        old.hand_over(&self.backlog, &self.outboxes);
+        if self.restart.circuit() != Circuit::Closed {
+            tracing::info!("the circuit is closed: requests are served again");
+        }
+        self.restart.stood();
+        (self.successor_not_before, self.hold_until) = (None, None);
         let (from, to) = (old.running().map(|running| running.pid), self.current.running().map(|running| running.pid));
         tracing::info!(from, to, in_flight = old.router.stats().in_flight, "the successor took over");
         if old.running().is_some() {
             self.retiring.push(Retiring { tenure: old, tasks_until: Some(now + TASKS_MAX) });
+            if self.retiring.len() == RETIRING_MAX {
+                tracing::warn!(
+                    limit = RETIRING_MAX,
+                    "as many old children still have requests as may: none is replaced until one has ended"
+                );
+            }
         }
     }
 
@@ -172,9 +203,10 @@ impl<L: Launch> ChildActor<L> {
         });
         let retry =
             self.successor_not_before.filter(|_| self.config.requests_max.is_some() && self.successor.is_none());
-        let hand_over = self.hand_over_until.filter(|_| self.successor.is_some());
+        let successor = self.successor.as_ref().filter(|successor| successor.running().is_some_and(Running::is_wanted));
+        let hand_over = successor.and_then(|successor| successor.hand_over_until);
         let tasks = self.retiring.iter().filter_map(|retiring| retiring.tasks_until).min();
-        [due, retry, hand_over, tasks].into_iter().flatten().min()
+        [due, retry, hand_over, self.hold_until, tasks].into_iter().flatten().min()
     }
 }
 
@@ -182,6 +214,8 @@ impl<L: Launch> ChildActor<L> {
 const RETIRING_MAX: usize = 4;
 /// How long the hand-over is put off for the sake of answers that change what a session's state is.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests beyond the limit wait for a successor.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long after a successor that failed the next one is started.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How long a process without requests is kept for the sake of tasks whose results nobody has fetched.

@@ -56,6 +56,8 @@ pub(super) struct Tenure {
     given_before: u64,
     /// Lines for the child, until the end of the turn.
     lines_out: BytesMut,
+    /// Of a successor that is ready: when it takes its place at the latest.
+    pub(super) hand_over_until: Option<Instant>,
 }
 
 /// The outboxes of the attached sessions.
@@ -72,6 +74,7 @@ impl Tenure {
             probe: Probe::default(),
             given_before: 0,
             lines_out: BytesMut::new(),
+            hand_over_until: None,
         }
     }
 
@@ -132,9 +135,14 @@ impl Tenure {
     }
 
     /// The present process is given no more than `--child-max-requests`.
-    pub(super) fn limit_requests(&mut self, config: &ChildConfig, now: Instant) {
+    fn limit_requests(&mut self, config: &ChildConfig, now: Instant) {
         let max = config.requests_max.map(|max| u64::try_from(max.get()).unwrap_or(u64::MAX));
         self.router.allow(max.map(|max| self.given_before.saturating_add(max)), now);
+    }
+
+    /// The present process may be given as many as there are.
+    pub(super) fn lift_limit(&mut self, now: Instant) {
+        self.router.allow(None, now);
     }
 
     /// How many requests the present process was given.
@@ -296,11 +304,7 @@ impl Tenure {
 
     /// When the time alone changes something.
     pub(super) fn deadline(&self, config: &ChildConfig) -> Option<Instant> {
-        let phase = match &self.phase {
-            Phase::Up(running) => running.deadline(),
-            Phase::Waiting { until } => Some(*until),
-            Phase::Idle => None,
-        };
+        let phase = self.running().and_then(Running::deadline);
         let running = self.running();
         let waits = |running: &&Running| running.is_wanted() && running.stands_since.is_none();
         let spare = running.filter(waits).filter(|_| self.router.stage() == Stage::Waiting);

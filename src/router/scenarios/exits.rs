@@ -206,22 +206,26 @@ fn while_suspended_everything_is_refused_until_it_is_resumed() {
     let open = |seconds| Reject::CircuitOpen { retry_after: Duration::from_secs(seconds) };
     world.says(a, 1, &request(1, "tools/list", "{}")).unwrap();
     world.says(a, 0, r#"{"jsonrpc":"2.0","method":"notifications/x"}"#).unwrap();
-    world.router.suspend(open(30));
+    world.router.suspend(world.now + Duration::from_secs(30), world.now);
     world.drain();
     assert_eq!(world.seen_by(a), [Seen::Rejected("1".to_owned(), "circuit-open")]);
     world.says(a, 0, r#"{"jsonrpc":"2.0","method":"notifications/x"}"#).unwrap();
     assert_eq!(world.says(a, 1, &request(2, "tools/list", "{}")), Err(open(30)));
     assert_eq!((world.router.stats().queued, world.router.queued_bytes()), (0, 0));
-    world.router.suspend(open(9));
+    world.router.suspend(world.now + Duration::from_secs(9), world.now);
+    world.advance(Duration::from_secs(2));
     // Not even a handshake that stands lifts it.
     world.start();
-    assert_eq!(world.says(a, 1, &request(3, "tools/list", "{}")), Err(open(9)));
+    assert_eq!(world.says(a, 1, &request(3, "tools/list", "{}")), Err(open(7)));
+    // Its client is there all the same.
+    world.says(a, 1, &request(9, "ping", "{}")).unwrap();
+    assert_eq!(world.seen_by(a), [response("9", "{}")]);
     world.router.resume();
     world.child.clear();
     world.calls(a, 1, "4", "{}");
 
     world.router.close(&Reject::ShuttingDown);
-    world.router.suspend(open(1));
+    world.router.suspend(world.now, world.now);
     world.router.resume();
     assert_eq!(world.says(a, 1, &request(5, "tools/list", "{}")), Err(Reject::ShuttingDown));
 }

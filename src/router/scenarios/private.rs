@@ -129,26 +129,6 @@ fn an_answer_to_the_introduction_counts_though_the_process_is_on_its_way_out() {
 }
 
 #[test]
-fn an_exchange_that_stands_alone_is_introduced_by_mcp_mux_and_can_be_asked_nothing() {
-    let mut world = World::private();
-    world.attach(1, NONE);
-    world.says(S, 1, r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).unwrap();
-    let read = world.child_read();
-    assert_eq!(methods(&read), ["initialize"]);
-    assert_eq!(json_of(&read[0])["params"]["capabilities"], serde_json::json!({}));
-    assert_eq!(json_of(&read[0])["params"]["clientInfo"]["name"], "mcp-mux");
-    world.child_answers(id_of(&read[0]), RESULT);
-    assert_eq!(methods(&world.child_read()), ["notifications/initialized", "tools/list"]);
-    assert_eq!(world.seen_by(S), []);
-
-    // Attached before there was a process.
-    let mut world = World::with_sharing(config(), Sharing::Private);
-    world.attach(1, NONE);
-    world.start();
-    assert_eq!(world.router.stage(), Stage::Ready);
-}
-
-#[test]
 fn everything_the_child_sends_is_its_clients() {
     let mut world = open();
     let notifications = [
