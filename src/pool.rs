@@ -94,6 +94,8 @@ enum Stock {
     Kept,
     /// Nobody came for so long that they were stopped; with the next session they come back.
     Dissolved,
+    /// The command does not start without what a client brings, which a spare cannot have.
+    Useless,
 }
 
 impl fmt::Debug for Pool {

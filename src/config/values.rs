@@ -174,10 +174,24 @@ pub(super) fn header_env(text: &str) -> Result<HeaderEnv, Wanted> {
     Ok(HeaderEnv { header, variable: variable.to_owned() })
 }
 
-/// Variables by which programs find the code that they run.
-const DECIDES_ON_CODE: [&str; 9] =
-    ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS", "NODE_PATH", "RUBYOPT"];
-const DECIDES_ON_CODE_PREFIXES: [&str; 5] = ["LD_", "DYLD_", "PYTHON", "PERL5", "JAVA_TOOL_"];
+/// The usual variables by which programs find the code that they run: a help against mistakes, not a list of all.
+const DECIDES_ON_CODE: [&str; 14] = [
+    "PATH",
+    "HOME",
+    "SHELL",
+    "IFS",
+    "ENV",
+    "BASH_ENV",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "RUBYOPT",
+    "RUBYLIB",
+    "CLASSPATH",
+    "JDK_JAVA_OPTIONS",
+    "_JAVA_OPTIONS",
+    "LUA_PATH",
+];
+const DECIDES_ON_CODE_PREFIXES: [&str; 6] = ["LD_", "DYLD_", "PYTHON", "PERL5", "JAVA_TOOL_", "GIT_"];
 
 /// The rule of `--isolation`.
 pub(super) fn isolation(text: &str) -> Result<Isolation, Wanted> {

@@ -118,7 +118,9 @@ impl Pool {
             Isolation::Shared => Some(self.least_loaded(state)),
             Isolation::Principal => state.members.of_principal(&tenant.principal),
             Isolation::Session => {
-                state.stock = Stock::Kept;
+                if state.stock == Stock::Dissolved {
+                    state.stock = Stock::Kept;
+                }
                 // The environment of a spare is what it is.
                 if tenant.variables.are_absent() { state.members.spare() } else { None }
             }

@@ -46,6 +46,7 @@ impl Pool {
                         "the server does not start without the headers of --header-env; sessions that bring them may do \
                          better (--env sets a variable for those that do not)"
                     );
+                    self.lock().stock = Stock::Useless;
                     self.outlook.presume();
                 }
             }
@@ -111,7 +112,9 @@ impl Pool {
         for number in idle {
             debug!(child = number, "unused for too long");
             if self.config.isolation == Isolation::Session {
-                state.stock = Stock::Dissolved;
+                if state.stock == Stock::Kept {
+                    state.stock = Stock::Dissolved;
+                }
             }
             self.end(&mut state, number);
         }

@@ -47,6 +47,14 @@ async fn a_failed_trial_ends_the_program_unless_the_clients_headers_may_be_what_
     assert_eq!(world.pool.health().standing, Standing::Ready);
     assert!(!world.tenancy(1).proof.is_given());
     assert_eq!(world.started(), 1, "no spares of a command that may not start");
+    // With its header one does; a spare would be without.
+    let lease = world.pool.lease(world.tenant(&nobody(), &[("x-api-key", "k")])).await.unwrap();
+    world.set(2, ChildState::Ready);
+    settle().await;
+    assert!(world.tenancy(1).proof.is_given());
+    drop(lease);
+    world.stops(2).await;
+    assert_eq!(world.started(), 2);
 }
 
 #[tokio::test(start_paused = true)]
