@@ -184,7 +184,8 @@ fn spawn_with(
     let (commands, inbox) = mpsc::channel(INBOX_COMMANDS_MAX);
     let (state_changes, state) = watch::channel(ChildState::Starting);
     let backlog = Arc::new(Backlog::new(config.queue_bytes_max));
-    let span = tracing::info_span!("child", number = tenancy.number, command = name);
+    // Not within the span of whoever it is started for: it may outlive them.
+    let span = tracing::info_span!(parent: None, "child", number = tenancy.number, command = name);
     let shared = (inbox, Arc::clone(&backlog), state_changes);
     let actor = ChildActor::new(config, &name, router, launcher, tenancy, shared, tracker.clone());
     tracker.spawn(actor.run().instrument(span));

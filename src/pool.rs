@@ -163,7 +163,8 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task that the stop waits for.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn_on(task, &self.runtime);
     }
 
@@ -246,7 +247,8 @@ impl Pool {
         self.outlook.lost().await
     }
 
-    /// How the children are doing. Where they are started on demand, nothing is in the way of another one.
+    /// How the children are doing. Where they are started on demand, nothing is in the way of another one, unless all those
+    /// there are fail again and again.
     pub fn health(&self) -> Health {
         let state = self.lock();
         let health = state.members.health();
@@ -257,7 +259,7 @@ impl Pool {
         let standing = if state.closed {
             Standing::Stopped
         } else if on_demand && self.outlook.is_good() {
-            Standing::Ready
+            if state.members.are_open_circuits() { Standing::CircuitOpen } else { Standing::Ready }
         } else {
             health.standing
         };

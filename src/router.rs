@@ -98,6 +98,8 @@ pub struct Router {
     /// How many may be given; the next ones wait.
     allowance: Option<u64>,
     life_signs: u64,
+    /// What the child of a retired router said that belongs to no request of its own: for its successor to tell.
+    news: VecDeque<Message>,
     /// What the child makes us log.
     flood: Flood,
 }
@@ -174,6 +176,7 @@ impl Router {
             requests_given: 0,
             allowance: None,
             life_signs: 0,
+            news: VecDeque::new(),
             flood: Flood::new(LOGGED_PER_SECOND_MAX),
         }
     }

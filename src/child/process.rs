@@ -113,7 +113,7 @@ impl Launch for Launcher {
             // Nobody may be there any more to be told.
             let _ = exited.send(leader.supervise(received, stop_timeout).await);
         };
-        self.tracker.spawn(supervise.instrument(tracing::info_span!("child_supervisor", pid)));
+        self.tracker.spawn(supervise.instrument(tracing::info_span!(parent: None, "child_supervisor", pid)));
         let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Box::new(stderr));
         Ok(Process { pid, liveness: Liveness::of, stdin, stdout, stderr, orders, exit })
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    ChildConfig, Config, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnChildExit, PoolConfig,
-    RouterConfig, SessionConfig, SessionMode, TelemetryConfig,
+    ChildConfig, Config, DeclaredCapabilities, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig,
+    OnAmbiguous, OnChildExit, PoolConfig, RouterConfig, SessionConfig, SessionMode, TelemetryConfig,
 };
 use crate::cli::{Cli, Variables};
 
@@ -119,6 +119,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let log_format = reader.read("log-format", &cli.log_format, values::log_format);
     let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
     let pool = read_pool(&cli, reader);
+    let client_capabilities = cli.client_capabilities.clone();
     let child = read_child(cli, reader);
 
     if let (Some(pool), Some(child)) = (&pool, &child)
@@ -128,6 +129,20 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         let wanted =
             "restart, unless with --isolation shared: the exit of one client's process is not everybody's matter";
         reader.problem("on-child-exit", Some("exit"), wanted);
+    }
+    if let (Some(pool), Some(http), Some(router)) = (&pool, &http, &router)
+        && pool.isolation == Isolation::Session
+        && http.sessions == SessionMode::Sessions
+    {
+        let DeclaredCapabilities { roots, sampling, elicitation } = router.client_capabilities;
+        if !(roots && sampling && elicitation) {
+            let wanted = "left out with --isolation session: the server sees the client's own capabilities";
+            reader.problem("client-capabilities", Some(&client_capabilities), wanted);
+        }
+        if router.on_ambiguous == OnAmbiguous::Serialize {
+            let wanted = "left out with --isolation session: no question is ambiguous there";
+            reader.problem("on-ambiguous", Some("serialize"), wanted);
+        }
     }
     if let (Some(http), Some(child)) = (&http, &child)
         && child.queue_bytes_max < http.body_bytes_max
@@ -327,8 +342,8 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
     let start_timeout = reader.read("start-timeout", &cli.start_timeout, values::some_duration);
     let stop_timeout = reader.read("stop-timeout", &cli.stop_timeout, values::duration);
     let on_exit = reader.read("on-child-exit", &cli.on_child_exit, values::on_child_exit);
-    let ping_interval = reader.read("ping-interval", &cli.ping_interval, values::optional_duration);
-    let age_max = reader.read("child-max-age", &cli.child_max_age, values::optional_duration);
+    let ping_interval = reader.read("ping-interval", &cli.ping_interval, values::optional_long_duration);
+    let age_max = reader.read("child-max-age", &cli.child_max_age, values::optional_long_duration);
     let requests_max = reader.read("child-max-requests", &cli.child_max_requests, values::optional_count);
     Some(ChildConfig {
         command: command?,

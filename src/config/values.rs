@@ -51,6 +51,15 @@ pub(super) fn optional_duration(text: &str) -> Result<Option<Duration>, Wanted> 
     }
 }
 
+/// A duration of something that must not go on all the time, or none at all.
+pub(super) fn optional_long_duration(text: &str) -> Result<Option<Duration>, Wanted> {
+    let long = |duration: &Option<Duration>| duration.is_none_or(|duration| duration >= LONG_MIN);
+    optional_duration(text).ok().filter(long).ok_or_else(|| format!("{A_DURATION}, and at least 100ms; or none"))
+}
+
+/// The shortest that is not all the time.
+const LONG_MIN: Duration = Duration::from_millis(100);
+
 /// A number of bytes, also zero.
 pub(super) fn size(text: &str) -> Result<usize, Wanted> {
     let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Body as HttpBody;
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
 use super::body::{Body, EventBody};
 use super::request::{self, Refusal};
@@ -62,83 +62,93 @@ impl Http {
         match body {
             jsonrpc::Body::Single(message) => {
                 debug!(session = %session.id(), method = message.method(), bytes = message.bytes().len(), "POST");
-                take(&session, message).await?;
+                self.take(&session, message).await?;
             }
-            jsonrpc::Body::Batch(elements) => take_batch(&session, elements).await?,
+            jsonrpc::Body::Batch(elements) => self.take_batch(&session, elements).await?,
         }
         Ok(accepted())
     }
-}
 
-async fn take_batch(session: &Arc<Session>, elements: Vec<Result<Message, ParseError>>) -> Result<(), Refusal> {
-    let revision = session.revision();
-    if session.phase() != Phase::Open || !revision.has_batches() {
-        return Err(Reject::InvalidRequest(
-            "JSON-RPC batches exist only in revision 2025-03-26, after initialize; send each message on its own"
-                .to_owned(),
-        )
-        .into());
-    }
-    debug!(session = %session.id(), elements = elements.len(), "POST of a batch");
-    for element in elements {
-        match element {
-            Ok(message) => take(session, message).await?,
-            Err(error) => {
-                let Refusal { reject, id } = error.into();
-                let frame = jsonrpc::error_response(id.as_ref(), &reject.error_object());
-                session.answer(StreamId::STANDALONE, Answer::Response(frame));
+    async fn take_batch(
+        &self,
+        session: &Arc<Session>,
+        elements: Vec<Result<Message, ParseError>>,
+    ) -> Result<(), Refusal> {
+        let revision = session.revision();
+        if session.phase() != Phase::Open || !revision.has_batches() {
+            return Err(Reject::InvalidRequest(
+                "JSON-RPC batches exist only in revision 2025-03-26, after initialize; send each message on its own"
+                    .to_owned(),
+            )
+            .into());
+        }
+        debug!(session = %session.id(), elements = elements.len(), "POST of a batch");
+        for element in elements {
+            match element {
+                Ok(message) => self.take(session, message).await?,
+                Err(error) => {
+                    let Refusal { reject, id } = error.into();
+                    let frame = jsonrpc::error_response(id.as_ref(), &reject.error_object());
+                    session.answer(StreamId::STANDALONE, Answer::Response(frame));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Takes one message. A request that is refused is answered on the stream; an error here means that the session is over
-/// or that the child does not take the message.
-async fn take(session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
-    let phase = session.phase();
-    let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
-        if phase == Phase::Open {
-            session.send(message).await?;
-        } else {
-            debug!(session = %session.id(), method = message.method(), "message before initialize ignored");
-        }
-        return Ok(());
-    };
-    let initialize = message.method() == method::INITIALIZE;
-    if initialize {
-        if let Err(reject) = session.initialize(&message) {
-            refuse(session, id, reject);
+    /// Takes one message. A request that is refused is answered on the stream; an error here means that the session is over
+    /// or that the child does not take the message.
+    async fn take(&self, session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
+        let phase = session.phase();
+        let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
+            if phase == Phase::Open {
+                session.send(message).await?;
+            } else {
+                debug!(session = %session.id(), method = message.method(), "message before initialize ignored");
+            }
+            return Ok(());
+        };
+        let initialize = message.method() == method::INITIALIZE;
+        if initialize {
+            if let Err(reject) = session.initialize(&message) {
+                refuse(session, id, reject);
+                return Ok(());
+            }
+        } else if phase != Phase::Open {
+            // 2024-11-05, Lifecycle: nothing but pings before the handshake.
+            if message.method() == method::PING {
+                let pong = jsonrpc::result_response(&id, "{}");
+                session.answer(StreamId::STANDALONE, Answer::Response(pong));
+            } else {
+                refuse(session, id, Reject::InvalidRequest("not initialized: send initialize first".to_owned()));
+            }
             return Ok(());
         }
-    } else if phase != Phase::Open {
-        // 2024-11-05, Lifecycle: nothing but pings before the handshake.
-        if message.method() == method::PING {
-            let pong = jsonrpc::result_response(&id, "{}");
-            session.answer(StreamId::STANDALONE, Answer::Response(pong));
-        } else {
-            refuse(session, id, Reject::InvalidRequest("not initialized: send initialize first".to_owned()));
-        }
-        return Ok(());
-    }
-    let mut handover = match session.expect(Asked::by(message.method())) {
-        Ok(handover) => handover,
-        Err(reject @ Reject::InFlight { .. }) => {
-            refuse(session, id, reject);
+        let mut handover = match session.expect(Asked::by(message.method())) {
+            Ok(handover) => handover,
+            Err(reject @ Reject::InFlight { .. }) => {
+                refuse(session, id, reject);
+                return Ok(());
+            }
+            Err(reject) => return Err(Refusal::of(reject, Some(id))),
+        };
+        if initialize {
+            // Its answer comes on the stream, and so it waits for a child as long as the stream is there, whatever becomes of
+            // the POST. The handover sees to it that the session ends if this is given up: it could not start over.
+            let session = session.clone();
+            let attach = async move {
+                match session.attach().await {
+                    Ok(()) => handover.request(message).await,
+                    Err(Reject::SessionClosed) => {}
+                    Err(reject) => refuse(&session, id, reject),
+                }
+            };
+            self.pool.run(attach.in_current_span());
             return Ok(());
         }
-        Err(reject) => return Err(Refusal::of(reject, Some(id))),
-    };
-    // From here on the handover sees to it that the session ends if this is given up: it could not start over.
-    if initialize && let Err(reject) = session.attach().await {
-        if reject == Reject::SessionClosed {
-            return Err(Refusal::of(reject, Some(id)));
-        }
-        refuse(session, id, reject);
-        return Ok(());
+        handover.request(message).await;
+        Ok(())
     }
-    handover.request(message).await;
-    Ok(())
 }
 
 fn refuse(session: &Session, id: RawId, reject: Reject) {

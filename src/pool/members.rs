@@ -237,10 +237,21 @@ impl Members {
         for (one, whose) in standings {
             standing = standing.min(one);
             if *whose != Whose::Trial {
-                ready += usize::from(one == Standing::Ready);
+                // A spare has no handshake to show: it is there to be given one.
+                let spare = *whose == Whose::Nobody && one == Standing::Starting;
+                ready += usize::from(one == Standing::Ready || spare);
                 total += 1;
             }
         }
         Health { standing, ready, total }
+    }
+
+    /// Whether all those that somebody who comes now could be given are left alone for a while, having failed too often.
+    /// Those of single sessions say nothing of the command: it may be what their clients did.
+    pub(super) fn are_open_circuits(&self) -> bool {
+        let mine = |whose: &Whose| matches!(whose, Whose::Principal(_) | Whose::Nobody);
+        let mut candidates = self.live().filter(|(_, member)| mine(&member.whose)).peekable();
+        candidates.peek().is_some()
+            && candidates.all(|(_, member)| Standing::of(&member.child) == Standing::CircuitOpen)
     }
 }

@@ -111,10 +111,8 @@ impl Pool {
         let (idle, next) = state.members.idle(timeout, now);
         for number in idle {
             debug!(child = number, "unused for too long");
-            if self.config.isolation == Isolation::Session {
-                if state.stock == Stock::Kept {
-                    state.stock = Stock::Dissolved;
-                }
+            if self.config.isolation == Isolation::Session && state.stock == Stock::Kept {
+                state.stock = Stock::Dissolved;
             }
             self.end(&mut state, number);
         }

@@ -183,6 +183,12 @@ impl Router {
     }
 
     fn child_notification(&mut self, message: &Message, now: Instant) {
+        if self.is_retired() && is_news(message.method()) {
+            if self.news.len() < NEWS_MAX {
+                self.news.push_back(message.clone());
+            }
+            return;
+        }
         match message.method() {
             method::PROGRESS => self.child_progress(message, now),
             method::CANCELLED => self.child_cancels(message),
@@ -282,9 +288,6 @@ impl Router {
     }
 
     fn tell_every_session(&mut self, frame: &Frame) {
-        if self.is_retired() {
-            return;
-        }
         let open = |(session, profile): (&SessionKey, &super::Profile)| profile.revision.map(|_| *session);
         let sessions: Vec<SessionKey> = self.sessions.iter().filter_map(open).collect();
         for session in sessions {
@@ -331,6 +334,19 @@ impl Router {
     }
 }
 
+/// Whether it belongs to no request, but to whoever is interested.
+fn is_news(method: &str) -> bool {
+    matches!(
+        method,
+        method::TOOLS_LIST_CHANGED
+            | method::PROMPTS_LIST_CHANGED
+            | method::RESOURCES_LIST_CHANGED
+            | method::RESOURCE_UPDATED
+    )
+}
+
+/// The most that waits to be told by the successor, which is asked to after every turn.
+const NEWS_MAX: usize = 4096;
 /// How much of a log message that belongs to no client goes to mcp-mux's own log.
 const LOGGED_CHARS_MAX: usize = 200;
 

@@ -164,13 +164,8 @@ impl Router {
             method::TOOLS_LIST_CHANGED
             | method::PROMPTS_LIST_CHANGED
             | method::RESOURCES_LIST_CHANGED
-            | method::RESOURCE_UPDATED => {
-                if self.is_retired() {
-                    return;
-                }
-                StreamId::STANDALONE
-            }
-            method::ELICITATION_COMPLETE => StreamId::STANDALONE,
+            | method::RESOURCE_UPDATED
+            | method::ELICITATION_COMPLETE => StreamId::STANDALONE,
             _ => self.stream_of(session).1,
         };
         self.notify(session, stream, message);

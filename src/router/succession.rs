@@ -5,6 +5,8 @@
 //! ([`Router::concerns`]), else to the new one. What either says is the session's; ids of questions differ, since they
 //! carry the router's generation.
 
+use std::collections::VecDeque;
+
 use tokio::time::Instant;
 
 use super::from_session::Dispatch;
@@ -34,10 +36,11 @@ impl Router {
     }
 
     /// Hands everything over that was not given to the child: the sessions with their levels and subscriptions, which
-    /// the successor's child is told of, and what waits, in order. The sessions are told that lists may have changed.
+    /// the successor's child is told of, and what waits, in order. The sessions notice nothing: told that lists may have
+    /// changed, their clients would ask for them, and so bring the next replacement about.
     ///
-    /// What was written is still settled here, and whatever the child says of it reaches its session; but news that
-    /// belongs to no request comes from the successor alone.
+    /// What was written is still settled here, and whatever the child says of it reaches its session. News that belongs to
+    /// no request is for the successor to tell ([`Router::take_news`]): it knows who is interested now.
     ///
     /// Called again, it hands over what has begun to wait since: what the old process left unread when it exited.
     pub fn hand_over(&mut self, successor: &mut Self, now: Instant) {
@@ -50,9 +53,6 @@ impl Router {
                 successor.attach(*session, Profile { level, subscriptions, ..profile.clone() });
             }
             self.subscriptions = Subscriptions::default();
-            if successor.is_ready() {
-                successor.tell_lists_changed();
-            }
         }
         for (place, entry) in self.queue.take() {
             match entry {
@@ -79,6 +79,11 @@ impl Router {
         }
         successor.deny_queued_if_denied(now);
         self.pump(now);
+    }
+
+    /// What the child said since this was asked last that belongs to no request.
+    pub fn take_news(&mut self) -> VecDeque<Message> {
+        std::mem::take(&mut self.news)
     }
 
     /// Introduces the client of a private child's predecessor, if it came after this one was started. False if there is

@@ -166,6 +166,11 @@ impl<L: Launch> ChildActor<L> {
     /// Stops those that have ended what they had, and lets go of those whose process is gone.
     fn advance_retiring(&mut self, now: Instant) {
         let mut over = Vec::new();
+        for retiring in &mut self.retiring {
+            for message in retiring.tenure.router.take_news() {
+                self.current.router.handle_child_message(message, now);
+            }
+        }
         for (at, retiring) in self.retiring.iter_mut().enumerate() {
             let Retiring { tenure, tasks_until } = retiring;
             *tasks_until = tasks_until.filter(|until| now < *until);

@@ -268,6 +268,20 @@ fn what_an_isolation_does_not_have_is_a_mistake() {
             &["--isolation", "session", "--warm", "3", "--children-max", "2"],
             "--warm \"3\": must be at most --children-max, 2",
         ),
+        (
+            &["--isolation", "session", "--client-capabilities", "none"],
+            "--client-capabilities \"none\": must be left out with --isolation session: the server sees the client's own \
+             capabilities",
+        ),
+        (
+            &["--isolation", "session", "--on-ambiguous", "serialize"],
+            "--on-ambiguous \"serialize\": must be left out with --isolation session: no question is ambiguous there",
+        ),
+        (
+            &["--child-max-age", "1ms"],
+            "--child-max-age \"1ms\": must be a duration of at most 3650d, such as 90 (seconds), 1.5, 500ms, 30m or 1h 30m, \
+             and at least 100ms; or none",
+        ),
         (&["--isolation", "each"], "--isolation \"each\": must be shared, principal or session"),
         (&["--child-max-requests", "-1"], "--child-max-requests \"-1\": must be a whole number, 0 or more; or none"),
     ] {

@@ -56,6 +56,7 @@ async fn headers_of_the_get_count_with_http_sse() {
     assert!(own.try_child().is_none(), "there is nothing for it to do yet");
     let posted = http.ask(request("POST", url, &[("x-api-key", "another")], &initialize(Revision::V2024_11_05))).await;
     assert_eq!(posted.status, StatusCode::ACCEPTED);
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert!(own.child().0.variables == variables(Some("s3cret")));
 }
 

@@ -183,3 +183,21 @@ async fn a_principals_failed_child_is_replaced_for_the_next_session() {
     drop(stays);
     assert_eq!(world.asked(2).await, Asked::Stop);
 }
+
+#[tokio::test(start_paused = true)]
+async fn children_that_fail_again_and_again_are_in_the_way_of_the_next_client() {
+    let world = on_demand(|_| {}, Isolation::Principal).await;
+    let lease = world.lease().await.unwrap();
+    let number = lease.number();
+    assert_eq!(world.pool.health().standing, Standing::Ready);
+    world.set(number, open_circuit());
+    assert_eq!(world.pool.health().standing, Standing::CircuitOpen);
+    world.set(number, ChildState::Ready);
+    assert_eq!(world.pool.health().standing, Standing::Ready);
+
+    // What its own session did to it says nothing to others.
+    let world = on_demand(|_| {}, Isolation::Session).await;
+    let lease = world.lease().await.unwrap();
+    world.set(lease.number(), open_circuit());
+    assert_eq!(world.pool.health().standing, Standing::Ready);
+}
