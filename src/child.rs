@@ -57,6 +57,7 @@ use self::process::{Launch, Launcher};
 use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
+use crate::mcp::Era;
 use crate::router::{self, Origin, Payload, Profile, Router, SessionKey, Sharing, StreamId};
 
 /// Where an actor puts what belongs to a session. Never waits: what the session cannot take it has a rule for.
@@ -129,6 +130,8 @@ pub struct Tenancy {
     pub number: u64,
     /// Whose it is.
     pub sharing: Sharing,
+    /// Which era it is spoken to in.
+    pub era: Era,
     /// Variables of its own.
     pub variables: OwnVariables,
     /// The command's proof, which this child may give.
@@ -178,7 +181,7 @@ fn spawn_with(
     launcher: impl Launch,
     tracker: &TaskTracker,
 ) -> ChildHandle {
-    let router = Router::new(router.clone(), tenancy.sharing);
+    let router = Router::new(router.clone(), tenancy.sharing, tenancy.era);
     let program = config.command.first().map_or("", String::as_str);
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (commands, inbox) = mpsc::channel(INBOX_COMMANDS_MAX);

@@ -21,6 +21,19 @@ pub enum Revision {
     V2025_11_25,
 }
 
+/// The two families of revisions (2026-07-28, Versioning, Backward Compatibility).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Era {
+    /// With the `initialize` handshake: up to 2025-11-25.
+    #[default]
+    Legacy,
+    /// Stateless, with metadata in each request: 2026-07-28.
+    Modern,
+}
+
+/// The modern revision, as it is written in `_meta` and in the header.
+pub const MODERN_REVISION: &str = "2026-07-28";
+
 impl Revision {
     /// The newest legacy revision.
     pub const LATEST: Self = Self::V2025_11_25;
@@ -148,6 +161,12 @@ pub mod method {
     pub const TASKS_CANCEL: &str = "tasks/cancel";
     pub const TASKS_LIST: &str = "tasks/list";
     pub const TASK_STATUS: &str = "notifications/tasks/status";
+    // Of 2026-07-28.
+    pub const DISCOVER: &str = "server/discover";
+    pub const LISTEN: &str = "subscriptions/listen";
+    pub const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
+    pub const TOOLS_CALL: &str = "tools/call";
+    pub const PROMPTS_GET: &str = "prompts/get";
 
     /// Whether a request of a client may be carried out twice, so that it can be sent again when nobody knows whether it
     /// was carried out: those that only read, and those that the specification says are cheap to ask for. Of 2025-11-25:
@@ -174,6 +193,12 @@ pub mod header {
     pub const SESSION_ID: &str = "mcp-session-id";
     /// The revision (2025-06-18 and later, Transports, Protocol Version Header).
     pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+    /// `method` of a modern request (2026-07-28, Streamable HTTP, Standard Request Headers).
+    pub const METHOD: &str = "mcp-method";
+    /// `params.name` or `params.uri` of some modern requests.
+    pub const NAME: &str = "mcp-name";
+    /// The beginning of the headers that repeat a tool's arguments (2026-07-28, Streamable HTTP, Custom Headers).
+    pub const PARAM_PREFIX: &str = "mcp-param-";
     /// Where a broken stream is to go on (Transports, Resumability and Redelivery).
     pub const LAST_EVENT_ID: &str = "last-event-id";
 }
@@ -185,6 +210,13 @@ pub mod code {
     pub const PARSE_ERROR: i32 = -32700;
     pub const INVALID_REQUEST: i32 = -32600;
     pub const INVALID_PARAMS: i32 = -32602;
+    pub const METHOD_NOT_FOUND: i32 = -32601;
+    /// 2025-11-25 and older, Resources, Error Handling; later it is [`INVALID_PARAMS`].
+    pub const RESOURCE_NOT_FOUND: i32 = -32002;
+    /// 2026-07-28, Overview, Error Codes.
+    pub const HEADER_MISMATCH: i32 = -32020;
+    pub const MISSING_CAPABILITY: i32 = -32021;
+    pub const UNSUPPORTED_VERSION: i32 = -32022;
     /// 2025-11-25, Elicitation, URL Elicitation Required.
     pub const URL_ELICITATION_REQUIRED: i32 = -32042;
     /// The child exited while the request was in flight.

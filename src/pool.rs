@@ -51,6 +51,7 @@ use self::upkeep::Ladder;
 use crate::child::{self, ChildGuard, ChildHandle, ChildState, OwnVariables, Tenancy};
 use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMode};
 use crate::error::{Reject, StartupError};
+use crate::mcp::Era;
 use crate::router::Sharing;
 use crate::telemetry::watermark::Watermark;
 
@@ -194,7 +195,8 @@ impl Pool {
         };
         let number = state.members.next_number();
         debug!(child = number, ?whose, "starting a child");
-        let child = (self.spawn)(Tenancy { number, sharing, variables, proof: self.outlook.proof().clone() });
+        let child =
+            (self.spawn)(Tenancy { number, era: Era::Legacy, sharing, variables, proof: self.outlook.proof().clone() });
         let states = child.state();
         if let Some(weight) = weight {
             let (outlook, watched) = (Arc::clone(&self.outlook), states.clone());

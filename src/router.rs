@@ -66,7 +66,7 @@ use self::tasks::Tasks;
 use crate::config::RouterConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Message, RawId};
-use crate::mcp::{Revision, method};
+use crate::mcp::{Era, Revision, method};
 use crate::telemetry::flood::Flood;
 
 /// One child's conversation with those attached to it.
@@ -74,6 +74,8 @@ use crate::telemetry::flood::Flood;
 pub struct Router {
     config: RouterConfig,
     sharing: Sharing,
+    /// Which era the child is spoken to in.
+    era: Era,
     /// How many routers the place had before this one.
     generation: u64,
     role: Role,
@@ -149,15 +151,21 @@ const ELICITATIONS_PER_SESSION_MAX: usize = 64;
 
 impl Router {
     /// A router without a process, the first of its place.
-    pub fn new(config: RouterConfig, sharing: Sharing) -> Self {
+    pub fn new(config: RouterConfig, sharing: Sharing, era: Era) -> Self {
         let introduction = sharing.introduction(&config);
-        Self::with_handshake(sharing.configure(config), sharing, 0, Handshake::new(introduction))
+        Self::with_handshake(sharing.configure(config), (sharing, era), 0, Handshake::new(introduction))
     }
 
-    fn with_handshake(config: RouterConfig, sharing: Sharing, generation: u64, handshake: Handshake) -> Self {
+    fn with_handshake(
+        config: RouterConfig,
+        (sharing, era): (Sharing, Era),
+        generation: u64,
+        handshake: Handshake,
+    ) -> Self {
         Self {
             config,
             sharing,
+            era,
             generation,
             role: Role::Serving,
             sessions: BTreeMap::new(),

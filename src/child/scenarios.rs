@@ -23,7 +23,7 @@ use super::{ChildGuard, ChildHandle, ChildState, Outbox, OwnVariables, Proof, St
 use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, OnChildExit, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
-use crate::mcp::Revision;
+use crate::mcp::{Era, Revision};
 use crate::router::{ClientCapabilities, Origin, Payload, Profile, SessionKey, Sharing, StreamId};
 
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -185,7 +185,13 @@ fn router_config() -> RouterConfig {
 }
 
 fn shared() -> Tenancy {
-    Tenancy { number: 1, sharing: Sharing::Shared, variables: OwnVariables::default(), proof: Proof::default() }
+    Tenancy {
+        number: 1,
+        era: Era::Legacy,
+        sharing: Sharing::Shared,
+        variables: OwnVariables::default(),
+        proof: Proof::default(),
+    }
 }
 
 impl World {
@@ -210,7 +216,13 @@ impl World {
     ) -> Self {
         let (tracker, (started, starts)) = (TaskTracker::new(), mpsc::channel(100));
         let launcher = FakeLauncher { started, failures: failures.iter().copied().collect(), pipe_bytes, liveness };
-        let tenancy = Tenancy { number: 1, sharing, variables: OwnVariables::default(), proof: Proof::default() };
+        let tenancy = Tenancy {
+            number: 1,
+            era: Era::Legacy,
+            sharing,
+            variables: OwnVariables::default(),
+            proof: Proof::default(),
+        };
         let handle = spawn_with(config, &router_config(), tenancy, launcher, &tracker);
         Self::around(handle, tracker, starts)
     }

@@ -14,6 +14,17 @@
 pub const PROGRESS_TOKEN: &str = "progressToken";
 /// `_meta` key whose `taskId` names the task a message belongs to (2025-11-25, Tasks, Related Task Metadata).
 pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+/// Keys of a modern request's or result's `_meta` (2026-07-28, Overview, `_meta`).
+pub mod meta {
+    #![expect(missing_docs, reason = "the names are the specification's")]
+    pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+}
+
 /// The members of `params` that the proxy reads; the scanner records where their values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Reject;
 use crate::jsonrpc::{Frame, RawId};
-use crate::mcp::{LogLevel, Revision};
+use crate::mcp::{Era, LogLevel, Revision};
 
 /// Whose a child is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,14 @@ pub enum Payload {
 /// What the router knows of a session: plain data, from which an attachment can be rebuilt on another child.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// The negotiated revision; none before the handshake.
+    /// The negotiated revision; none before the handshake, and none for a modern exchange.
     pub revision: Option<Revision>,
+    /// Whether it is a session, or an exchange of one modern request (which has its own metadata with it).
+    pub era: Era,
+    /// The client's `clientInfo` and `capabilities` as it spelled them (JSON text), for a modern child that is to be told.
+    pub client_info: Option<Arc<str>>,
+    /// See there.
+    pub client_capabilities: Option<Arc<str>>,
     /// What the client can be asked.
     pub capabilities: ClientCapabilities,
     /// The level it set, if it set one.

@@ -25,7 +25,12 @@ impl Router {
     /// A router for the process that is to replace this one's. It has that process's handshake before it has any
     /// session; a child of a session's own gets the `initialize` that this one had.
     pub fn successor(&self) -> Self {
-        Self::with_handshake(self.config.clone(), self.sharing, self.generation + 1, self.handshake.successor())
+        Self::with_handshake(
+            self.config.clone(),
+            (self.sharing, self.era),
+            self.generation + 1,
+            self.handshake.successor(),
+        )
     }
 
     /// Whether [`Router::hand_over`] would leave nothing hanging: no session waits for the answer to what changes its

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::config::{DeclaredCapabilities, OnAmbiguous};
 use crate::jsonrpc::DEPTH_MAX;
+use crate::mcp::Era;
 
 /// What a session was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +57,7 @@ impl World {
     }
 
     pub(super) fn with_sharing(config: RouterConfig, sharing: Sharing) -> Self {
-        Self::around(Router::new(config, sharing), Instant::now())
+        Self::around(Router::new(config, sharing, Era::Legacy), Instant::now())
     }
 
     fn around(router: Router, now: Instant) -> Self {
