@@ -20,11 +20,13 @@ mod actor;
 mod backlog;
 mod entrance;
 mod environment;
+mod eras;
 pub mod gate;
 pub mod guard;
 mod life;
 mod lines;
 mod lookup;
+pub mod probe;
 mod process;
 mod restart;
 #[cfg(test)]
@@ -52,13 +54,14 @@ use tracing::Instrument as _;
 use self::actor::{ChildActor, ChildCommand};
 use self::backlog::{Admission, Backlog};
 use self::entrance::{Entrance, Way};
+pub use self::eras::{CommandEras, EraSource, Eras, Known};
 pub use self::guard::ChildGuard;
 use self::process::{Launch, Launcher};
 use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::Era;
-use crate::router::{self, Origin, Payload, Profile, Router, SessionKey, Sharing, StreamId};
+use crate::router::{self, Origin, Payload, Profile, SessionKey, Sharing, StreamId};
 
 /// Where an actor puts what belongs to a session. Never waits: what the session cannot take it has a rule for.
 pub trait Outbox: Send + Sync + std::fmt::Debug {
@@ -130,8 +133,8 @@ pub struct Tenancy {
     pub number: u64,
     /// Whose it is.
     pub sharing: Sharing,
-    /// Which era it is spoken to in.
-    pub era: Era,
+    /// Which era it is spoken to in, as soon as that is known.
+    pub era: EraSource,
     /// Variables of its own.
     pub variables: OwnVariables,
     /// The command's proof, which this child may give.
@@ -156,6 +159,7 @@ pub struct ChildHandle {
     inbox: mpsc::Sender<ChildCommand>,
     backlog: Arc<Backlog>,
     entrance: Entrance,
+    era: EraSource,
     state: watch::Receiver<ChildState>,
     queue_timeout: Duration,
     tracker: TaskTracker,
@@ -181,7 +185,6 @@ fn spawn_with(
     launcher: impl Launch,
     tracker: &TaskTracker,
 ) -> ChildHandle {
-    let router = Router::new(router.clone(), tenancy.sharing, tenancy.era);
     let program = config.command.first().map_or("", String::as_str);
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (commands, inbox) = mpsc::channel(INBOX_COMMANDS_MAX);
@@ -190,10 +193,11 @@ fn spawn_with(
     // Not within the span of whoever it is started for: it may outlive them.
     let span = tracing::info_span!(parent: None, "child", number = tenancy.number, command = name);
     let shared = (inbox, Arc::clone(&backlog), state_changes);
+    let era = tenancy.era.clone();
     let actor = ChildActor::new(config, &name, router, launcher, tenancy, shared, tracker.clone());
     tracker.spawn(actor.run().instrument(span));
     let (entrance, queue_timeout, tracker) = (Entrance::default(), config.queue_timeout, tracker.clone());
-    ChildHandle { inbox: commands, backlog, entrance, state, queue_timeout, tracker }
+    ChildHandle { inbox: commands, backlog, entrance, era, state, queue_timeout, tracker }
 }
 
 impl ChildHandle {
@@ -248,6 +252,27 @@ impl ChildHandle {
             let detach = async move { drop(inbox.send(detach).await) };
             self.tracker.spawn(detach.instrument(tracing::debug_span!("detach")));
         }
+    }
+
+    /// The era that the child is spoken to in. Known since the lease was given returned.
+    pub fn era(&self) -> Era {
+        self.era.era().unwrap_or_default()
+    }
+
+    /// Waits until the era is known.
+    ///
+    /// # Cancel safety
+    /// It only looks.
+    pub async fn era_found(&self) -> Era {
+        self.era.wait().await
+    }
+
+    /// The same child, to which nobody has spoken yet and nobody is attached, for somebody else than it was started for.
+    #[must_use]
+    pub fn retuned(&self, sharing: Sharing, era: EraSource) -> Self {
+        // An error means that the actor is gone, or has more to do than a child to which nobody has spoken ever has.
+        let _ = self.inbox.try_send(ChildCommand::Retune(sharing, era.clone()));
+        Self { era, ..self.clone() }
     }
 
     /// How the child is doing, and every change.

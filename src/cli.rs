@@ -82,6 +82,20 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", help_heading = SERVER, default_value = "60s")]
     pub start_timeout: String,
 
+    /// Which revisions the server speaks: auto, legacy, modern
+    ///
+    /// `legacy`: those with `initialize`, up to 2025-11-25. `modern`: 2026-07-28. `auto` finds it out at the start: a process
+    /// of its own is asked `server/discover` and then killed, while the one that will serve starts. Clients of either kind
+    /// are served whatever the server speaks.
+    #[arg(long, value_name = "ERA", help_heading = SERVER, default_value = "auto")]
+    pub child_era: String,
+
+    /// How long to wait for the answer of a server that is asked which revisions it speaks
+    ///
+    /// One that says nothing within it is taken to be legacy. With --child-era auto.
+    #[arg(long, value_name = "DURATION", help_heading = SERVER, default_value = "5s")]
+    pub probe_timeout: String,
+
     /// How long the server may take to exit
     ///
     /// It has this long after its stdin was closed, before it gets SIGTERM; and once more, before it gets SIGKILL.

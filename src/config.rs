@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use allow::{AllowHost, AllowOrigin};
 
+use crate::mcp::Era;
+
 /// Everything the program needs to run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -173,8 +175,13 @@ pub struct ChildConfig {
     pub queue_bytes_max: usize,
     /// How long a request waits for room, or for a child that is not ready, before it fails.
     pub queue_timeout: Duration,
-    /// How long a child may take from its start to the end of its handshake.
+    /// How long a child may take from its start to the end of its handshake; where its era has to be found out first, from
+    /// then on.
     pub start_timeout: Duration,
+    /// The era that the command speaks; none: it is found out.
+    pub era: Option<Era>,
+    /// How long a process that is asked for its era may be silent.
+    pub probe_timeout: Duration,
     /// How long the child may take to exit after its stdin was closed, and again after SIGTERM.
     pub stop_timeout: Duration,
     /// What to do when it exits by itself.

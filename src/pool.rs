@@ -17,6 +17,7 @@
 //!
 //! One short lock around plain data (`members`); starting and stopping are tasks. DESIGN sections 4 and 7.
 
+mod finding;
 mod health;
 mod lease;
 mod members;
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use self::finding::Ask;
 pub use self::health::{Health, Standing};
 pub use self::lease::Lease;
 use self::members::{Members, Whose};
@@ -48,7 +50,8 @@ use self::outlook::{Outlook, Weight};
 pub use self::principal::Principal;
 pub use self::tenant::Tenant;
 use self::upkeep::Ladder;
-use crate::child::{self, ChildGuard, ChildHandle, ChildState, OwnVariables, Tenancy};
+use crate::child::probe::Probe;
+use crate::child::{self, ChildGuard, ChildHandle, ChildState, EraSource, Eras, Known, OwnVariables, Tenancy};
 use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMode};
 use crate::error::{Reject, StartupError};
 use crate::mcp::Era;
@@ -64,6 +67,8 @@ pub struct Pool {
     /// What a child is that is one session's.
     sharing: Sharing,
     spawn: Spawn,
+    /// Which eras the command speaks, as far as that is known.
+    eras: Eras,
     outlook: Arc<Outlook>,
     /// The places that are free, and who waits for one.
     places: Arc<Semaphore>,
@@ -123,17 +128,32 @@ impl Pool {
                 Sharing::Shared
             }
         };
-        let tasks = tracker.clone();
+        let (tasks, era) = (tracker.clone(), child.era);
+        let probe = Probe::new(&child, tenant::absent(&config.header_env), guard.clone(), tracker);
+        let ask: Ask = Box::new(move |question| {
+            let probe = probe.clone();
+            Box::pin(async move { probe.ask(question).await })
+        });
         let spawn = move |tenancy| child::spawn(&child, &router, tenancy, guard.clone(), &tasks);
-        Self::start_with(config, sharing, Box::new(spawn), tracker)
+        let eras = era.map_or_else(Eras::unknown, Eras::said);
+        Self::start_with(config, sharing, Box::new(spawn), eras, ask, tracker)
     }
 
-    fn start_with(config: PoolConfig, sharing: Sharing, spawn: Spawn, tracker: &TaskTracker) -> Arc<Self> {
+    /// Nothing is asked where the eras are known.
+    fn start_with(
+        config: PoolConfig,
+        sharing: Sharing,
+        spawn: Spawn,
+        eras: Eras,
+        ask: Ask,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
         announce(&config);
         let places_max = config.children_max.get().min(Semaphore::MAX_PERMITS);
         let pool = Arc::new(Self {
             sharing,
             spawn,
+            eras,
             outlook: Arc::new(Outlook::new()),
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
@@ -145,11 +165,14 @@ impl Pool {
             runtime: Handle::current(),
             config,
         });
+        if pool.eras.known() == Known::Nothing {
+            pool.run(pool.clone().find_eras(ask));
+        }
         match pool.config.isolation {
             Isolation::Shared => {
                 let mut state = pool.lock();
                 for _ in 0..pool.config.size.get() {
-                    pool.begin(&mut state, Whose::Everybody, OwnVariables::default(), None);
+                    pool.begin(&mut state, Whose::Everybody, pool.shared_manner(), OwnVariables::default(), None);
                 }
             }
             Isolation::Principal | Isolation::Session => pool.run(pool.clone().try_command()),
@@ -183,20 +206,20 @@ impl Pool {
         self: &Arc<Self>,
         state: &mut State,
         whose: Whose,
+        (sharing, era): (Sharing, EraSource),
         variables: OwnVariables,
         place: Option<OwnedSemaphorePermit>,
     ) -> (u64, watch::Receiver<ChildState>) {
-        let (sharing, weight) = match whose {
-            Whose::Everybody => (Sharing::Shared, Some(Weight::Everything)),
-            Whose::Principal(_) => (Sharing::Shared, Some(Weight::Sessions)),
-            Whose::Session | Whose::Nobody => (self.sharing, Some(Weight::Sessions)),
+        let weight = match whose {
+            Whose::Everybody => Some(Weight::Everything),
+            Whose::Principal(_) | Whose::Session | Whose::Nobody => Some(Weight::Sessions),
             // Watched by who tries the command.
-            Whose::Trial => (Sharing::Shared, None),
+            Whose::Trial => None,
         };
         let number = state.members.next_number();
         debug!(child = number, ?whose, "starting a child");
-        let child =
-            (self.spawn)(Tenancy { number, era: Era::Legacy, sharing, variables, proof: self.outlook.proof().clone() });
+        let proof = self.outlook.proof().clone();
+        let child = (self.spawn)(Tenancy { number, sharing, era, variables, proof });
         let states = child.state();
         if let Some(weight) = weight {
             let (outlook, watched) = (Arc::clone(&self.outlook), states.clone());
@@ -207,6 +230,21 @@ impl Pool {
         state.members.insert(number, child, whose, place, Instant::now());
         self.watermark.observe(self.places_taken());
         (number, states)
+    }
+
+    /// How a child is spoken to that several share: a dual-era one as a modern one.
+    fn shared_manner(&self) -> (Sharing, EraSource) {
+        (Sharing::Shared, EraSource::new(self.eras.clone(), Era::Modern))
+    }
+
+    /// How a child of one tenant's own is spoken to: in the tenant's era where the command speaks that. The handshake is a
+    /// session's own; an exchange has none.
+    fn own_manner(&self, tenant: Era) -> (Sharing, EraSource) {
+        let sharing = match tenant {
+            Era::Legacy => self.sharing,
+            Era::Modern => Sharing::Shared,
+        };
+        (sharing, EraSource::new(self.eras.clone(), tenant))
     }
 
     /// Has a child stopped that nobody uses.

@@ -238,6 +238,11 @@ impl Router {
         Some(profile)
     }
 
+    /// Those attached that are exchanges of one modern request, and no sessions.
+    pub fn exchanges(&self) -> Vec<SessionKey> {
+        self.sessions.iter().filter(|(_, profile)| profile.era == Era::Modern).map(|(session, _)| *session).collect()
+    }
+
     /// A process was started: the handshake begins, unless it is for the session to begin it.
     pub fn handle_child_start(&mut self, now: Instant) {
         self.introduce();

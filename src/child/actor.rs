@@ -13,6 +13,7 @@ mod lifecycle;
 mod probe;
 mod succession;
 mod tenure;
+mod voice;
 
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -26,17 +27,18 @@ use tokio_util::task::TaskTracker;
 use self::alarm::Alarm;
 use self::succession::Retiring;
 use self::tenure::{Outboxes, ProcessEvent, Tenure};
+use self::voice::Voice;
 use super::backlog::{Admission, Backlog, Intake};
 use super::life::Ending;
 use super::process::Launch;
 use super::restart::Restart;
 use super::stdin::PumpEnd;
 use super::supervisor::Order;
-use super::{ChildState, Outbox, Proof, Stats, Tenancy};
-use crate::config::ChildConfig;
+use super::{ChildState, EraSource, Outbox, Proof, Stats, Tenancy};
+use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::{Kind, Message};
-use crate::router::{self, Origin, Payload, Profile, Router, SessionKey, Sharing};
+use crate::router::{self, Origin, Payload, Profile, SessionKey, Sharing};
 
 /// The most commands, and the most lines, handled before what came of them is flushed.
 const COMMANDS_PER_TURN_MAX: usize = 64;
@@ -49,6 +51,7 @@ pub(super) enum ChildCommand {
     Attach { session: SessionKey, profile: Profile, outbox: Arc<dyn Outbox> },
     Message { from: Origin, message: Message, admission: Admission },
     Detach(SessionKey),
+    Retune(Sharing, EraSource),
     Stats(oneshot::Sender<Stats>),
     Stop,
     Kill,
@@ -62,6 +65,7 @@ enum ChildEvent {
     HandlesGone,
     /// To the process of the tenure with this serial number.
     Process(u64, ProcessEvent),
+    EraFound,
     Alarm,
 }
 
@@ -96,7 +100,7 @@ pub(super) struct ChildActor<L> {
     state: watch::Sender<ChildState>,
     tracker: TaskTracker,
     wanted: Wanted,
-    sharing: Sharing,
+    voice: Voice,
     proof: Proof,
     restart: Restart,
     /// How the last process ended.
@@ -126,12 +130,14 @@ impl<L: Launch> ChildActor<L> {
     pub(super) fn new(
         config: &ChildConfig,
         name: &str,
-        router: Router,
+        router: &RouterConfig,
         launcher: L,
         tenancy: Tenancy,
         (inbox, backlog, state): Shared,
         tracker: TaskTracker,
     ) -> Self {
+        let voice = Voice::new(router.clone(), tenancy.sharing, tenancy.era);
+        let router = voice.router();
         Self {
             config: config.clone(),
             name: name.into(),
@@ -143,7 +149,7 @@ impl<L: Launch> ChildActor<L> {
             state,
             tracker,
             wanted: Wanted::Running,
-            sharing: tenancy.sharing,
+            voice,
             proof: tenancy.proof,
             restart: Restart::default(),
             last_status: String::new(),
@@ -184,6 +190,7 @@ impl<L: Launch> ChildActor<L> {
                 return command.map_or(ChildEvent::HandlesGone, ChildEvent::Command);
             }
             event = self.current.next_event() => event,
+            () = self.voice.found() => return ChildEvent::EraFound,
             event = first_of(self.rotation, others.map(Tenure::next_event)) => event,
             () = self.alarm.rings() => return ChildEvent::Alarm,
         };
@@ -198,6 +205,7 @@ impl<L: Launch> ChildActor<L> {
                 self.wanted = self.wanted.max(Wanted::Stopped);
             }
             ChildEvent::Process(serial, event) => self.handle_process(serial, event, now),
+            ChildEvent::EraFound => self.find_voice(now),
             ChildEvent::Alarm => {}
         }
         self.handle_more(now);
@@ -233,6 +241,7 @@ impl<L: Launch> ChildActor<L> {
                 self.flush();
                 self.outboxes.remove(&session);
             }
+            ChildCommand::Retune(sharing, source) => self.retune(sharing, source, now),
             ChildCommand::Stats(answer) => {
                 let retiring = self.retiring.iter().map(|retiring| retiring.tenure.router.stats());
                 let router = retiring.fold(self.current.router.stats(), router::Stats::and);

@@ -138,6 +138,8 @@ mod tests {
             queue_bytes_max: 1024,
             queue_timeout: Duration::from_secs(1),
             start_timeout: Duration::from_secs(1),
+            era: None,
+            probe_timeout: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(1),
             on_exit: OnChildExit::Restart,
             ping_interval: None,

@@ -1,5 +1,6 @@
 //! Whole stories of a child: the actor over pipes in memory, with a paused clock, and once over a real process.
 
+mod eras;
 mod succession;
 mod supervision;
 
@@ -19,7 +20,9 @@ use tokio_util::task::TaskTracker;
 use super::lookup::SpawnError;
 use super::process::{Launch, Process};
 use super::supervisor::{EndedBy, Exit, Liveness, Order};
-use super::{ChildGuard, ChildHandle, ChildState, Outbox, OwnVariables, Proof, Stats, Tenancy, spawn, spawn_with};
+use super::{
+    ChildGuard, ChildHandle, ChildState, EraSource, Outbox, OwnVariables, Proof, Stats, Tenancy, spawn, spawn_with,
+};
 use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, OnChildExit, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
@@ -165,6 +168,8 @@ fn child_config(command: &[&str]) -> ChildConfig {
         queue_bytes_max: 1000,
         queue_timeout: QUEUE_TIMEOUT,
         start_timeout: START_TIMEOUT,
+        era: None,
+        probe_timeout: Duration::from_secs(5),
         stop_timeout: Duration::from_secs(5),
         on_exit: OnChildExit::Restart,
         ping_interval: None,
@@ -187,7 +192,7 @@ fn router_config() -> RouterConfig {
 fn shared() -> Tenancy {
     Tenancy {
         number: 1,
-        era: Era::Legacy,
+        era: EraSource::of(Era::Legacy),
         sharing: Sharing::Shared,
         variables: OwnVariables::default(),
         proof: Proof::default(),
@@ -218,7 +223,7 @@ impl World {
         let launcher = FakeLauncher { started, failures: failures.iter().copied().collect(), pipe_bytes, liveness };
         let tenancy = Tenancy {
             number: 1,
-            era: Era::Legacy,
+            era: EraSource::of(Era::Legacy),
             sharing,
             variables: OwnVariables::default(),
             proof: Proof::default(),

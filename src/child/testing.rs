@@ -7,9 +7,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::actor::ChildCommand;
-use super::{Backlog, ChildHandle, ChildState, Entrance, INBOX_COMMANDS_MAX, Outbox};
+use super::{Backlog, ChildHandle, ChildState, Entrance, EraSource, INBOX_COMMANDS_MAX, Outbox};
 use crate::jsonrpc::Message;
-use crate::router::{Origin, Profile, SessionKey};
+use crate::mcp::Era;
+use crate::router::{Origin, Profile, SessionKey, Sharing};
 
 /// What arrives at the actor.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) enum Command {
     Attach(SessionKey, Profile, Arc<dyn Outbox>),
     Send(Origin, Message),
     Detach(SessionKey),
+    Retune(Sharing, Era),
     Stop,
     Kill,
 }
@@ -36,7 +38,8 @@ impl ChildHandle {
         let (states, state) = watch::channel(ChildState::Ready);
         let backlog = Arc::new(Backlog::new(usize::MAX));
         let (entrance, queue_timeout, tracker) = (Entrance::default(), Duration::from_secs(30), TaskTracker::new());
-        (Self { inbox, backlog, entrance, state, queue_timeout, tracker }, Inbox { commands, state: states })
+        let era = EraSource::of(Era::Legacy);
+        (Self { inbox, backlog, entrance, era, state, queue_timeout, tracker }, Inbox { commands, state: states })
     }
 }
 
@@ -63,6 +66,7 @@ fn command(command: ChildCommand) -> Command {
         // The room it took is given back at once.
         ChildCommand::Message { from, message, .. } => Command::Send(from, message),
         ChildCommand::Detach(session) => Command::Detach(session),
+        ChildCommand::Retune(sharing, era) => Command::Retune(sharing, era.era().unwrap_or_default()),
         ChildCommand::Stop => Command::Stop,
         ChildCommand::Kill => Command::Kill,
         ChildCommand::Stats(_) => panic!("not expected in this test: {command:?}"),

@@ -340,6 +340,8 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
     let queue_bytes_max = reader.read("queue-bytes-max", &cli.queue_bytes_max, values::some_size);
     let queue_timeout = reader.read("queue-timeout", &cli.queue_timeout, values::duration);
     let start_timeout = reader.read("start-timeout", &cli.start_timeout, values::some_duration);
+    let era = reader.read("child-era", &cli.child_era, values::child_era);
+    let probe_timeout = reader.read("probe-timeout", &cli.probe_timeout, values::some_duration);
     let stop_timeout = reader.read("stop-timeout", &cli.stop_timeout, values::duration);
     let on_exit = reader.read("on-child-exit", &cli.on_child_exit, values::on_child_exit);
     let ping_interval = reader.read("ping-interval", &cli.ping_interval, values::optional_long_duration);
@@ -355,6 +357,8 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
         queue_bytes_max: queue_bytes_max?,
         queue_timeout: queue_timeout?,
         start_timeout: start_timeout?,
+        era: era?,
+        probe_timeout: probe_timeout?,
         stop_timeout: stop_timeout?,
         on_exit: on_exit?,
         ping_interval: ping_interval?,

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 
 use super::{DeclaredCapabilities, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit};
+use crate::mcp::Era;
 
 /// What would be right, in words; follows "must be" in the message.
 pub(super) type Wanted = String;
@@ -218,6 +219,16 @@ pub(super) fn on_child_exit(text: &str) -> Result<OnChildExit, Wanted> {
         "restart" => Ok(OnChildExit::Restart),
         "exit" => Ok(OnChildExit::Exit),
         _ => Err("restart or exit".to_owned()),
+    }
+}
+
+/// The rule of `--child-era`; none: it is found out.
+pub(super) fn child_era(text: &str) -> Result<Option<Era>, Wanted> {
+    match text.trim() {
+        "auto" => Ok(None),
+        "legacy" => Ok(Some(Era::Legacy)),
+        "modern" => Ok(Some(Era::Modern)),
+        _ => Err("auto, legacy or modern".to_owned()),
     }
 }
 

@@ -13,6 +13,8 @@ use super::{Pool, Principal, State, Stock, Tenant};
 use crate::child::{ChildHandle, OwnVariables};
 use crate::config::Isolation;
 use crate::error::Reject;
+use crate::mcp::Era;
+use crate::router::Sharing;
 
 /// The right to use a child. Dropped, it is given back: whoever holds it must have detached before.
 pub struct Lease {
@@ -46,7 +48,8 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    /// Chooses a child, or starts one. Waits only for a place.
+    /// Chooses a child, or starts one. Waits only for a place and, at the start of the program, until it is known which
+    /// era the child is spoken to in.
     ///
     /// # Errors
     /// [`Reject::Children`] when none came free in time, [`Reject::ShuttingDown`].
@@ -54,12 +57,19 @@ impl Pool {
     /// # Cancel safety
     /// Cancelled before it returns, nothing was taken.
     pub async fn lease(self: &Arc<Self>, tenant: Tenant) -> Result<Lease, Reject> {
-        if let Some(lease) = self.at_hand(&tenant)? {
+        let lease = self.take(&tenant).await?;
+        lease.child.era_found().await;
+        // That is found out when the pool is stopped, too, since nobody waits for it any more.
+        if self.closing.is_cancelled() { Err(Reject::ShuttingDown) } else { Ok(lease) }
+    }
+
+    async fn take(self: &Arc<Self>, tenant: &Tenant) -> Result<Lease, Reject> {
+        if let Some(lease) = self.at_hand(tenant)? {
             return Ok(lease);
         }
         let waited = self.config.queue_timeout;
         debug!("as many children as there may be; waiting for one to end");
-        let lease = timeout(waited, self.in_turn(&tenant)).await;
+        let lease = timeout(waited, self.in_turn(tenant)).await;
         lease.unwrap_or_else(|_| Err(Reject::Children { limit: self.config.children_max.get(), waited }))
     }
 
@@ -122,14 +132,32 @@ impl Pool {
                     state.stock = Stock::Kept;
                 }
                 // The environment of a spare is what it is.
-                if tenant.variables.are_absent() { state.members.spare() } else { None }
+                let fits = tenant.variables.are_absent() && self.spares_suit(tenant);
+                if fits { state.members.spare() } else { None }
             }
         };
-        let lease = number.and_then(|number| self.give(state, number));
+        let mut lease = number.and_then(|number| self.give(state, number));
+        if let Some(lease) = lease.as_mut().filter(|_| self.config.isolation == Isolation::Session) {
+            self.suit(lease, tenant);
+        }
         if lease.is_some() {
             self.stock_up(state);
         }
         Ok(lease)
+    }
+
+    /// Whether a spare can be made to suit the tenant: nobody has spoken to it yet, or in the same way.
+    fn spares_suit(&self, tenant: &Tenant) -> bool {
+        let spoken_to = self.sharing == Sharing::Shared;
+        !spoken_to || self.own_manner(tenant.era).1.era() == self.own_manner(Era::Legacy).1.era()
+    }
+
+    /// Has a spare, which was started for a session, spoken to as the tenant needs it.
+    fn suit(&self, lease: &mut Lease, tenant: &Tenant) {
+        if tenant.era == Era::Modern && self.sharing == Sharing::Private {
+            let (sharing, era) = self.own_manner(tenant.era);
+            lease.child = lease.child.retuned(sharing, era);
+        }
     }
 
     /// The least loaded of those everybody shares. One that was stopped for want of use is started again before another
@@ -138,7 +166,9 @@ impl Pool {
         let started = state.members.count(&Whose::Everybody);
         match state.members.least_loaded() {
             Some((number, idle)) if idle || started >= self.config.size.get() => number,
-            Some(_) | None => self.begin(state, Whose::Everybody, OwnVariables::default(), None).0,
+            Some(_) | None => {
+                self.begin(state, Whose::Everybody, self.shared_manner(), OwnVariables::default(), None).0
+            }
         }
     }
 
@@ -149,12 +179,14 @@ impl Pool {
         tenant: &Tenant,
         place: OwnedSemaphorePermit,
     ) -> Result<Lease, Reject> {
-        let (whose, variables) = match self.config.isolation {
-            Isolation::Shared => (Whose::Everybody, OwnVariables::default()),
-            Isolation::Principal => (Whose::Principal(tenant.principal.clone()), OwnVariables::default()),
-            Isolation::Session => (Whose::Session, tenant.variables.clone()),
+        let (whose, manner, variables) = match self.config.isolation {
+            Isolation::Shared => (Whose::Everybody, self.shared_manner(), OwnVariables::default()),
+            Isolation::Principal => {
+                (Whose::Principal(tenant.principal.clone()), self.shared_manner(), OwnVariables::default())
+            }
+            Isolation::Session => (Whose::Session, self.own_manner(tenant.era), tenant.variables.clone()),
         };
-        let (number, _) = self.begin(state, whose, variables, Some(place));
+        let (number, _) = self.begin(state, whose, manner, variables, Some(place));
         let lease = self.give(state, number).ok_or(Reject::ShuttingDown)?;
         self.stock_up(state);
         self.arrived.notify_waiters();

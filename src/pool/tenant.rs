@@ -9,6 +9,7 @@ use super::Principal;
 use crate::child::OwnVariables;
 use crate::config::HeaderEnv;
 use crate::error::Reject;
+use crate::mcp::Era;
 
 /// Somebody who needs a child: a session, a stateless exchange.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Tenant {
     pub(super) principal: Principal,
     /// What it brings for a child of its own.
     pub(super) variables: OwnVariables,
+    /// Whether it is a session or an exchange of one modern request.
+    pub(super) era: Era,
 }
 
 impl Tenant {
@@ -34,7 +37,13 @@ impl Tenant {
             }
             variables.push((variable.clone(), value.map(|value| OsStr::from_bytes(value).to_owned())));
         }
-        Ok(Self { principal, variables: OwnVariables::new(variables) })
+        Ok(Self { principal, variables: OwnVariables::new(variables), era: Era::Legacy })
+    }
+
+    /// The same, of that era: a session is legacy, an exchange of one modern request is modern.
+    #[must_use]
+    pub fn of_era(self, era: Era) -> Self {
+        Self { era, ..self }
     }
 }
 

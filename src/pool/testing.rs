@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::{Pool, Spawn};
-use crate::child::{ChildHandle, Tenancy};
+use super::{Ask, Pool, Spawn};
+use crate::child::{ChildHandle, Eras, Tenancy};
 use crate::config::{Isolation, PoolConfig};
+use crate::mcp::Era;
 use crate::router::Sharing;
 
 /// A configuration of that isolation: one child shared, or at most two; nothing idles.
@@ -29,7 +30,8 @@ impl Pool {
     pub(crate) fn of(child: ChildHandle) -> Arc<Self> {
         let only = Mutex::new(Some(child));
         let spawn = move |_| only.lock().expect("not poisoned").take().expect("one child is enough");
-        Self::start_with(config(Isolation::Shared), Sharing::Shared, Box::new(spawn), &TaskTracker::new())
+        let (config, eras) = (config(Isolation::Shared), Eras::said(Era::Legacy));
+        Self::start_with(config, Sharing::Shared, Box::new(spawn), eras, nobody(), &TaskTracker::new())
     }
 
     /// Children that `spawn` makes up.
@@ -39,6 +41,11 @@ impl Pool {
         tracker: &TaskTracker,
     ) -> Arc<Self> {
         let spawn: Spawn = Box::new(spawn);
-        Self::start_with(config, Sharing::Private, spawn, tracker)
+        Self::start_with(config, Sharing::Private, spawn, Eras::said(Era::Legacy), nobody(), tracker)
     }
+}
+
+/// Nobody is asked for the eras.
+fn nobody() -> Ask {
+    Box::new(|_| Box::pin(std::future::pending()))
 }

@@ -22,6 +22,8 @@ struct Fake {
     tenancy: Tenancy,
     inbox: Inbox,
     asked: Asked,
+    /// How often it was given another voice.
+    retuned: u32,
 }
 
 /// What a child was asked to do.
@@ -53,7 +55,7 @@ async fn world_of(first: ChildState, change: impl FnOnce(&mut PoolConfig), isola
         let number = tenancy.number;
         let (handle, inbox) = ChildHandle::for_tests();
         inbox.set_state(first.clone());
-        started.lock().unwrap().insert(number, Fake { tenancy, inbox, asked: Asked::Nothing });
+        started.lock().unwrap().insert(number, Fake { tenancy, inbox, asked: Asked::Nothing, retuned: 0 });
         handle
     };
     let pool = Pool::with(config, spawn, &tracker);
@@ -112,6 +114,7 @@ impl World {
                 Command::Stop if fake.asked == Asked::Nothing => fake.asked = Asked::Stop,
                 Command::Stop => {}
                 Command::Kill => fake.asked = Asked::Kill,
+                Command::Retune(..) => fake.retuned += 1,
                 Command::Attach(..) | Command::Send(..) | Command::Detach(_) => panic!("not of the pool: {command:?}"),
             }
         }

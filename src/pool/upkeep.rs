@@ -12,6 +12,7 @@ use super::outlook::Weight;
 use super::{Pool, State, Stock, tenant};
 use crate::child::ChildHandle;
 use crate::config::Isolation;
+use crate::mcp::Era;
 
 /// However short the idle time, nobody looks for idle children more often than this.
 const IDLE_WAIT_MIN: Duration = Duration::from_millis(10);
@@ -33,7 +34,7 @@ impl Pool {
             if state.closed {
                 return;
             }
-            self.begin(&mut state, Whose::Trial, tenant::absent(&self.config.header_env), None)
+            self.begin(&mut state, Whose::Trial, self.shared_manner(), tenant::absent(&self.config.header_env), None)
         };
         // What its clients bring may be what the command needs.
         let weight = if self.config.header_env.is_empty() { Weight::Start } else { Weight::Sessions };
@@ -65,7 +66,8 @@ impl Pool {
         }
         for _ in state.members.count(&Whose::Nobody)..self.config.warm {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
-            self.begin(state, Whose::Nobody, tenant::absent(&self.config.header_env), Some(place));
+            let manner = self.own_manner(Era::Legacy);
+            self.begin(state, Whose::Nobody, manner, tenant::absent(&self.config.header_env), Some(place));
         }
     }
 

@@ -86,6 +86,7 @@ impl FakeChild {
             // The actor settles what is in flight before it lets go; here the test does.
             Command::Detach(key) => Arrival::Detached(key),
             Command::Stop | Command::Kill => Arrival::Stopped,
+            Command::Retune(..) => panic!("not expected in this test: {command:?}"),
         }
     }
 

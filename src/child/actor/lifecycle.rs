@@ -55,6 +55,7 @@ impl<L: Launch> ChildActor<L> {
         match self.current.look_at_start(now) {
             Start::Unchanged => {}
             Start::Stands => self.current_stands(),
+            Start::Failed(_) if self.is_modern_after_all(now) => {}
             Start::Failed(what) => self.start_failed(what),
         }
         if !self.current.answers(self.config.ping_interval, now) {
@@ -68,7 +69,7 @@ impl<L: Launch> ChildActor<L> {
 
     fn current_stands(&mut self) {
         let pid = self.current.running().map(|running| running.pid);
-        if self.sharing == Sharing::Shared {
+        if self.voice.sharing == Sharing::Shared {
             tracing::info!(pid, "the child's handshake stands");
             self.proof.give();
         } else {
@@ -91,8 +92,8 @@ impl<L: Launch> ChildActor<L> {
     }
 
     /// Whether a child that fails is worth another start.
-    fn is_proven(&self) -> bool {
-        self.sharing == Sharing::Private || self.proof.is_given()
+    pub(super) fn is_proven(&self) -> bool {
+        self.voice.sharing == Sharing::Private || self.proof.is_given()
     }
 
     fn start_failed(&mut self, what: String) {
@@ -129,7 +130,10 @@ impl<L: Launch> ChildActor<L> {
         match self.start_process(now) {
             Ok(running) => {
                 self.restart.started();
-                self.current.begin(running, &self.config, now);
+                self.current.begin(running);
+                if self.voice.is_found() {
+                    self.current.open(&self.config, now);
+                }
             }
             Err(error) => {
                 let what = with_sources(&error);
@@ -150,6 +154,8 @@ impl<L: Launch> ChildActor<L> {
         let untouched = running.take_untouched(self.backlog.remove(&running.lane));
         if self.wanted != Wanted::Running || running.ending == Some(Ending::Failed) {
             tracing::info!(pid, status = exit.status, "child stopped");
+        } else if !self.is_proven() && self.voice.take_chance() {
+            self.wait_to_be_alone(exit.status, now);
         } else if !self.is_proven() {
             let what = format!("did not start: it exited ({}) before its handshake (initialize) stood", exit.status);
             let advice = "run the command by itself in a terminal to see what it misses";

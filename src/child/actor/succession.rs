@@ -92,7 +92,8 @@ impl<L: Launch> ChildActor<L> {
             Ok(running) => {
                 let mut tenure = Tenure::new(self.tenures, self.current.router.successor());
                 self.tenures += 1;
-                tenure.begin(running, &self.config, now);
+                tenure.begin(running);
+                tenure.open(&self.config, now);
                 self.successor = Some(tenure);
             }
             Err(error) => self.successor_failed(&with_sources(&error), now),

@@ -33,6 +33,15 @@ pub(super) enum ProcessEvent {
     Exited(Exit),
 }
 
+/// Whether a process is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    /// Not before its era is known.
+    Held,
+    /// It is.
+    Begun,
+}
+
 /// What has become of a process's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Start {
@@ -52,6 +61,8 @@ pub(super) struct Tenure {
     pub(super) phase: Phase,
     noise: Noise,
     probe: Probe,
+    /// Whether the process is spoken to yet.
+    speech: Speech,
     /// What had been given to earlier processes.
     given_before: u64,
     /// Lines for the child, until the end of the turn.
@@ -72,6 +83,7 @@ impl Tenure {
             phase: Phase::Idle,
             noise: Noise::new(),
             probe: Probe::default(),
+            speech: Speech::Held,
             given_before: 0,
             lines_out: BytesMut::new(),
             hand_over_until: None,
@@ -121,10 +133,16 @@ impl Tenure {
         }
     }
 
-    /// A process was started for it.
-    pub(super) fn begin(&mut self, running: Running, config: &ChildConfig, now: Instant) {
+    /// A process was started for it, which is not spoken to yet.
+    pub(super) fn begin(&mut self, running: Running) {
         self.phase = Phase::Up(Box::new(running));
         self.probe = Probe::default();
+        self.speech = Speech::Held;
+    }
+
+    /// The router begins to speak with the process.
+    pub(super) fn open(&mut self, config: &ChildConfig, now: Instant) {
+        self.speech = Speech::Begun;
         self.given_before = self.router.requests_given();
         self.limit_requests(config, now);
         self.router.handle_child_start(now);
@@ -189,6 +207,10 @@ impl Tenure {
 
     fn handle_message(&mut self, message: Message, now: Instant) {
         tracing::trace!(method = message.method(), bytes = message.bytes().len(), "message from the child");
+        if self.speech == Speech::Held {
+            // There is nobody yet whom it could be for.
+            return;
+        }
         self.router.handle_child_message(message, now);
     }
 

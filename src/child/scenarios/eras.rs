@@ -1,0 +1,228 @@
+//! The era is found out while the child starts; its handshake waits for that.
+
+use super::*;
+use crate::child::probe::{Finding, Question, Verdict, ask};
+use crate::child::{CommandEras, Eras, Known};
+
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn launcher() -> (FakeLauncher, mpsc::Receiver<Fake>) {
+    let (started, starts) = mpsc::channel(10);
+    (FakeLauncher { started, failures: VecDeque::new(), pipe_bytes: 1024, liveness: |_| Liveness::Exiting }, starts)
+}
+
+/// Asks a process that the test plays. What is left of it must be killed by then.
+async fn asked<F: Future<Output = Fake>>(question: Question, play: impl FnOnce(Fake) -> F) -> (Finding, Duration) {
+    let (mut launcher, mut starts) = launcher();
+    let (config, begun) = (child_config(&["/usr/bin/fake"]), Instant::now());
+    let asking = async {
+        let finding = ask(&mut launcher, question, &config).await;
+        (finding, begun.elapsed())
+    };
+    let playing = async { play(starts.recv().await.expect("a process")).await };
+    let (found, mut fake) = within(async { tokio::join!(asking, playing) }).await;
+    fake.is_ordered(Order::Kill).await;
+    found
+}
+
+async fn answers(fake: &mut Fake, text: &str) {
+    let request = fake.reads().await;
+    fake.writes(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{},{text}}}\n", request["id"])).await;
+}
+
+const DISCOVERED: &str = r#""result":{"supportedVersions":["2026-07-28"]}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_passes_over_what_is_no_answer_and_kills_the_process() {
+    let (finding, _) = asked(Question::Discover, |mut fake| async move {
+        fake.writes("starting\n\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n").await;
+        fake.writes("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n").await;
+        fake.writes("{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n").await;
+        fake.writes(&format!("{}\n", "x".repeat(5000))).await;
+        // More than the pipe holds.
+        fake.complains(&"trouble\n".repeat(1000)).await;
+        answers(&mut fake, DISCOVERED).await;
+        fake
+    })
+    .await;
+    assert_eq!(finding.verdict, Verdict::Speaks);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_ends_with_silence_an_exit_a_closed_stdout_or_an_error_without_an_id() {
+    let (finding, took) = asked(Question::Discover, |mut fake| async move {
+        fake.writes("noise\n").await;
+        fake
+    })
+    .await;
+    assert_eq!((finding.verdict, took), (Verdict::Not, PROBE_TIMEOUT));
+    assert_eq!(finding.how, "no answer within 5s (--probe-timeout)");
+
+    let (finding, took) = asked(Question::Discover, |mut fake| async move {
+        fake.stdout = None;
+        fake
+    })
+    .await;
+    assert_eq!((finding.verdict, took), (Verdict::Not, Duration::ZERO));
+
+    // Somebody else holds its stdout.
+    let (finding, took) = asked(Question::Discover, |mut fake| async move {
+        fake.ends(exit(1));
+        fake
+    })
+    .await;
+    assert!(finding.verdict == Verdict::Not && took < PROBE_TIMEOUT, "{took:?}");
+
+    let (finding, took) = asked(Question::Discover, |mut fake| async move {
+        fake.writes("{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32700,\"message\":\"x\"}}\n").await;
+        fake
+    })
+    .await;
+    assert_eq!((finding.verdict, took), (Verdict::Not, Duration::ZERO));
+    assert_eq!(finding.how, "it answered with the error -32700");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_of_what_cannot_be_started_says_so() {
+    let (mut launcher, _starts) = launcher();
+    launcher.failures.push_back(true);
+    let finding = ask(&mut launcher, Question::Discover, &child_config(&["/usr/bin/fake"])).await;
+    assert_eq!((finding.verdict, finding.how.as_str()), (Verdict::Not, "it could not be started"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_given_up_kills_its_process() {
+    let (mut launcher, mut starts) = launcher();
+    let config = child_config(&["/usr/bin/fake"]);
+    assert!(timeout(Duration::from_secs(1), ask(&mut launcher, Question::Discover, &config)).await.is_err());
+    starts.recv().await.expect("a process").is_ordered(Order::Kill).await;
+}
+
+/// A world whose child's era is not known.
+fn undecided(sharing: Sharing) -> (World, Eras) {
+    let (tracker, (started, starts), eras) = (TaskTracker::new(), mpsc::channel(100), Eras::unknown());
+    let launcher =
+        FakeLauncher { started, failures: VecDeque::new(), pipe_bytes: 1024, liveness: |_| Liveness::Exiting };
+    let era = EraSource::new(eras.clone(), Era::Modern);
+    let tenancy = Tenancy { number: 1, era, sharing, variables: OwnVariables::default(), proof: Proof::default() };
+    let handle = spawn_with(&child_config(&["/usr/bin/fake"]), &router_config(), tenancy, launcher, &tracker);
+    (World::around(handle, tracker, starts), eras)
+}
+
+fn legacy() -> Known {
+    Known::All(CommandEras::only(Era::Legacy))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_starts_at_once_and_is_spoken_to_when_its_era_is_known() {
+    let (mut world, eras) = undecided(Sharing::Shared);
+    let mut child = world.starts().await;
+    world.attach(1).await;
+    world.asks(5).await;
+    // What it says unasked is nobody's yet.
+    child.writes("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n").await;
+    // Longer than it may take to start: that is counted from when it is spoken to.
+    assert!(timeout(START_TIMEOUT * 2, child.reads()).await.is_err());
+    assert_eq!(*world.state.borrow(), ChildState::Starting);
+
+    eras.learn(legacy());
+    assert_eq!(world.handle.era(), Era::Legacy);
+    child.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    let call = child.reads().await;
+    child.answers(&call).await;
+    world.is_answered(5).await;
+    let handle = world.handle.clone();
+    let stopping = tokio::spawn(async move { handle.stop().await });
+    child.is_ordered(Order::Stop).await;
+    child.exits(0);
+    stopping.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_never_spoken_to_can_be_stopped() {
+    let (mut world, _eras) = undecided(Sharing::Shared);
+    let mut child = world.starts().await;
+    world.attach(1).await;
+    world.asks(5).await;
+    let handle = world.handle.clone();
+    let stopping = tokio::spawn(async move { handle.stop().await });
+    child.reads_the_end().await;
+    child.exits(0);
+    stopping.await.unwrap();
+    world.is_rejected(5, "shutting-down").await;
+    world.leaves_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_exits_beside_the_probe_gets_one_more_try_alone() {
+    for known_before in [false, true] {
+        let (mut world, eras) = undecided(Sharing::Shared);
+        let child = world.starts().await;
+        if known_before {
+            eras.learn(legacy());
+            world.handle.era_found().await;
+        }
+        child.exits(1);
+        world.becomes(&ChildState::Restarting("exit status: 1".to_owned())).await;
+        if !known_before {
+            assert!(timeout(Duration::from_secs(1), world.started.recv()).await.is_err());
+            eras.learn(legacy());
+        }
+        let mut alone = world.starts().await;
+        alone.complains("no such port\n").await;
+        alone.exits(2);
+        let said = world.fails().await;
+        assert!(said.contains("it exited (exit status: 2) before its handshake (initialize) stood"), "{said}");
+        assert!(said.contains("no such port"), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_does_not_exist_fails_without_waiting_for_its_era() {
+    let (tracker, (started, _starts)) = (TaskTracker::new(), mpsc::channel(1));
+    let launcher = FakeLauncher { started, failures: [true].into(), pipe_bytes: 1, liveness: |_| Liveness::Exiting };
+    let era = EraSource::new(Eras::unknown(), Era::Modern);
+    let handle = spawn_with(
+        &child_config(&["/usr/bin/fake"]),
+        &router_config(),
+        Tenancy { era, ..shared() },
+        launcher,
+        &tracker,
+    );
+    let failed = |state: &ChildState| matches!(state, ChildState::Failed(_));
+    within(handle.state().wait_for(failed)).await.expect("the actor lives");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_initialize_since_it_is_modern_is_believed() {
+    let (mut world, eras) = undecided(Sharing::Shared);
+    let mut child = world.starts().await;
+    eras.learn(legacy());
+    let initialize = child.reads().await;
+    assert_eq!(initialize["method"], "initialize");
+    world.attach(1).await;
+    world.attach_with(Profile { era: Era::Modern, ..Profile::default() }, 2).await;
+    world.asks(5).await;
+    let error = json!({"code": -32022, "message": "x", "data": {"supported": ["2026-07-28"]}});
+    child.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": initialize["id"], "error": error}))).await;
+    // The same process is introduced to in the other era.
+    let again = child.reads().await;
+    assert_eq!((again["id"].is_null(), eras.known()), (false, Known::All(CommandEras::only(Era::Modern))));
+    assert_eq!(world.handle.era(), Era::Modern);
+    // The session stays and its request waits; the exchange was meant for a legacy child.
+    let stats = world.handle.stats().await.expect("the actor lives").router;
+    assert_eq!((stats.sessions, stats.queued), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spare_that_nobody_has_spoken_to_becomes_an_exchanges() {
+    let (mut world, eras) = undecided(Sharing::Private);
+    eras.learn(Known::All(CommandEras { modern: true, legacy: true }));
+    let mut child = world.starts().await;
+    assert!(timeout(Duration::from_secs(2), child.reads()).await.is_err());
+    world.handle = world.handle.retuned(Sharing::Shared, EraSource::new(eras, Era::Modern));
+    assert_eq!(world.handle.era(), Era::Modern);
+    // mcp-mux makes the handshake now, which nobody has asked for.
+    assert!(!child.reads().await["id"].is_null());
+}

@@ -1,0 +1,64 @@
+//! Finding out which eras the command speaks: once, at the start, while the first children start.
+//!
+//! The children's handshakes wait for it, and so does who takes a lease: what a client is told depends on it. Where each
+//! session has a child of its own, it is also found out whether a modern command speaks the legacy era; that keeps only
+//! legacy sessions waiting.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::Pool;
+use crate::child::probe::{Finding, Question, Verdict};
+use crate::child::{CommandEras, Eras, Known};
+use crate::config::Isolation;
+use crate::mcp::Era;
+
+/// Asks the command something.
+pub(super) type Ask = Box<dyn Fn(Question) -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync>;
+
+impl Pool {
+    /// Finds it out, unless the pool is stopped before.
+    pub(super) async fn find_eras(self: Arc<Self>, ask: Ask) {
+        // However this ends, nobody waits for it any more.
+        let _settled = Settled(self.eras.clone());
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            () = self.ask_for_eras(&ask) => {}
+        }
+    }
+
+    async fn ask_for_eras(&self, ask: &Ask) {
+        let Finding { verdict, how } = ask(Question::Discover).await;
+        let era = if verdict == Verdict::Not { "legacy" } else { "modern" };
+        info!(era, how, "the era of the server was found out");
+        let legacy = match verdict {
+            Verdict::Not => return self.eras.learn(Known::All(CommandEras::only(Era::Legacy))),
+            Verdict::SpeaksBoth => true,
+            Verdict::Speaks if self.config.isolation == Isolation::Session => {
+                self.eras.learn(Known::Modern);
+                let Finding { verdict, how } = ask(Question::Initialize).await;
+                let legacy = verdict != Verdict::Not;
+                info!(legacy, how, "whether legacy sessions get a server process of their own era");
+                legacy
+            }
+            // Nobody would use it.
+            Verdict::Speaks => false,
+        };
+        self.eras.learn(Known::All(CommandEras { modern: true, legacy }));
+    }
+}
+
+/// When this is dropped, what is known is all that there will be.
+struct Settled(Eras);
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        let era = match self.0.known() {
+            Known::Nothing => Era::Legacy,
+            Known::Modern | Known::All(_) => Era::Modern,
+        };
+        self.0.learn(Known::All(CommandEras::only(era)));
+    }
+}
