@@ -34,11 +34,15 @@ pub(crate) struct Inbox {
 impl ChildHandle {
     /// A handle to no actor: what it is asked arrives at the inbox. The child looks ready.
     pub(crate) fn for_tests() -> (Self, Inbox) {
+        Self::for_tests_of(EraSource::of(Era::Legacy))
+    }
+
+    /// The same, of that era.
+    pub(crate) fn for_tests_of(era: EraSource) -> (Self, Inbox) {
         let (inbox, commands) = mpsc::channel(INBOX_COMMANDS_MAX);
         let (states, state) = watch::channel(ChildState::Ready);
         let backlog = Arc::new(Backlog::new(usize::MAX));
         let (entrance, queue_timeout, tracker) = (Entrance::default(), Duration::from_secs(30), TaskTracker::new());
-        let era = EraSource::of(Era::Legacy);
         (Self { inbox, backlog, entrance, era, state, queue_timeout, tracker }, Inbox { commands, state: states })
     }
 }

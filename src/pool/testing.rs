@@ -40,8 +40,20 @@ impl Pool {
         spawn: impl Fn(Tenancy) -> ChildHandle + Send + Sync + 'static,
         tracker: &TaskTracker,
     ) -> Arc<Self> {
+        Self::asking(config, Sharing::Private, spawn, Eras::said(Era::Legacy), nobody(), tracker)
+    }
+
+    /// The same, of a command whose eras are asked for unless they are known.
+    pub(crate) fn asking(
+        config: PoolConfig,
+        own: Sharing,
+        spawn: impl Fn(Tenancy) -> ChildHandle + Send + Sync + 'static,
+        eras: Eras,
+        ask: Ask,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
         let spawn: Spawn = Box::new(spawn);
-        Self::start_with(config, Sharing::Private, spawn, Eras::said(Era::Legacy), nobody(), tracker)
+        Self::start_with(config, own, spawn, eras, ask, tracker)
     }
 }
 

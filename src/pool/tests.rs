@@ -1,6 +1,7 @@
 //! Pools of children that the test plays. Time is paused: waits cost nothing and cannot be too short.
 
 mod demand;
+mod eras;
 mod shared;
 mod spares;
 
@@ -22,8 +23,8 @@ struct Fake {
     tenancy: Tenancy,
     inbox: Inbox,
     asked: Asked,
-    /// How often it was given another voice.
-    retuned: u32,
+    /// How it was told to be spoken to instead.
+    retuned: Option<(Sharing, Era)>,
 }
 
 /// What a child was asked to do.
@@ -49,16 +50,21 @@ async fn world(change: impl FnOnce(&mut PoolConfig), isolation: Isolation) -> Wo
 async fn world_of(first: ChildState, change: impl FnOnce(&mut PoolConfig), isolation: Isolation) -> World {
     let mut config = config(isolation);
     change(&mut config);
+    let ask = Box::new(|_| unreachable!("they are known"));
+    world_asking(first, config, Sharing::Private, Eras::said(Era::Legacy), ask).await
+}
+
+async fn world_asking(first: ChildState, config: PoolConfig, own: Sharing, eras: Eras, ask: Ask) -> World {
     let (children, tracker) = (Arc::new(Mutex::new(BTreeMap::new())), TaskTracker::new());
     let started = Arc::clone(&children);
     let spawn = move |tenancy: Tenancy| {
         let number = tenancy.number;
-        let (handle, inbox) = ChildHandle::for_tests();
+        let (handle, inbox) = ChildHandle::for_tests_of(tenancy.era.clone());
         inbox.set_state(first.clone());
-        started.lock().unwrap().insert(number, Fake { tenancy, inbox, asked: Asked::Nothing, retuned: 0 });
+        started.lock().unwrap().insert(number, Fake { tenancy, inbox, asked: Asked::Nothing, retuned: None });
         handle
     };
-    let pool = Pool::with(config, spawn, &tracker);
+    let pool = Pool::asking(config, own, spawn, eras, ask, &tracker);
     settle().await;
     World { pool, children, tracker }
 }
@@ -114,7 +120,7 @@ impl World {
                 Command::Stop if fake.asked == Asked::Nothing => fake.asked = Asked::Stop,
                 Command::Stop => {}
                 Command::Kill => fake.asked = Asked::Kill,
-                Command::Retune(..) => fake.retuned += 1,
+                Command::Retune(sharing, era) => fake.retuned = Some((sharing, era)),
                 Command::Attach(..) | Command::Send(..) | Command::Detach(_) => panic!("not of the pool: {command:?}"),
             }
         }

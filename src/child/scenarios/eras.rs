@@ -122,7 +122,7 @@ async fn a_child_starts_at_once_and_is_spoken_to_when_its_era_is_known() {
     // What it says unasked is nobody's yet.
     child.writes("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n").await;
     // Longer than it may take to start: that is counted from when it is spoken to.
-    assert!(timeout(START_TIMEOUT * 2, child.reads()).await.is_err());
+    assert!(timeout(START_TIMEOUT + QUEUE_TIMEOUT, child.reads()).await.is_err());
     assert_eq!(*world.state.borrow(), ChildState::Starting);
 
     eras.learn(legacy());

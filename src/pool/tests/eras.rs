@@ -1,0 +1,141 @@
+//! Which era a child is spoken to in, and who waits until that is known.
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::child::CommandEras;
+use crate::child::probe::{Finding, Question, Verdict};
+
+/// Questions that the test answers.
+type Questions = mpsc::Receiver<(Question, tokio::sync::oneshot::Sender<Verdict>)>;
+
+async fn asking(isolation: Isolation, own: Sharing, warm: usize) -> (World, Questions) {
+    let (sender, questions) = mpsc::channel(10);
+    let ask: Ask = Box::new(move |question| {
+        let (sender, (answer, verdict)) = (sender.clone(), tokio::sync::oneshot::channel());
+        Box::pin(async move {
+            sender.send((question, answer)).await.unwrap();
+            Finding { verdict: verdict.await.unwrap_or(Verdict::Not), how: "the test says so".to_owned() }
+        })
+    });
+    let config = PoolConfig { warm, children_max: count(10), ..config(isolation) };
+    (world_asking(ChildState::Ready, config, own, Eras::unknown(), ask).await, questions)
+}
+
+async fn answer(questions: &mut Questions, question: Question, verdict: Verdict) {
+    let (asked, answer) = questions.recv().await.unwrap();
+    assert_eq!(asked, question);
+    answer.send(verdict).unwrap();
+    settle().await;
+}
+
+impl World {
+    async fn waits_as(&self, era: Era) -> JoinHandle<Result<Lease, Reject>> {
+        let (pool, tenant) = (self.pool.clone(), self.tenant(&nobody(), &[]).of_era(era));
+        let waiting = self.tracker.spawn(async move { pool.lease(tenant).await });
+        settle().await;
+        waiting
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn children_start_while_the_era_is_asked_for_and_leases_wait_for_it() {
+    for (verdict, era) in
+        [(Verdict::Not, Era::Legacy), (Verdict::Speaks, Era::Modern), (Verdict::SpeaksBoth, Era::Modern)]
+    {
+        let (world, mut questions) = asking(Isolation::Shared, Sharing::Private, 0).await;
+        assert_eq!((world.started(), world.tenancy(1).era.era()), (1, None));
+        let waiting = world.waits_as(Era::Legacy).await;
+        assert!(!waiting.is_finished());
+        answer(&mut questions, Question::Discover, verdict).await;
+        assert_eq!(waiting.await.unwrap().unwrap().child().era(), era);
+        // Nothing more is asked of a command that is shared, and nothing again.
+        assert!(questions.recv().await.is_none());
+        assert_eq!(world.lease().await.unwrap().child().era(), era);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_tenant_of_a_dual_command_gets_a_child_of_its_own_era() {
+    let (world, mut questions) = asking(Isolation::Session, Sharing::Private, 0).await;
+    let (modern, legacy) = (world.waits_as(Era::Modern).await, world.waits_as(Era::Legacy).await);
+    answer(&mut questions, Question::Discover, Verdict::Speaks).await;
+    // Who needs no more than this does not wait.
+    let modern = modern.await.unwrap().unwrap();
+    assert_eq!((modern.child().era(), world.tenancy(modern.number()).sharing), (Era::Modern, Sharing::Shared));
+    assert!(!legacy.is_finished());
+    answer(&mut questions, Question::Initialize, Verdict::Speaks).await;
+    let legacy = legacy.await.unwrap().unwrap();
+    assert_eq!((legacy.child().era(), world.tenancy(legacy.number()).sharing), (Era::Legacy, Sharing::Private));
+    // The trial is spoken to as a shared one would be.
+    assert_eq!((world.tenancy(1).era.era(), world.tenancy(1).sharing), (Some(Era::Modern), Sharing::Shared));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_of_a_command_of_one_era_get_that() {
+    for (first, second, era) in [(Verdict::Not, None, Era::Legacy), (Verdict::Speaks, Some(Verdict::Not), Era::Modern)]
+    {
+        let (world, mut questions) = asking(Isolation::Session, Sharing::Private, 0).await;
+        answer(&mut questions, Question::Discover, first).await;
+        if let Some(second) = second {
+            answer(&mut questions, Question::Initialize, second).await;
+        }
+        assert!(questions.recv().await.is_none());
+        for tenant in [Era::Legacy, Era::Modern] {
+            let lease = world.waits_as(tenant).await.await.unwrap().unwrap();
+            assert_eq!(lease.child().era(), era);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_takes_a_spare_that_nobody_has_spoken_to() {
+    let (world, mut questions) = asking(Isolation::Session, Sharing::Private, 1).await;
+    answer(&mut questions, Question::Discover, Verdict::SpeaksBoth).await;
+    world.stops(1).await;
+    assert_eq!((world.tenancy(2).sharing, world.tenancy(2).era.era()), (Sharing::Private, Some(Era::Legacy)));
+    let lease = world.waits_as(Era::Modern).await.await.unwrap().unwrap();
+    assert_eq!((lease.number(), lease.child().era()), (2, Era::Modern));
+    world.asked(2).await;
+    assert_eq!(world.children.lock().unwrap()[&2].retuned, Some((Sharing::Shared, Era::Modern)));
+    // A session takes one as it is.
+    let lease = world.lease().await.unwrap();
+    assert_eq!((lease.number(), lease.child().era()), (3, Era::Legacy));
+    world.asked(3).await;
+    assert_eq!(world.children.lock().unwrap()[&3].retuned, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_takes_no_spare_that_was_spoken_to_in_another_era() {
+    for (verdict, number) in [(Verdict::SpeaksBoth, 3), (Verdict::Not, 2)] {
+        let (world, mut questions) = asking(Isolation::Session, Sharing::Shared, 1).await;
+        answer(&mut questions, Question::Discover, verdict).await;
+        world.stops(1).await;
+        let lease = world.waits_as(Era::Modern).await.await.unwrap().unwrap();
+        assert_eq!(lease.number(), number, "{verdict:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_stopped_asks_no_more_and_sends_away_who_waits() {
+    let (world, mut questions) = asking(Isolation::Shared, Sharing::Private, 0).await;
+    let (_, unanswered) = questions.recv().await.unwrap();
+    let waiting = world.waits_as(Era::Legacy).await;
+    let pool = world.pool.clone();
+    let stopping = world.tracker.spawn(async move { pool.stop().await });
+    world.stops(1).await;
+    assert_eq!(waiting.await.unwrap().unwrap_err(), Reject::ShuttingDown);
+    stopping.await.unwrap();
+    assert!(unanswered.is_closed());
+    world.tracker.close();
+    world.tracker.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_question_that_has_come_to_nothing() {
+    let ask: Ask = Box::new(|_| Box::pin(async { panic!("a bug") }));
+    let config = config(Isolation::Shared);
+    let world = world_asking(ChildState::Ready, config, Sharing::Private, Eras::unknown(), ask).await;
+    assert_eq!(world.lease().await.unwrap().child().era(), Era::Legacy);
+    assert_eq!(world.pool.eras.known(), Known::All(CommandEras::only(Era::Legacy)));
+}
