@@ -237,10 +237,31 @@ impl Message {
         scan::member(&self.bytes, object, name)
     }
 
+    /// All members of the object at `object`, in order; none if it is no object.
+    pub fn members(&self, object: Span) -> Vec<Member> {
+        scan::members(&self.bytes, object)
+    }
+
+    /// Whether this member bears that name, be it with escapes, or in another upper or lower case.
+    pub fn is_named(&self, member: Member, name: &str) -> bool {
+        let spelled = self.text(member.name).as_bytes();
+        let spelled = spelled.get(1..spelled.len().saturating_sub(1)).unwrap_or_default();
+        scan::Name::new(spelled).spelling_of(name) != scan::Spelling::Other
+    }
+
     /// The JSON text at a place of this message.
     pub fn text(&self, span: Span) -> &str {
         self.bytes.get(span.start..span.end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
     }
+}
+
+/// A member of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Where its name is, with the quotes.
+    pub name: Span,
+    /// Where its value is.
+    pub value: Span,
 }
 
 /// A name that occurs twice in an object where it must not, or in another upper or lower case.

@@ -20,6 +20,7 @@
 //! Spec: 2025-11-25, Base Protocol; DESIGN section 4 has the rules as a table.
 
 mod attribution;
+mod era;
 mod exit;
 mod from_child;
 mod from_session;
@@ -50,6 +51,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
+use self::era::{Listen, Rounds};
 use self::handshake::Handshake;
 use self::id_table::{ChildId, IdTable};
 use self::in_flight::{InFlight, Phase};
@@ -59,7 +61,7 @@ pub use self::io::{
 };
 use self::levels::Levels;
 use self::own::Own;
-use self::questions::{QuestionId, Questions};
+use self::questions::{Asker, QuestionId, Questions};
 use self::queue::Queue;
 use self::subscriptions::{Subscriptions, Verdict};
 use self::tasks::Tasks;
@@ -91,6 +93,10 @@ pub struct Router {
     questions: Questions,
     subscriptions: Subscriptions,
     levels: Levels,
+    /// Of a modern child: what mcp-mux is told of for all sessions.
+    listen: Listen,
+    /// Of a modern child: what clients are asked before it goes on.
+    rounds: Rounds,
     tasks: Tasks,
     /// Whom an `elicitationId` was given to; oldest first, bounded.
     elicitations: VecDeque<(String, SessionKey)>,
@@ -152,8 +158,10 @@ const ELICITATIONS_PER_SESSION_MAX: usize = 64;
 impl Router {
     /// A router without a process, the first of its place.
     pub fn new(config: RouterConfig, sharing: Sharing, era: Era) -> Self {
-        let introduction = sharing.introduction(&config);
-        Self::with_handshake(sharing.configure(config), (sharing, era), 0, Handshake::new(introduction))
+        let sharing = era.sharing(sharing);
+        let introduction = era.introduction(sharing, &config);
+        let config = era.configure(sharing.configure(config));
+        Self::with_handshake(config, (sharing, era), 0, Handshake::new(introduction))
     }
 
     fn with_handshake(
@@ -177,6 +185,8 @@ impl Router {
             questions: Questions::new(generation),
             subscriptions: Subscriptions::default(),
             levels: Levels::default(),
+            listen: Listen::default(),
+            rounds: Rounds::default(),
             tasks: Tasks::default(),
             elicitations: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -194,7 +204,9 @@ impl Router {
     /// life.
     pub fn attach(&mut self, session: SessionKey, profile: Profile) {
         let subscriptions = profile.subscriptions.clone();
-        let (level, open) = (profile.level, profile.revision.is_some());
+        let profile_era = profile.era;
+        let level = profile.level;
+        let open = profile.revision.is_some() || profile.era == Era::Modern && level.is_some();
         self.sessions.insert(session, profile);
         if open {
             let change = self.levels.put(session, Some(level));
@@ -207,6 +219,8 @@ impl Router {
                 self.subscribe_child(&uri);
             }
         }
+        self.listen.wish_changed_by(profile_era);
+        self.follow_wishes();
     }
 
     /// Detaches a session: its requests in flight are cancelled in the child and settled with
@@ -221,7 +235,7 @@ impl Router {
         self.queue.drop_notifications(Some(session));
         for question in self.questions.ids(Some(session)) {
             if let Some(question) = self.questions.close(question) {
-                self.refuse_child(&question.child_request, "client-gone", "the client that was asked is gone");
+                self.refuse_asker(&question.asker, "client-gone", "the client that was asked is gone");
             }
         }
         profile.level = self.levels.of(session);
@@ -234,6 +248,8 @@ impl Router {
         }
         self.tasks.leave(session);
         self.elicitations.retain(|(_, asked)| *asked != session);
+        self.listen.wish_changed_by(profile.era);
+        self.follow_wishes();
         self.pump(now);
         Some(profile)
     }
@@ -331,6 +347,8 @@ impl Router {
         let level = self.levels.of(session);
         let change = self.levels.put(session, Some(level));
         self.tell_level(change);
+        self.listen.wish_changed();
+        self.follow_wishes();
     }
 
     fn tell_child(&mut self, frame: Frame) {
@@ -351,8 +369,13 @@ impl Router {
         let payload = payload(&request);
         let session = request.origin.session;
         self.tell_session(session, request.origin.stream, payload);
-        if let Phase::Follows(own) = request.phase {
-            self.give_up_own(own);
+        match request.phase {
+            Phase::Follows(own) => {
+                self.give_up_own(own);
+                self.follow_wishes();
+            }
+            Phase::Asks => self.end_round(id),
+            Phase::Queued(_) | Phase::Written => {}
         }
         if !self.requests.is_busy(session) {
             for question in self.questions.of_requests(session) {
@@ -368,7 +391,7 @@ impl Router {
     fn void_question(&mut self, id: QuestionId, why: &str, tell: Tell) {
         let Some(question) = self.questions.close(id) else { return };
         if tell == Tell::Both {
-            self.refuse_child(&question.child_request, "request-over", why);
+            self.refuse_asker(&question.asker, "request-over", why);
         }
         let params = json!({"requestId": raw(&id.text()), "reason": why}).to_string();
         let cancelled = jsonrpc::notification(method::CANCELLED, Some(&params));
@@ -409,13 +432,21 @@ impl Router {
     /// Keeps in mind that the child may still be at work on a request that was just settled.
     fn remember(&mut self, id: ChildId, session: SessionKey, now: Instant) {
         let capabilities = self.sessions.get(&session).map(|profile| profile.capabilities).unwrap_or_default();
-        self.requests.remember(id, session, capabilities, now);
+        let logs = self.levels.of(session).is_some();
+        self.requests.remember(id, session, (capabilities, logs), now);
     }
 
     /// The session whose request was handed out for the child under this id.
     fn written_by(&self, id: ChildId) -> Option<SessionKey> {
         let request = self.requests.get(id)?;
         matches!(request.phase, Phase::Written).then_some(request.origin.session)
+    }
+
+    /// Answers whoever asked with an error, if that is the child.
+    fn refuse_asker(&mut self, asker: &Asker, kind: &str, message: &str) {
+        if let Some(request) = asker.request() {
+            self.refuse_child(request, kind, message);
+        }
     }
 
     /// Answers a request of the child with an error.

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use self::grammar::{Cursor, Fault};
 pub(super) use self::names::{Name, Spelling};
-use super::{BATCH_MAX, Body, Duplicate, ID_BYTES_MAX, Kind, Message, ParseError, RawId, Span, decode_str};
+use super::{BATCH_MAX, Body, Duplicate, ID_BYTES_MAX, Kind, Member, Message, ParseError, RawId, Span, decode_str};
 use crate::mcp::ids::Param;
 
 /// Each attempt may read the rest of the line, so that more of them would make a long line of noise expensive.
@@ -59,6 +59,25 @@ pub(super) fn member(bytes: &[u8], object: Span, name: &str) -> Result<Option<Sp
         next = cursor.next_member();
     }
     Ok(found)
+}
+
+/// All members of an object, in order. The object is known to be valid; anything else has none.
+pub(super) fn members(bytes: &[u8], object: Span) -> Vec<Member> {
+    let bytes = bytes.get(object.start..object.end).unwrap_or_default();
+    let mut cursor = Cursor::new(bytes, usize::MAX);
+    let (mut found, mut from) = (Vec::new(), 0);
+    let mut next = cursor.open_object();
+    while let Ok(Some(spelled)) = next {
+        // Between members there is white space and a comma at most.
+        let Some(quote) = bytes.get(from..).and_then(|rest| memchr::memchr(b'"', rest)) else { break };
+        let start = object.start + from + quote;
+        let Ok(value) = read_span(&mut cursor, 0, Cursor::value) else { break };
+        let name = Span { start, end: start + spelled.len() + 2 };
+        found.push(Member { name, value: Span { start: object.start + value.start, end: object.start + value.end } });
+        from = value.end;
+        next = cursor.next_member();
+    }
+    found
 }
 
 /// A message at the end of a line that starts with something else.

@@ -25,6 +25,8 @@ pub(super) enum Need {
     Sampling,
     ElicitationForm,
     ElicitationUrl,
+    /// A log level: log messages of a modern child, which sends them only for requests that ask for them.
+    Log,
     /// Nothing: log messages, and requests of an extension.
     Nothing,
 }
@@ -47,7 +49,7 @@ impl Need {
             Self::Sampling => capabilities.sampling,
             Self::ElicitationForm => capabilities.elicitation_form,
             Self::ElicitationUrl => capabilities.elicitation_url,
-            Self::Nothing => true,
+            Self::Log | Self::Nothing => true,
         }
     }
 
@@ -58,7 +60,7 @@ impl Need {
             Self::Sampling => "sampling",
             Self::ElicitationForm => "elicitation",
             Self::ElicitationUrl => "elicitation.url",
-            Self::Nothing => "",
+            Self::Log | Self::Nothing => "",
         }
     }
 }
@@ -101,8 +103,9 @@ impl Router {
         let newest = self.requests.newest_written(only).map(|request| request.order);
         let may_be_anothers = self.requests.remembered_sessions().any(|(session, remembered)| {
             let later = newest > Some(remembered.written_before);
-            let last_words = need == Need::Nothing && now < remembered.since + LAST_WORDS;
-            session != only && need.is_met_by(remembered.capabilities) && (!later || last_words)
+            let last_words = matches!(need, Need::Log | Need::Nothing) && now < remembered.since + LAST_WORDS;
+            let met = need.is_met_by(remembered.capabilities) && (need != Need::Log || remembered.logs);
+            session != only && met && (!later || last_words)
         });
         if may_be_anothers { Err(Unattributed::Several) } else { Ok(self.stream_of(only)) }
     }
@@ -145,8 +148,11 @@ impl Router {
     }
 
     /// Whether the session declares what is needed.
-    fn meets(&self, session: SessionKey, need: Need) -> bool {
-        self.sessions.get(&session).is_some_and(|profile| need.is_met_by(profile.capabilities))
+    pub(super) fn meets(&self, session: SessionKey, need: Need) -> bool {
+        match need {
+            Need::Log => self.asks_for_logs(session),
+            _ => self.sessions.get(&session).is_some_and(|profile| need.is_met_by(profile.capabilities)),
+        }
     }
 
     /// The stream of the session's newest request, else its standalone one.

@@ -75,6 +75,7 @@ impl Router {
         self.tasks.clear();
         self.elicitations.clear();
         self.subscriptions.child_gone();
+        self.listen.child_gone();
         self.deny_queued_if_denied(now);
     }
 
@@ -129,8 +130,13 @@ impl Router {
 
     /// A request that was handed out, with the message that was kept for this.
     fn kept(&self, id: ChildId) -> Option<Back> {
+        self.kept_message(id).map(|message| Back::Request(id, message))
+    }
+
+    /// The message of a request that was handed out, if it was kept.
+    pub(super) fn kept_message(&self, id: ChildId) -> Option<Box<Message>> {
         let message = self.requests.get(id)?.kept.clone()?;
-        Message::parse(message, DEPTH_MAX).ok().map(|message| Back::Request(id, Box::new(message)))
+        Message::parse(message, DEPTH_MAX).ok().map(Box::new)
     }
 
     /// Keeps a request's message when it is handed out, if that may be of use: to repeat it, or since what is written in
@@ -138,6 +144,9 @@ impl Router {
     pub(super) fn keep_message(&mut self, id: ChildId, message: &Message) {
         let Some(request) = self.requests.get(id) else { return };
         let of_use = matches!(request.phase, Phase::Follows(_)) || may_be_repeated(request, message);
+        if request.purpose.may_ask() && message.bytes().len() <= super::era::ORIGINAL_BYTES_MAX {
+            self.requests.keep_original(id, Bytes::copy_from_slice(message.bytes()));
+        }
         if of_use && message.bytes().len() <= KEPT_BYTES_MAX {
             // A copy of its own, for it may be a small part of what it came with.
             self.requests.keep(id, Bytes::copy_from_slice(message.bytes()));
@@ -202,6 +211,8 @@ fn is_passed_on(method: &str) -> bool {
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 fn may_be_repeated(request: &InFlight, message: &Message) -> bool {
-    let plain = matches!(request.purpose, Purpose::Plain | Purpose::ListsTasks);
-    plain && request.attempt == Attempt::First && method::is_safe_to_repeat(message.method())
+    let plain = matches!(request.purpose, Purpose::Plain | Purpose::Reads | Purpose::ListsTasks);
+    // The subscriptions of a modern client go on with the next process, however often.
+    request.purpose == Purpose::Listen
+        || plain && request.attempt == Attempt::First && method::is_safe_to_repeat(message.method())
 }

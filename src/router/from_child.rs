@@ -9,7 +9,7 @@ use super::id_table::ChildId;
 use super::in_flight::Phase;
 use super::io::{Payload, SessionKey, Stage, StreamId};
 use super::purpose::Purpose;
-use super::questions::Question;
+use super::questions::{Asker, Question};
 use super::{ELICITATIONS_MAX, ELICITATIONS_PER_SESSION_MAX, Router, with_id};
 use crate::config::OnAmbiguous;
 use crate::error::Reject;
@@ -38,6 +38,8 @@ impl Router {
             self.handshake.refused(what);
         } else if self.written_by(id).is_some() {
             self.reject(id, Reject::ChildAnswerUnusable(what.to_owned()));
+        } else if self.listen.is(id) {
+            self.listen_ended(id, None, now);
         } else if self.own.remove(&id).is_some() {
             for follower in self.requests.followers(id) {
                 self.reject(follower, Reject::ChildAnswerUnusable(what.to_owned()));
@@ -57,10 +59,12 @@ impl Router {
             self.client_introduced(id, message, now);
         } else if self.handshake.awaits(id) {
             self.handshake_answered(message, now);
+        } else if self.listen.is(id) {
+            self.listen_ended(id, Some(message), now);
         } else if let Some(own) = self.own.remove(&id) {
             self.own_answered(id, own, message);
         } else if self.written_by(id).is_some() {
-            self.request_answered(id, message);
+            self.request_answered(id, message, now);
         } else if !self.requests.forget(id) {
             tracing::debug!(id = id.0, "dropped a response of the child that nobody waits for");
         }
@@ -72,7 +76,7 @@ impl Router {
         if outcome == Outcome::Refused {
             return;
         }
-        if self.handshake.initialize_once() {
+        if !self.is_modern() && self.handshake.initialize_once() {
             self.tell_child(jsonrpc::notification(method::INITIALIZED, None));
         }
         let level = self.levels.replay();
@@ -80,6 +84,8 @@ impl Router {
         for uri in self.subscriptions.uris() {
             self.subscribe_child(&uri);
         }
+        self.listen.wish_changed();
+        self.follow_wishes();
         if outcome == Outcome::ReadyAgain {
             self.tell_lists_changed();
         }
@@ -93,9 +99,12 @@ impl Router {
         }
     }
 
-    fn request_answered(&mut self, id: ChildId, message: &Message) {
+    fn request_answered(&mut self, id: ChildId, message: &Message, now: Instant) {
         let Some(request) = self.requests.get(id) else { return };
         let session = request.origin.session;
+        if self.is_modern() {
+            return self.modern_answer(id, session, message, now);
+        }
         let mut frame = with_id(message, request.client_id.as_str());
         let purpose = request.purpose.clone();
         match purpose {
@@ -121,7 +130,7 @@ impl Router {
             Purpose::SetLevel(_) | Purpose::Subscribe(_) | Purpose::Unsubscribe(_) => {
                 self.keep_state(session, &purpose, message);
             }
-            Purpose::Plain | Purpose::Initialize => {}
+            Purpose::Plain | Purpose::MayAsk | Purpose::Reads | Purpose::Listen | Purpose::Initialize => {}
         }
         for elicitation in required_elicitations(message) {
             self.remember_elicitation(elicitation, session);
@@ -131,6 +140,9 @@ impl Router {
 
     fn child_request(&mut self, message: &Message, now: Instant) {
         let Some(child_request) = message.id() else { return };
+        if self.is_modern() {
+            return self.refuse_modern_request(&child_request, message, now);
+        }
         if message.method() == method::PING {
             self.tell_child(jsonrpc::result_response(&child_request, "{}"));
             return;
@@ -166,7 +178,8 @@ impl Router {
         let has_token = token.is_some();
         let of_task = matches!(Self::related_task(message), Ok(Some(_)));
         let scope = self.sharing.scope(of_task);
-        let question = Question { session, stream, child_request: child_request.clone(), token, scope };
+        let asker = Asker::Child { request: child_request.clone(), token };
+        let question = Question { session, stream, asker, scope };
         let id = match self.questions.open(question) {
             Ok(id) => id,
             Err(why) => return self.refuse_child(&child_request, "not-possible", why),
@@ -183,6 +196,13 @@ impl Router {
     }
 
     fn child_notification(&mut self, message: &Message, now: Instant) {
+        if self.is_modern() {
+            return self.modern_notification(message, now);
+        }
+        self.tell_notification(message, now);
+    }
+
+    pub(super) fn tell_notification(&mut self, message: &Message, now: Instant) {
         if self.is_retired() && is_news(message.method()) {
             if self.news.len() < NEWS_MAX {
                 self.news.push_back(message.clone());
@@ -221,7 +241,7 @@ impl Router {
         }
     }
 
-    fn child_progress(&mut self, message: &Message, now: Instant) {
+    pub(super) fn child_progress(&mut self, message: &Message, now: Instant) {
         let Some(span) = message.param(Param::ProgressToken) else { return };
         let Some(id) = ChildId::from_token(message.text(span)) else {
             tracing::debug!("progress under a token that is not ours");
@@ -251,9 +271,12 @@ impl Router {
         }
     }
 
-    fn log_message(&mut self, message: &Message, now: Instant) {
+    pub(super) fn log_message(&mut self, message: &Message, now: Instant) {
         let level = message.param_str(Param::Level).and_then(|name| LogLevel::from_name(&name));
-        match self.attribute(message, Need::Nothing, now) {
+        let need = if self.is_modern() { Need::Log } else { Need::Nothing };
+        match self.attribute(message, need, now) {
+            // spec: 2026-07-28 server/utilities/logging: none to a request that did not ask for them.
+            Ok((session, _)) if self.is_exchange(session) && !self.asks_for_logs(session) => {}
             Ok((session, stream)) if self.levels.admits(session, level) => self.notify(session, stream, message),
             Ok(_) => {}
             Err(why) => {
@@ -267,7 +290,7 @@ impl Router {
     }
 
     /// Whether something that the child caused may be logged now, and how much was left out before it.
-    fn may_log(&mut self, now: Instant) -> Option<u64> {
+    pub(super) fn may_log(&mut self, now: Instant) -> Option<u64> {
         self.flood.admit(now).then(|| self.flood.finish().unwrap_or(0))
     }
 
@@ -287,7 +310,7 @@ impl Router {
         self.tell_session(session, stream, Payload::Message(Frame::new(message.bytes().clone())));
     }
 
-    fn tell_every_session(&mut self, frame: &Frame) {
+    pub(super) fn tell_every_session(&mut self, frame: &Frame) {
         let open = |(session, profile): (&SessionKey, &super::Profile)| profile.revision.map(|_| *session);
         let sessions: Vec<SessionKey> = self.sessions.iter().filter_map(open).collect();
         for session in sessions {
@@ -298,7 +321,7 @@ impl Router {
     /// What the child is told when nobody can be asked.
     fn refusal(&self, why: Unattributed, need: Need) -> String {
         let capability = match need {
-            Need::Nothing => String::new(),
+            Need::Log | Need::Nothing => String::new(),
             Need::Roots | Need::Sampling | Need::ElicitationForm | Need::ElicitationUrl => {
                 format!(" and declared the capability {}", need.name())
             }
@@ -335,7 +358,7 @@ impl Router {
 }
 
 /// Whether it belongs to no request, but to whoever is interested.
-fn is_news(method: &str) -> bool {
+pub(super) fn is_news(method: &str) -> bool {
     matches!(
         method,
         method::TOOLS_LIST_CHANGED
@@ -346,7 +369,7 @@ fn is_news(method: &str) -> bool {
 }
 
 /// The most that waits to be told by the successor, which is asked to after every turn.
-const NEWS_MAX: usize = 4096;
+pub(super) const NEWS_MAX: usize = 4096;
 /// How much of a log message that belongs to no client goes to mcp-mux's own log.
 const LOGGED_CHARS_MAX: usize = 200;
 

@@ -2,12 +2,13 @@
 
 use tokio::time::Instant;
 
+use super::era::{Between, ClientWords};
 use super::id_table::ChildId;
 use super::in_flight::{InFlight, Phase};
 use super::io::{Origin, Payload, SessionKey, Stage};
 use super::own::Own;
 use super::purpose::{Purpose, progress_token};
-use super::questions::QuestionId;
+use super::questions::{Asker, Question, QuestionId};
 use super::queue::Entry;
 use super::subscriptions::Verdict;
 use super::{Denial, Router, with_id};
@@ -45,7 +46,7 @@ impl Router {
                 Ok(())
             }
             Kind::Result | Kind::Error => {
-                self.session_answer(from.session, &message);
+                self.session_answer(from.session, &message, now);
                 Ok(())
             }
         }
@@ -61,7 +62,8 @@ impl Router {
             let what = "a request with this id is in flight in this session already; ids must be unique";
             return Err(Reject::InvalidRequest(what.to_owned()));
         }
-        if message.method() == method::PING {
+        let between = self.between(from.session);
+        if message.method() == method::PING && between != Between::Modern {
             let pong = jsonrpc::result_response(&client_id, "{}");
             self.tell_session(from.session, from.stream, Payload::Response(pong));
             return Ok(());
@@ -77,7 +79,7 @@ impl Router {
             return Err(Reject::InvalidRequest("`params` must be an object, or absent".to_owned()));
         }
         let token = progress_token(&message)?;
-        let purpose = self.sharing.purpose_of(&message)?;
+        let purpose = self.purpose_of(&message, between)?;
         if self.names_anothers_task(from.session, &message) {
             return Err(Reject::InvalidParams("taskId: no such task".to_owned()));
         }
@@ -155,7 +157,7 @@ impl Router {
         let session = request.origin.session;
         match request.purpose.clone() {
             Purpose::Initialize => self.initialize(id),
-            Purpose::SetLevel(level) if !self.is_private() && self.handshake.capabilities().logging() => {
+            Purpose::SetLevel(level) if self.keeps_levels() => {
                 self.set_level(id, session, level);
             }
             Purpose::Subscribe(uri) if !self.is_private() => self.subscribe(id, session, uri),
@@ -164,6 +166,9 @@ impl Router {
                 self.reject(id, Reject::InvalidParams("taskId: no such task".to_owned()));
             }
             Purpose::Plain
+            | Purpose::MayAsk
+            | Purpose::Reads
+            | Purpose::Listen
             | Purpose::SetLevel(_)
             | Purpose::Subscribe(_)
             | Purpose::Unsubscribe(_)
@@ -199,7 +204,7 @@ impl Router {
         self.sessions.get(&session).is_some_and(|profile| profile.capabilities.any())
     }
 
-    fn forward(&mut self, id: ChildId, session: SessionKey) {
+    pub(super) fn forward(&mut self, id: ChildId, session: SessionKey) {
         if self.config.on_ambiguous == OnAmbiguous::Serialize && self.can_be_asked(session) {
             self.turn = Some(session);
         }
@@ -218,11 +223,11 @@ impl Router {
         if let Some((span, _)) = self.requests.get(id)?.token {
             frame = frame.replace(span, own.token());
         }
-        Some(frame)
+        Some(self.in_the_childs_words(id, &message, frame))
     }
 
     /// A request shares the answer to one of ours, which is on its way.
-    fn follow(&mut self, id: ChildId, own: ChildId) {
+    pub(super) fn follow(&mut self, id: ChildId, own: ChildId) {
         let _ = self.take_frame(id, Phase::Follows(own), own);
     }
 
@@ -247,7 +252,9 @@ impl Router {
         }
         let Phase::Queued(message) = &request.phase else { return };
         let requested = message.param_str(Param::ProtocolVersion).unwrap_or_default();
+        let words = ClientWords::of(message);
         let Some((answer, revision)) = self.handshake.answer_client(&request.client_id, &requested) else { return };
+        self.learn_words(session, words);
         self.settle(id, |_| Payload::Initialized(answer, revision));
         self.open(session, revision);
     }
@@ -272,6 +279,9 @@ impl Router {
                 self.reject(id, Reject::InvalidParams(format!("this session has {limit} subscriptions already")));
             }
             Verdict::TellChild => {
+                if self.is_modern() {
+                    return self.subscribe_by_listening(id, uri);
+                }
                 if let Some(own) = self.forward_as_own(id, Own::Subscribe(uri.clone())) {
                     self.subscriptions.begin(&uri, own);
                 }
@@ -281,8 +291,13 @@ impl Router {
 
     fn unsubscribe(&mut self, id: ChildId, session: SessionKey, uri: &str) {
         match self.subscriptions.unsubscribe(session, uri) {
-            Verdict::TellChild => {
+            Verdict::TellChild if !self.is_modern() => {
                 self.forward_as_own(id, Own::Unsubscribe);
+            }
+            Verdict::TellChild => {
+                self.respond(id, "{}");
+                self.unsubscribe_child(uri);
+                self.follow_wishes();
             }
             Verdict::Done | Verdict::Follow(_) | Verdict::TooMany => self.respond(id, "{}"),
         }
@@ -298,6 +313,8 @@ impl Router {
             method::PROGRESS => self.session_progress(session, &message),
             // A shared child has had ours.
             method::INITIALIZED if !self.is_private() => {}
+            // spec: 2026-07-28 basic/patterns/cancellation: a client has no other notification.
+            _ if self.between(session) == Between::Translated => {}
             _ if self.denial.is_some() => {}
             _ => self.forward_notification(session, Box::new(message)),
         }
@@ -325,18 +342,25 @@ impl Router {
         let Some(span) = message.param(Param::ProgressToken) else { return };
         let question = QuestionId::from_text(message.text(span));
         let question = question.and_then(|id| self.questions.of_session(id, session));
-        if let Some(token) = question.and_then(|question| question.token.as_ref()) {
+        if let Some(token) = question.and_then(|question| question.asker.token()) {
             let frame = Frame::new(message.bytes().clone()).replace(span, token.as_str());
             self.tell_child(frame);
         }
     }
 
     /// A client answers a question of the child: once, and only if it was asked.
-    fn session_answer(&mut self, session: SessionKey, message: &Message) {
+    fn session_answer(&mut self, session: SessionKey, message: &Message, now: Instant) {
         let id = message.id_span().and_then(|span| QuestionId::from_text(message.text(span)));
         let asked = id.filter(|id| self.questions.of_session(*id, session).is_some());
         match asked.and_then(|id| self.questions.close(id)) {
-            Some(question) => self.tell_child(with_id(message, question.child_request.as_str())),
+            Some(Question { asker: Asker::Child { request, .. }, .. }) => {
+                self.tell_child(with_id(message, request.as_str()));
+            }
+            Some(Question { asker: Asker::Round(request), .. }) => {
+                if let Some(id) = id {
+                    self.round_answered(request, id, message, now);
+                }
+            }
             None => tracing::debug!("dropped a client's response to a request that it was not asked, or no longer"),
         }
     }
@@ -344,10 +368,13 @@ impl Router {
     /// Sets a request's deadline to what its phase asks for.
     pub(super) fn renew_deadline(&mut self, id: ChildId, now: Instant) {
         let Some(request) = self.requests.get(id) else { return };
+        if request.purpose == Purpose::Listen && matches!(request.phase, Phase::Written) {
+            return self.requests.set_deadline(id, None);
+        }
         let last = self.config.request_timeout_max.map(|max| request.accepted + max);
         let quiet = self.config.request_timeout.map(|timeout| match request.phase {
             Phase::Queued(_) => request.waits_since + timeout,
-            Phase::Written | Phase::Follows(_) => now + timeout,
+            Phase::Written | Phase::Follows(_) | Phase::Asks => now + timeout,
         });
         let queue = matches!(request.phase, Phase::Queued(_)).then(|| request.waits_since + self.config.queue_timeout);
         let deadline = [last, quiet, queue].into_iter().flatten().min();

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
+use super::era::discover;
 use super::id_table::ChildId;
 use super::io::Stage;
 use crate::config::DeclaredCapabilities;
@@ -37,6 +38,8 @@ pub(super) struct Handshake {
 pub(super) enum Introduction {
     /// mcp-mux, with these capabilities.
     Ours(DeclaredCapabilities),
+    /// mcp-mux with these capabilities, to a modern child: each client is introduced by each of its requests.
+    Discovery(DeclaredCapabilities),
     /// The client: the `params` of its `initialize`, word for word.
     Clients(Option<Bytes>),
 }
@@ -52,6 +55,7 @@ impl Introduction {
         let own = |text: &str| crate::jsonrpc::request(&id.text(), method::INITIALIZE, Some(text));
         match self {
             Self::Ours(declared) => own(&initialize_params(*declared).to_string()),
+            Self::Discovery(declared) => discover::request(id, *declared),
             Self::Clients(Some(params)) => own(std::str::from_utf8(params).unwrap_or("{}")),
             Self::Clients(None) => crate::jsonrpc::request(&id.text(), method::INITIALIZE, None),
         }
@@ -60,13 +64,13 @@ impl Introduction {
 
 /// What the child answered.
 #[derive(Debug)]
-struct ServerResult {
-    /// The `InitializeResult` as the child spelled it.
-    text: Bytes,
+pub(super) struct ServerResult {
+    /// The `InitializeResult` as the child spelled it, or as it would have.
+    pub(super) text: Bytes,
     /// Where in it the value of `protocolVersion` is.
-    version: Option<Span>,
-    revision: Revision,
-    capabilities: ServerCapabilities,
+    pub(super) version: Option<Span>,
+    pub(super) revision: Revision,
+    pub(super) capabilities: ServerCapabilities,
 }
 
 /// The capabilities of the child that change how mcp-mux treats a message. Present means declared.
@@ -77,6 +81,17 @@ pub(super) struct ServerCapabilities {
     tools: Option<IgnoredAny>,
     prompts: Option<IgnoredAny>,
     resources: Option<IgnoredAny>,
+    /// Of a modern child: what it tells of to who listens.
+    #[serde(skip)]
+    pub(super) tells: Lists,
+}
+
+/// Lists of which is told when they change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lists {
+    pub(super) tools: bool,
+    pub(super) prompts: bool,
+    pub(super) resources: bool,
 }
 
 impl ServerCapabilities {
@@ -194,7 +209,7 @@ impl Handshake {
     /// The child answered our `initialize`.
     pub(super) fn answered(&mut self, answer: &Message) -> Outcome {
         if self.accepted(answer).is_none() {
-            self.refused(answer.error().map_or("", |span| answer.text(span)));
+            self.refused(answer.error().map_or(discover::NOT_SPOKEN, |span| answer.text(span)));
             return Outcome::Refused;
         }
         if std::mem::replace(&mut self.stood_before, true) { Outcome::ReadyAgain } else { Outcome::Ready }
@@ -211,7 +226,10 @@ impl Handshake {
     }
 
     fn accepted(&mut self, answer: &Message) -> Option<Revision> {
-        let result = ServerResult::new(answer, answer.result()?);
+        let result = match &self.pending {
+            Some((_, Introduction::Discovery(_))) => discover::initialize_result(answer)?,
+            _ => ServerResult::new(answer, answer.result()?),
+        };
         let (_, introduction) = self.pending.take()?;
         let revision = result.revision;
         self.introduction = Some(introduction);
@@ -276,6 +294,20 @@ fn nearest(text: &str) -> Revision {
 }
 
 fn initialize_params(declared: DeclaredCapabilities) -> Value {
+    json!({
+        "protocolVersion": Revision::LATEST.as_str(),
+        "capabilities": capabilities(declared),
+        "clientInfo": client_info(),
+    })
+}
+
+/// Who mcp-mux is.
+pub(super) fn client_info() -> Value {
+    json!({"name": "mcp-mux", "version": env!("CARGO_PKG_VERSION")})
+}
+
+/// What it can pass on.
+pub(super) fn capabilities(declared: DeclaredCapabilities) -> Map<String, Value> {
     let mut capabilities = Map::new();
     if declared.roots {
         capabilities.insert("roots".to_owned(), json!({"listChanged": true}));
@@ -286,9 +318,5 @@ fn initialize_params(declared: DeclaredCapabilities) -> Value {
     if declared.elicitation {
         capabilities.insert("elicitation".to_owned(), json!({"form": {}, "url": {}}));
     }
-    json!({
-        "protocolVersion": Revision::LATEST.as_str(),
-        "capabilities": capabilities,
-        "clientInfo": {"name": "mcp-mux", "version": env!("CARGO_PKG_VERSION")},
-    })
+    capabilities
 }

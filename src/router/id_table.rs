@@ -48,7 +48,11 @@ impl ChildId {
     /// The request that a response answers. Servers written in languages with one number type spell `7` as `7.0`, some
     /// others as `"7"`; no two of ours look alike in either.
     pub(super) fn from_response(message: &Message) -> Option<Self> {
-        let text = message.text(message.id_span()?);
+        Self::from_text(message.text(message.id_span()?))
+    }
+
+    /// Likewise for JSON text that bears such an id.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
         let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         text.strip_suffix(".0").unwrap_or(text).parse().ok().map(Self)
     }
@@ -69,6 +73,8 @@ pub(super) struct Remembered {
     ids: BTreeSet<ChildId>,
     /// What its client could be asked; the session may be gone.
     pub(super) capabilities: ClientCapabilities,
+    /// Whether it had asked for log messages.
+    pub(super) logs: bool,
     /// The request that was handed out last when the last of these was cancelled. The child reads the cancellation before
     /// every later one.
     pub(super) written_before: WriteOrder,
@@ -134,7 +140,7 @@ impl IdTable {
 
     fn leave_phase(&mut self, id: ChildId, phase: &Phase, session: SessionKey) {
         match phase {
-            Phase::Queued(_) => {}
+            Phase::Queued(_) | Phase::Asks => {}
             Phase::Written => self.one_less_written(session),
             Phase::Follows(own) => self.one_less_follower(*own, id),
         }
@@ -165,7 +171,7 @@ impl IdTable {
             return None;
         }
         match next {
-            Phase::Queued(_) => {}
+            Phase::Queued(_) | Phase::Asks => {}
             Phase::Written => {
                 self.written.0 += 1;
                 request.order = self.written;
@@ -177,7 +183,7 @@ impl IdTable {
         }
         match std::mem::replace(&mut request.phase, next) {
             Phase::Queued(message) => Some(message),
-            Phase::Written | Phase::Follows(_) => None,
+            Phase::Written | Phase::Follows(_) | Phase::Asks => None,
         }
     }
 
@@ -186,6 +192,25 @@ impl IdTable {
         if let Some(request) = self.requests.get_mut(&id) {
             request.kept = Some(message);
         }
+    }
+
+    /// Keeps the message of a request that the child may want again with more in it. The first one given counts.
+    pub(super) fn keep_original(&mut self, id: ChildId, message: Bytes) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.original.get_or_insert(message);
+        }
+    }
+
+    /// The child is not at work on a request any more: its client is asked something first.
+    pub(super) fn begin_asking(&mut self, id: ChildId) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let (session, phase) = (request.origin.session, std::mem::replace(&mut request.phase, Phase::Asks));
+        self.leave_phase(id, &phase, session);
+    }
+
+    /// A client's `subscriptions/listen` was acknowledged; whether it was before.
+    pub(super) fn acknowledge(&mut self, id: ChildId) -> bool {
+        self.requests.get_mut(&id).is_some_and(|request| std::mem::replace(&mut request.acknowledged, true))
     }
 
     /// A request that was handed out waits again, in this form and place. `token`: where its progress token is now.
@@ -265,7 +290,7 @@ impl IdTable {
         &mut self,
         id: ChildId,
         session: SessionKey,
-        capabilities: ClientCapabilities,
+        (capabilities, logs): (ClientCapabilities, bool),
         now: Instant,
     ) {
         let until = now + REMEMBERED_FOR;
@@ -275,9 +300,11 @@ impl IdTable {
         let of_session = self.remembered_of.entry(session).or_insert_with(|| Remembered {
             ids: BTreeSet::new(),
             capabilities,
+            logs,
             written_before,
             since: now,
         });
+        of_session.logs |= logs;
         of_session.written_before = written_before;
         of_session.since = now;
         of_session.ids.insert(id);

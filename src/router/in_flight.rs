@@ -22,6 +22,8 @@ pub(super) enum Phase {
     Written,
     /// Answered by the answer to a request of mcp-mux's own.
     Follows(ChildId),
+    /// The child wants to be told something first, and the client is being asked.
+    Asks,
 }
 
 /// How often a request was given to a process that did not answer it.
@@ -54,7 +56,13 @@ pub(super) struct InFlight {
     pub(super) place: Place,
     /// Its message, where it is of use after it was handed out: the next process is to have it if this one exits.
     pub(super) kept: Option<Bytes>,
-    /// How often that has happened already.
+    /// Its message, where the child may want to have it again together with what its client is asked first.
+    pub(super) original: Option<Bytes>,
+    /// How often it was sent again like that.
+    pub(super) rounds: u8,
+    /// Of a client's `subscriptions/listen`: whether it was acknowledged.
+    pub(super) acknowledged: bool,
+    /// How often it was given to a process that exited.
     pub(super) attempt: Attempt,
     /// Its place among all that were handed out for the child.
     pub(super) order: WriteOrder,
@@ -82,6 +90,9 @@ impl InFlight {
             waits_since: now,
             place,
             kept: None,
+            original: None,
+            rounds: 0,
+            acknowledged: false,
             attempt: Attempt::First,
             order: WriteOrder::default(),
             deadline: None,
@@ -92,7 +103,7 @@ impl InFlight {
     pub(super) fn queued_bytes(&self) -> usize {
         match &self.phase {
             Phase::Queued(message) => message.bytes().len(),
-            Phase::Written | Phase::Follows(_) => 0,
+            Phase::Written | Phase::Follows(_) | Phase::Asks => 0,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::id_table::ChildId;
 use super::io::Payload;
 use super::{Router, with_id};
-use crate::jsonrpc::{self, Message};
+use crate::jsonrpc::{self, Message, RawId};
 use crate::mcp::{LogLevel, method};
 
 /// A request of mcp-mux's own whose answer matters; `initialize` is kept by the handshake.
@@ -26,7 +26,8 @@ impl Router {
             return;
         }
         let id = self.requests.fresh_id();
-        self.tell_child(jsonrpc::request(&id.text(), method::PING, None));
+        let ask = self.sign_of_life(id);
+        self.tell_child(ask);
         self.own.insert(id, Own::Ping);
     }
 
@@ -45,7 +46,12 @@ impl Router {
 
     /// A request of ours was answered, and with it those that follow it.
     pub(super) fn own_answered(&mut self, id: ChildId, own: Own, message: &Message) {
-        let taken = message.result().is_some();
+        let answer = |client_id: &RawId| Payload::Response(with_id(message, client_id.as_str()));
+        self.own_settled(id, own, message.result().is_some(), answer);
+    }
+
+    /// A request of ours came to something. `taken`: whether the child did as it was told.
+    pub(super) fn own_settled(&mut self, id: ChildId, own: Own, taken: bool, answer: impl Fn(&RawId) -> Payload) {
         let followers = self.requests.followers(id);
         if let Own::Subscribe(uri) = own {
             if taken {
@@ -64,7 +70,7 @@ impl Router {
             }
         }
         for follower in followers {
-            self.settle(follower, |request| Payload::Response(with_id(message, request.client_id.as_str())));
+            self.settle(follower, |request| answer(&request.client_id));
         }
     }
 
@@ -83,7 +89,9 @@ impl Router {
     /// Tells the child of a level, if there is one to tell and it takes levels. Returns the id of our request, for those
     /// who want to follow it.
     pub(super) fn tell_level(&mut self, level: Option<LogLevel>) -> Option<ChildId> {
-        let level = level.filter(|_| self.is_ready() && self.handshake.capabilities().logging())?;
+        // A modern one is told with each request.
+        let takes = self.is_ready() && !self.is_modern() && self.handshake.capabilities().logging();
+        let level = level.filter(|_| takes)?;
         let id = self.requests.fresh_id();
         let params = json!({"level": level.as_str()}).to_string();
         self.tell_child(jsonrpc::request(&id.text(), method::SET_LEVEL, Some(&params)));
@@ -92,6 +100,9 @@ impl Router {
 
     /// Subscribes the child on behalf of sessions that are subscribed already.
     pub(super) fn subscribe_child(&mut self, uri: &str) {
+        if self.is_modern() {
+            return self.listen.wish_changed();
+        }
         let id = self.requests.fresh_id();
         let params = json!({"uri": uri}).to_string();
         self.tell_child(jsonrpc::request(&id.text(), method::SUBSCRIBE, Some(&params)));
@@ -100,7 +111,9 @@ impl Router {
 
     /// Nobody is subscribed any more, and nobody waits for the child to say so.
     pub(super) fn unsubscribe_child(&mut self, uri: &str) {
-        if self.is_ready() {
+        if self.is_modern() {
+            self.listen.wish_changed();
+        } else if self.is_ready() {
             let id = self.requests.fresh_id();
             let params = json!({"uri": uri}).to_string();
             self.tell_child(jsonrpc::request(&id.text(), method::UNSUBSCRIBE, Some(&params)));

@@ -1,9 +1,12 @@
-//! A child of one session's own ([`Sharing::Private`]): what is different where there is nobody to be kept apart from.
+//! A legacy child of one session's own ([`Sharing::Private`]): what is different where there is nobody to be kept apart from.
 //!
 //! As on a pipe between the two. The client introduces itself, with the capabilities it has, and whatever the child sends
 //! is the client's. Between them stay the ids (the process may be replaced by another one, under which answers must find
 //! their way too), `ping`, which tells of this connection and not of the one behind it, and the memory of what the next
 //! process has to be told.
+//!
+//! (To a modern child each request brings its client's own words, so that there a child of one session's own is one that
+//! is shared by one.)
 //!
 //! `Sharing` is asked here, where the other files name what they want to know.
 
@@ -141,6 +144,9 @@ impl Router {
                 let _ = self.subscriptions.unsubscribe(session, uri);
             }
             Purpose::Plain
+            | Purpose::MayAsk
+            | Purpose::Reads
+            | Purpose::Listen
             | Purpose::Initialize
             | Purpose::CreatesTask
             | Purpose::Task(_)

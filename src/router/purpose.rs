@@ -24,11 +24,22 @@ pub(super) enum Purpose {
     Task(String),
     /// `tasks/result`: likewise, and then there is nothing more to be had of the task.
     TaskResult(String),
+    /// Passed on to a modern child, which may want to be told something first.
+    MayAsk,
+    /// `resources/read`: likewise, and a resource that is missing has another error there.
+    Reads,
+    /// A modern client's `subscriptions/listen`: stays open, and outlives the process.
+    Listen,
     /// `tasks/list`: of the answer, what belongs to the session.
     ListsTasks,
 }
 
 impl Purpose {
+    /// Whether the child may want to be told something first.
+    pub(super) const fn may_ask(&self) -> bool {
+        matches!(self, Self::MayAsk | Self::Reads)
+    }
+
     /// What a request is to the router of a shared child.
     ///
     /// # Errors

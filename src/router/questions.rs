@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::id_table::ChildId;
 use super::io::{SessionKey, StreamId};
 use crate::jsonrpc::RawId;
 
@@ -47,12 +48,42 @@ pub(super) struct Question {
     pub(super) session: SessionKey,
     /// On which stream.
     pub(super) stream: StreamId,
-    /// The child's own id.
-    pub(super) child_request: RawId,
-    /// The child's own progress token.
-    pub(super) token: Option<RawId>,
+    /// Who wants to know.
+    pub(super) asker: Asker,
     /// What it lives as long as.
     pub(super) scope: Scope,
+}
+
+/// Who wants to know the answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A request of the child.
+    Child {
+        /// Its own id.
+        request: RawId,
+        /// Its own progress token.
+        token: Option<RawId>,
+    },
+    /// The session's request with this child-side id, before a modern child goes on with it.
+    Round(ChildId),
+}
+
+impl Asker {
+    /// The id of the child's request.
+    pub(super) const fn request(&self) -> Option<&RawId> {
+        match self {
+            Self::Child { request, .. } => Some(request),
+            Self::Round(_) => None,
+        }
+    }
+
+    /// The progress token of the child's request.
+    pub(super) const fn token(&self) -> Option<&RawId> {
+        match self {
+            Self::Child { token, .. } => token.as_ref(),
+            Self::Round(_) => None,
+        }
+    }
 }
 
 /// How long an answer to a question is of use.
@@ -62,6 +93,8 @@ pub(super) enum Scope {
     Requests,
     /// It belongs to a task, which goes on by itself.
     Task,
+    /// As long as the request that it belongs to.
+    Round,
     /// The child is the session's own, and may want the answer whatever it asked for.
     Session,
 }
@@ -88,7 +121,7 @@ impl Questions {
     /// # Errors
     /// For the child: it uses the id of another open question, or the session has too many.
     pub(super) fn open(&mut self, question: Question) -> Result<QuestionId, &'static str> {
-        if self.by_child_request.contains_key(&question.child_request) {
+        if question.asker.request().is_some_and(|request| self.by_child_request.contains_key(request)) {
             return Err("a request with this id is open already");
         }
         if self.by_session.get(&question.session).is_some_and(|count| *count >= PER_SESSION_MAX) {
@@ -97,7 +130,9 @@ impl Questions {
         *self.by_session.entry(question.session).or_default() += 1;
         self.last += 1;
         let id = QuestionId { generation: self.generation, number: self.last };
-        self.by_child_request.insert(question.child_request.clone(), id);
+        if let Some(request) = question.asker.request() {
+            self.by_child_request.insert(request.clone(), id);
+        }
         self.open.insert(id, question);
         Ok(id)
     }
@@ -110,7 +145,9 @@ impl Questions {
     /// Closes one.
     pub(super) fn close(&mut self, id: QuestionId) -> Option<Question> {
         let question = self.open.remove(&id)?;
-        self.by_child_request.remove(&question.child_request);
+        if let Some(request) = question.asker.request() {
+            self.by_child_request.remove(request);
+        }
         if let Some(count) = self.by_session.get_mut(&question.session) {
             *count = count.saturating_sub(1);
             if *count == 0 {

@@ -58,13 +58,14 @@ impl Router {
                 successor.attach(*session, Profile { level, subscriptions, ..profile.clone() });
             }
             self.subscriptions = Subscriptions::default();
+            self.hand_over_listens(successor, now);
         }
         for (place, entry) in self.queue.take() {
             match entry {
                 Entry::Request(id) => {
                     let stays = |request: &InFlight| match &request.phase {
                         Phase::Queued(message) => self.names_own_task(message),
-                        Phase::Written | Phase::Follows(_) => true,
+                        Phase::Written | Phase::Follows(_) | Phase::Asks => true,
                     };
                     if self.requests.get(id).is_some_and(stays) {
                         self.queue.put_request(place, id);
@@ -102,7 +103,7 @@ impl Router {
     }
 
     /// A request that another router accepted, and that has waited there.
-    fn take_over(&mut self, mut request: InFlight, now: Instant) {
+    pub(super) fn take_over(&mut self, mut request: InFlight, now: Instant) {
         let place = self.queue.place_behind();
         request.place = place;
         self.queue.add_bytes(request.queued_bytes());

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::config::{DeclaredCapabilities, OnAmbiguous};
 use crate::jsonrpc::DEPTH_MAX;
-use crate::mcp::Era;
+use crate::mcp::{Era, LogLevel};
 
 /// What a session was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,13 +51,32 @@ pub(super) const ASKABLE: ClientCapabilities =
 /// What the child answers to `initialize`.
 pub(super) const INITIALIZE_RESULT: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{"listChanged":true},"resources":{"subscribe":true}},"serverInfo":{"name":"s","version":"1"}}"#;
 
+/// What a modern child answers to `server/discover`.
+pub(super) const DISCOVER_RESULT: &str = r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"logging":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"instructions":"For tests.","resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}}"#;
+
 impl World {
     pub(super) fn new(config: RouterConfig) -> Self {
         Self::with_sharing(config, Sharing::Shared)
     }
 
     pub(super) fn with_sharing(config: RouterConfig, sharing: Sharing) -> Self {
-        Self::around(Router::new(config, sharing, Era::Legacy), Instant::now())
+        Self::with_era(config, sharing, Era::Legacy)
+    }
+
+    pub(super) fn with_era(config: RouterConfig, sharing: Sharing, era: Era) -> Self {
+        Self::around(Router::new(config, sharing, era), Instant::now())
+    }
+
+    /// A world whose child is a modern one, and ready.
+    pub(super) fn modern() -> Self {
+        Self::modern_with(config())
+    }
+
+    pub(super) fn modern_with(config: RouterConfig) -> Self {
+        let mut world = Self::with_era(config, Sharing::Shared, Era::Modern);
+        world.start();
+        world.child.clear();
+        world
     }
 
     fn around(router: Router, now: Instant) -> Self {
@@ -106,7 +125,8 @@ impl World {
         self.begin();
         let initialize = self.child.pop_back().unwrap();
         let id = id_of(&initialize);
-        self.child_answers(id, INITIALIZE_RESULT);
+        let is_modern = json_of(&initialize)["method"] == method::DISCOVER;
+        self.child_answers(id, if is_modern { DISCOVER_RESULT } else { INITIALIZE_RESULT });
         assert_eq!(self.router.stage(), Stage::Ready);
     }
 
@@ -132,6 +152,14 @@ impl World {
         let key = SessionKey(session);
         let revision = Some(crate::mcp::Revision::LATEST);
         self.router.attach(key, Profile { revision, capabilities, ..Profile::default() });
+        self.drain();
+        key
+    }
+
+    /// One modern request's attachment.
+    pub(super) fn attach_exchange(&mut self, session: u64, level: Option<LogLevel>) -> SessionKey {
+        let key = SessionKey(session);
+        self.router.attach(key, Profile { era: Era::Modern, level, ..Profile::default() });
         self.drain();
         key
     }

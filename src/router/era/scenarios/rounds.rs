@@ -1,0 +1,227 @@
+//! What a modern child wants to be told, asked of a legacy client (2026-07-28, Multi Round-Trip Requests).
+
+use super::super::ORIGINAL_BYTES_MAX;
+use super::*;
+
+const FORM: &str = r#"{"method":"elicitation/create","params":{"mode":"form","message":"m","requestedSchema":{"type":"object","properties":{}}}}"#;
+const URL: &str = r#"{"method":"elicitation/create","params":{"mode":"url","message":"m","url":"https://a.example/"}}"#;
+const SAMPLE: &str = r#"{"method":"sampling/createMessage","params":{"messages":[],"maxTokens":1.0}}"#;
+
+fn input_required(inputs: &str, state: &str) -> String {
+    let inputs = if inputs.is_empty() { String::new() } else { format!(r#","inputRequests":{{{inputs}}}"#) };
+    let state = if state.is_empty() { String::new() } else { format!(r#","requestState":{state}"#) };
+    format!(r#"{{"resultType":"input_required"{inputs}{state}}}"#)
+}
+
+/// The questions that the session was asked since, with their ids as JSON text.
+fn questions(world: &mut World, session: SessionKey) -> Vec<(String, Value)> {
+    let seen = world.seen_by(session);
+    seen.iter().map(message_of).map(|message| (message["id"].to_string(), message)).collect()
+}
+
+fn answers(world: &mut World, session: SessionKey, id: &str, result: &str) {
+    world.says(session, 0, &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)).unwrap();
+}
+
+#[test]
+fn each_input_is_asked_for_on_the_requests_stream_and_all_answers_go_with_the_retry() {
+    let (mut world, session) = with_session(ASKABLE);
+    let params = r#"{"name":"t","arguments":{"n":1.0},"_meta":{"progressToken":"p"}}"#;
+    let first = world.calls(session, 7, "1", params);
+    let state = r#""é\u0041""#;
+    world.child_answers(
+        first,
+        &input_required(&format!(r#""a":{FORM},"b\n":{SAMPLE},"c":{{"method":"roots/list"}}"#), state),
+    );
+    assert!(world.seen.iter().all(|(to, stream, _)| (*to, *stream) == (session, StreamId(7))));
+    let asked = questions(&mut world, session);
+    let methods: Vec<_> = asked.iter().map(|(_, question)| question["method"].clone()).collect();
+    assert_eq!(methods, ["elicitation/create", "sampling/createMessage", "roots/list"]);
+    assert_eq!(asked[1].1["params"], json!({"messages": [], "maxTokens": 1.0}));
+    assert_eq!(world.router.stats().questions, 3);
+
+    answers(&mut world, session, &asked[2].0, r#"{"roots":[]}"#);
+    answers(&mut world, session, &asked[0].0, r#"{"action":"accept","content":{"x":1e2}}"#);
+    answers(&mut world, session, &asked[0].0, r#"{"action":"twice"}"#);
+    assert_eq!(world.child_read(), [""; 0], "one is missing");
+    answers(&mut world, session, &asked[1].0, r#"{"model":"m"}"#);
+    let read = world.child_read();
+    let again = id_of(&read[0]);
+    assert!(again != first);
+    assert!(read[0].contains(
+        r#""inputResponses":{"c":{"roots":[]},"a":{"action":"accept","content":{"x":1e2}},"b\n":{"model":"m"}},"requestState":"é\u0041","name":"t","arguments":{"n":1.0}"#
+    ), "{}", read[0]);
+    let own = meta_of(&read[0]);
+    assert_eq!(
+        (&own["progressToken"], &own[meta::PROTOCOL_VERSION]),
+        (&json!(format!("mux-{again}")), &json!("2026-07-28"))
+    );
+
+    let token = &own["progressToken"];
+    world.child_says(&format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+    ));
+    assert_eq!(message_of(&world.seen_by(session)[0])["params"]["progressToken"], "p");
+    world.child_answers(first, r#"{"resultType":"complete","late":true}"#);
+    world.child_answers(again, r#"{"resultType":"complete","content":[]}"#);
+    assert_eq!(world.seen_by(session), [response("1", r#"{"content":[]}"#)]);
+    assert_eq!((world.router.stats().in_flight, world.router.stats().questions), (0, 0));
+}
+
+#[test]
+fn a_url_elicitation_is_given_the_id_that_legacy_clients_insist_on() {
+    // spec: 2025-11-25 client/elicitation, URL Mode Elicitation Requests
+    let (mut world, session) = with_session(ASKABLE);
+    let first = world.calls(session, 1, "1", "{}");
+    world.child_answers(first, &input_required(&format!(r#""a":{URL},"b":{FORM}"#), ""));
+    let asked = questions(&mut world, session);
+    assert!(asked[0].1["params"]["elicitationId"].as_str().is_some_and(|id| !id.is_empty()));
+    assert_eq!(asked[1].1["params"]["elicitationId"], Value::Null);
+    for (id, _) in asked {
+        answers(&mut world, session, &id, r#"{"action":"accept"}"#);
+    }
+    let read = world.child_read();
+    assert!(!read[0].contains("requestState") && !read[0].contains("elicitationId"), "{}", read[0]);
+}
+
+#[test]
+fn what_the_client_did_not_declare_is_not_asked_and_the_request_says_so() {
+    let capabilities = ClientCapabilities { sampling: true, ..NONE };
+    let (mut world, session) = with_session(capabilities);
+    let first = world.calls(session, 1, "1", "{}");
+    world.child_answers(first, &input_required(&format!(r#""a":{SAMPLE},"b":{URL}"#), ""));
+    let seen: Vec<_> = world.router.stats().questions.to_string().chars().collect();
+    assert_eq!(
+        (seen, world.seen_by(session)),
+        (vec!['0'], vec![Seen::Rejected("1".to_owned(), "child-answer-unusable")])
+    );
+    assert_eq!(world.child_read(), [""; 0]);
+}
+
+#[test]
+fn a_state_alone_is_given_back_at_once_and_rounds_are_bounded() {
+    let (mut world, session) = with_session(NONE);
+    let mut id = world.calls(session, 1, "1", r#"{"name":"t"}"#);
+    for round in 0..10 {
+        world.child_answers(id, &input_required("", &format!("\"s{round}\"")));
+        let read = world.child_read();
+        assert!(read[0].contains(&format!(r#""requestState":"s{round}""#)) && !read[0].contains("inputResponses"));
+        id = id_of(&read[0]);
+    }
+    world.child_answers(id, &input_required("", "\"s\""));
+    assert_eq!(world.child_read(), [""; 0]);
+    assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
+}
+
+#[test]
+fn a_later_round_has_its_own_answers_and_state_only() {
+    let (mut world, session) = with_session(ASKABLE);
+    let first = world.calls(session, 1, "1", "{}");
+    world.child_answers(first, &input_required(&format!(r#""a":{FORM}"#), "\"one\""));
+    let asked = questions(&mut world, session);
+    answers(&mut world, session, &asked[0].0, "{}");
+    let second = id_of(&world.child_read()[0]);
+    world.child_answers(second, &input_required(&format!(r#""b":{FORM}"#), ""));
+    let asked = questions(&mut world, session);
+    answers(&mut world, session, &asked[0].0, "{}");
+    let third = json_of(&world.child_read()[0]);
+    assert_eq!(third["params"]["inputResponses"], json!({"b": {}}));
+    assert_eq!(third["params"].get("requestState"), None);
+}
+
+#[test]
+fn a_clients_error_ends_the_request_and_its_other_questions() {
+    let (mut world, session) = with_session(ASKABLE);
+    let first = world.calls(session, 1, r#""i""#, "{}");
+    world.child_answers(first, &input_required(&format!(r#""a":{FORM},"b":{SAMPLE}"#), ""));
+    let asked = questions(&mut world, session);
+    let error = r#""error":{"code":-1,"message":"User rejected"}"#;
+    world.says(session, 0, &format!(r#"{{"jsonrpc":"2.0","id":{},{error}}}"#, asked[0].0)).unwrap();
+    let seen = world.seen_by(session);
+    assert_eq!(seen[0], Seen::Response(format!(r#"{{"jsonrpc":"2.0","id":"i",{error}}}"#)));
+    assert_eq!(message_of(&seen[1])["params"]["requestId"].to_string(), asked[1].0);
+    assert_eq!(world.child_read(), [""; 0], "the child has nothing in flight");
+    assert_eq!((world.router.stats().in_flight, world.router.stats().questions), (0, 0));
+}
+
+#[test]
+fn cancelling_detaching_time_and_exits_end_a_request_that_asks() {
+    let config = RouterConfig { request_timeout: Some(Duration::from_secs(5)), ..config() };
+    type End = fn(&mut World, SessionKey);
+    let cancels: End = |world, session| {
+        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+        world.says(session, 0, cancel).unwrap();
+    };
+    let exits: End = |world, _| world.exit();
+    let times_out: End = |world, _| world.advance(Duration::from_secs(5));
+    let detaches: End = |world, session| drop(world.detach(session));
+    for (end, kind) in [
+        (cancels, None),
+        (exits, Some("child-exited")),
+        (times_out, Some("request-timeout")),
+        (detaches, Some("session-closed")),
+    ] {
+        let mut world = World::modern_with(config.clone());
+        let session = world.attach(1, ASKABLE);
+        let first = world.calls(session, 1, "1", "{}");
+        world.child_answers(first, &input_required(&format!(r#""a":{FORM}"#), ""));
+        let asked = questions(&mut world, session);
+        world.child.clear();
+        end(&mut world, session);
+        let seen = world.seen_by(session);
+        let settled = kind.map_or(Seen::Cancelled, |kind| Seen::Rejected("1".to_owned(), kind));
+        assert!(seen.contains(&settled), "{kind:?}: {seen:?}");
+        let voided =
+            |seen: &&Seen| matches!(seen, Seen::Message(text) if json_of(text)["method"] == "notifications/cancelled");
+        assert_eq!(seen.iter().filter(voided).count(), 1, "{kind:?}");
+        assert!(world.child_read().iter().all(|line| !line.contains(&format!("\"requestId\":{first}"))), "{kind:?}");
+        answers(&mut world, session, &asked[0].0, "{}");
+        assert_eq!((world.router.stats().in_flight, world.router.stats().questions), (0, 0), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_request_too_large_to_be_kept_fails_when_the_child_asks() {
+    let (mut world, session) = with_session(ASKABLE);
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(ORIGINAL_BYTES_MAX));
+    let id = world.calls(session, 1, "1", &large);
+    world.child_answers(id, &input_required(&format!(r#""a":{FORM}"#), ""));
+    assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
+}
+
+#[test]
+fn what_cannot_be_asked_is_an_unusable_answer() {
+    let (mut world, session) = with_session(ASKABLE);
+    for inputs in [
+        r#""a":{"method":"tools/call"}"#,
+        r#""a":{}"#,
+        r#""a":7"#,
+        &format!(r#""a":{FORM},"\u0061":{FORM}"#),
+        &(0..65).map(|n| format!(r#""{n}":{FORM}"#)).collect::<Vec<_>>().join(","),
+    ] {
+        let id = world.calls(session, 1, "1", "{}");
+        world.child_answers(id, &input_required(inputs, ""));
+        assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")], "{inputs}");
+    }
+    for result in [r#"{"resultType":"input_required"}"#, r#"{"resultType":"input_required","requestState":7}"#] {
+        let id = world.calls(session, 1, "1", "{}");
+        world.child_answers(id, result);
+        assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")], "{result}");
+    }
+    assert_eq!(world.router.stats().questions, 0);
+}
+
+#[test]
+fn only_who_was_asked_can_answer() {
+    let (mut world, session) = with_session(ASKABLE);
+    let other = world.attach(2, ASKABLE);
+    let first = world.calls(session, 1, "1", "{}");
+    world.calls(other, 1, "1", "{}");
+    world.child_answers(first, &input_required(&format!(r#""a":{FORM}"#), ""));
+    let asked = questions(&mut world, session);
+    world.child.clear();
+    answers(&mut world, other, &asked[0].0, "{}");
+    assert_eq!(world.child_read(), [""; 0]);
+    answers(&mut world, session, &asked[0].0, "{}");
+    assert_eq!(world.child_read().len(), 1);
+}
