@@ -90,7 +90,8 @@ pub fn check(annotation: &Annotation, arguments: &Value, header: Option<&str>) -
         Value::String(text) => *text == *header,
         Value::Bool(value) => header == if *value { "true" } else { "false" },
         Value::Number(number) => {
-            number.to_string() == *header || header.parse::<f64>().ok().is_some_and(|value| number.as_f64() == Some(value))
+            number.to_string() == *header
+                || header.parse::<f64>().ok().is_some_and(|value| number.as_f64() == Some(value))
         }
         // An annotation is for primitive types only: there is nothing to compare.
         Value::Array(_) | Value::Object(_) | Value::Null => true,
@@ -139,7 +140,9 @@ mod tests {
         let check = |value: Value, header| check(&annotation, &json!({"a": {"b": value}}), header).is_ok();
         assert!(check(json!("us"), Some("us")) && check(json!("us"), Some(" us ")));
         assert!(!check(json!("us"), Some("eu")) && !check(json!("us"), Some("US")) && !check(json!("us"), None));
-        assert!(check(json!("Hello"), Some("=?base64?SGVsbG8=?=")) && !check(json!("Hello"), Some("=?base64?SGVsbG8?=")));
+        assert!(
+            check(json!("Hello"), Some("=?base64?SGVsbG8=?=")) && !check(json!("Hello"), Some("=?base64?SGVsbG8?="))
+        );
         assert!(check(json!(42), Some("42")) && check(json!(42), Some("42.0")) && !check(json!(42), Some("43")));
         assert!(check(json!(true), Some("true")) && !check(json!(true), Some("True")));
         assert!(check(Value::Null, None) && !check(Value::Null, Some("null")));

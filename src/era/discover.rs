@@ -101,7 +101,8 @@ impl Introduction {
     pub fn discover(&self) -> String {
         let Self { capabilities, .. } = self;
         let versions = serde_json::json!(supported_versions());
-        let instructions = self.instructions.as_ref().map_or_else(String::new, |text| format!(r#","instructions":{text}"#));
+        let instructions =
+            self.instructions.as_ref().map_or_else(String::new, |text| format!(r#","instructions":{text}"#));
         let info = self.server_info.as_ref();
         let info = info.map_or_else(String::new, |info| format!(r#","_meta":{{"{}":{info}}}"#, meta::SERVER_INFO));
         format!(
@@ -160,7 +161,10 @@ mod tests {
     fn what_is_missing_is_left_out() {
         let introduction = read(&json!({"jsonrpc": "2.0", "id": 1, "result": {}})).expect("a result");
         let result: Value = serde_json::from_str(&introduction.discover()).expect("JSON");
-        assert_eq!((&result["capabilities"], result.get("_meta"), result.get("instructions")), (&json!({}), None, None));
+        assert_eq!(
+            (&result["capabilities"], result.get("_meta"), result.get("instructions")),
+            (&json!({}), None, None)
+        );
         assert!(read(&json!({"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "no"}})).is_none());
     }
 }

@@ -115,7 +115,10 @@ mod tests {
         assert_eq!(read("{}"), Err(EnvelopeError::Missing(meta::PROTOCOL_VERSION)));
         assert_eq!(read("7"), Err(EnvelopeError::Missing(meta::PROTOCOL_VERSION)));
         assert_eq!(read(&format!("{{{VERSION}}}")), Err(EnvelopeError::Missing(meta::CLIENT_CAPABILITIES)));
-        assert_eq!(read(&format!("{{{VERSION},{VERSION},{CAPABILITIES}}}")), Err(EnvelopeError::Twice(meta::PROTOCOL_VERSION)));
+        assert_eq!(
+            read(&format!("{{{VERSION},{VERSION},{CAPABILITIES}}}")),
+            Err(EnvelopeError::Twice(meta::PROTOCOL_VERSION))
+        );
         for wrong in [
             r#""io.modelcontextprotocol/protocolVersion":7"#,
             r#""io.modelcontextprotocol/protocolVersion":"v","io.modelcontextprotocol/clientCapabilities":[]"#,

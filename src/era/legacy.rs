@@ -12,10 +12,7 @@ use crate::mcp::{MODERN_REVISION, Revision, code, method};
 /// Whether 2026-07-28 has no longer, for a legacy child, what a client asks for. (Tasks are an extension, and those of
 /// 2025-11-25 are others.)
 pub fn is_gone(method: &str) -> bool {
-    matches!(
-        method,
-        method::INITIALIZE | method::PING | method::SET_LEVEL | method::SUBSCRIBE | method::UNSUBSCRIBE
-    )
+    matches!(method, method::INITIALIZE | method::PING | method::SET_LEVEL | method::SUBSCRIBE | method::UNSUBSCRIBE)
 }
 
 /// Whether a legacy child cannot have what this modern method means.
@@ -149,6 +146,23 @@ pub fn input_request(message: &Message) -> Option<String> {
     Some(format!(r#"{{"method":{}{params}}}"#, Value::from(message.method())))
 }
 
+/// The questions that a legacy child's error names (2025-11-25, Elicitation, URL Elicitation Required), as entries of
+/// `inputRequests`.
+pub fn required_elicitations(message: &Message) -> Vec<String> {
+    let error = message.error().and_then(|span| serde_json::from_str::<Value>(message.text(span)).ok());
+    let Some(mut elicitations) = error.map(|mut error| error["data"]["elicitations"].take()) else { return Vec::new() };
+    let Some(elicitations) = elicitations.as_array_mut() else { return Vec::new() };
+    elicitations
+        .iter_mut()
+        .filter(|params| params["url"].is_string())
+        .filter_map(|params| {
+            let mut params = params.take();
+            params.as_object_mut()?.remove("elicitationId");
+            Some(serde_json::json!({"method": method::ELICITATION, "params": params}).to_string())
+        })
+        .collect()
+}
+
 /// The `InputRequiredResult`: entries of `inputRequests` under their keys, in their order.
 pub fn input_required<'a>(
     id: &RawId,
@@ -213,10 +227,16 @@ mod tests {
             json(response(&answer, method, &id, Some(r#"{"name":"s"}"#), None))
         };
         let info = json!({"io.modelcontextprotocol/serverInfo": {"name": "s"}});
-        assert_eq!(of("{}", "tools/call"), json!({"jsonrpc": "2.0", "id": "r", "result": {"resultType": "complete", "_meta": info}}));
+        assert_eq!(
+            of("{}", "tools/call"),
+            json!({"jsonrpc": "2.0", "id": "r", "result": {"resultType": "complete", "_meta": info}})
+        );
         let listed = &of(r#"{"tools":[],"_meta":{"x":1},"resultType":"other"}"#, "tools/list")["result"];
         let both = json!({"io.modelcontextprotocol/serverInfo": {"name": "s"}, "x": 1});
-        assert_eq!(*listed, json!({"tools": [], "_meta": both, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}));
+        assert_eq!(
+            *listed,
+            json!({"tools": [], "_meta": both, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"})
+        );
         assert_eq!(of(r#"{"ttlMs":5}"#, "resources/read")["result"]["ttlMs"], 5);
     }
 
@@ -240,18 +260,25 @@ mod tests {
     fn a_question_becomes_an_input_request() {
         let question = r#"{"jsonrpc":"2.0","id":"mcp-mux-0-1","method":"elicitation/create","params":{"mode":"url","elicitationId":"e","url":"https://x","message":"m","_meta":{"progressToken":"mcp-mux-0-1"}}}"#;
         let request = input_request(&message(question)).expect("translated");
-        let expected = r#"{"method":"elicitation/create","params":{"mode":"url","url":"https://x","message":"m","_meta":{}}}"#;
+        let expected =
+            r#"{"method":"elicitation/create","params":{"mode":"url","url":"https://x","message":"m","_meta":{}}}"#;
         assert_eq!(request, expected);
         let roots = input_request(&message(r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#));
         assert_eq!(roots.as_deref(), Some(r#"{"method":"roots/list"}"#));
         let result = json(input_required(&RawId::from_json("5"), [("k", expected)], "s", None));
-        assert_eq!((&result["id"], &result["result"]["inputRequests"]["k"]["method"]), (&json!(5), &json!("elicitation/create")));
+        assert_eq!(
+            (&result["id"], &result["result"]["inputRequests"]["k"]["method"]),
+            (&json!(5), &json!("elicitation/create"))
+        );
     }
 
     #[test]
     fn an_initialize_stands_for_a_modern_client() {
         let params: Value = serde_json::from_str(&initialize_params(r#"{"roots":{}}"#, None)).expect("JSON");
-        assert_eq!((&params["capabilities"], &params["clientInfo"]["name"]), (&json!({"roots": {}}), &json!("mcp-mux")));
+        assert_eq!(
+            (&params["capabilities"], &params["clientInfo"]["name"]),
+            (&json!({"roots": {}}), &json!("mcp-mux"))
+        );
         assert!(serde_json::from_str::<Value>(&own_meta()).is_ok());
     }
 }

@@ -107,7 +107,9 @@ mod tests {
 
     fn filter(notifications: &str) -> Option<Filter> {
         let params = format!(r#"{{"notifications":{notifications}}}"#);
-        Filter::read(&message(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{params}}}"#)))
+        Filter::read(&message(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{params}}}"#
+        )))
     }
 
     // spec: 2026-07-28 basic/patterns/subscriptions, Acknowledgment
