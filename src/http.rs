@@ -1,17 +1,18 @@
 //! The HTTP side: who may ask, what is asked for, and an answer for everything.
 //!
-//! One file for each transport (`streamable`, `legacy_sse`); `request` reads what a client sent and refuses, [`body`]
+//! One file for each transport (`streamable`, `legacy_sse`) and for the modern era (`modern`); `request` reads what a client sent and refuses, [`body`]
 //! is what it gets. [`Http`] puts them on their paths. Errors are JSON-RPC errors in JSON, whatever went wrong.
 //!
 //! Invariant: [`Http::handle`] always answers; what it waits for has a bound, save a request's own answer.
 //!
-//! Spec: 2025-11-25, Transports; 2024-11-05, Transports, HTTP with SSE.
+//! Spec: 2026-07-28, Streamable HTTP; 2025-11-25, Transports; 2024-11-05, Transports, HTTP with SSE.
 
 pub mod body;
 pub mod guard;
 pub mod health;
 mod legacy_sse;
 pub mod listener;
+mod modern;
 mod request;
 pub mod sse;
 mod streamable;
@@ -32,6 +33,7 @@ use tracing::debug;
 
 use self::body::Body;
 use self::guard::Guard;
+use self::modern::Modern;
 use self::request::{EVENT_STREAM, Refusal};
 use crate::config::HttpConfig;
 use crate::error::Reject;
@@ -45,12 +47,13 @@ pub struct Http {
     guard: Guard,
     registry: Arc<Registry>,
     pool: Arc<Pool>,
+    modern: Arc<Modern>,
 }
 
 impl Http {
     /// Sessions are those of `registry`; `pool` is asked how its children are doing.
-    pub const fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
-        Self { config, guard, registry, pool }
+    pub fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
+        Self { config, guard, registry, pool, modern: Arc::default() }
     }
 
     /// Answers one request that came in at the address `local`.

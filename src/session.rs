@@ -14,10 +14,12 @@
 //! | Streamable HTTP | one for each POST with requests, any number of GETs; resumable | DELETE, idleness, age |
 //! | HTTP+SSE | one, for everything | with its stream |
 //! | a stateless exchange | that of its POST | with its POST |
+//! | a modern exchange | those of mcp-mux's own requests, and that of its POST, or a standing one to listen | with its POST, unless it is [parked](Parked) |
 //!
 //! Spec: 2025-11-25, Transports, Session Management; 2024-11-05, Transports, HTTP with SSE.
 
 mod event_log;
+mod parked;
 mod queue;
 mod reader;
 mod record;
@@ -38,18 +40,19 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 pub use event_log::{EventId, NotAnEventId};
-pub use queue::Answer;
+pub use parked::Parked;
+pub use queue::{Answer, Item};
 pub use reader::{Handover, StreamReader};
-pub use record::{SessionId, SessionRecord, SessionTag};
+pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
 pub use streams::{Asked, Event, Head, PostForm};
 
-use crate::child::{ChildHandle, Outbox};
+use crate::child::{ChildHandle, ChildState, Outbox};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
-use crate::mcp::Revision;
+use crate::mcp::{Era, LogLevel, Revision};
 use crate::pool::{Lease, Pool, Tenant};
-use crate::router::{Origin, Payload, SessionKey, StreamId};
+use crate::router::{ClientCapabilities, Origin, Payload, SessionKey, StreamId};
 use streams::{Bounds, Effects, Notice, Streams};
 use unasked::Unasked;
 
@@ -62,6 +65,15 @@ pub enum Transport {
     HttpSse,
     /// Streamable HTTP without sessions: this one lasts as long as its POST.
     Stateless,
+    /// The exchange of one modern request: over its POST and those that go on with it.
+    Modern,
+}
+
+impl Transport {
+    /// Whether it ends with its exchange, so that there is no session to speak of.
+    const fn is_exchange(self) -> bool {
+        matches!(self, Self::Stateless | Self::Modern)
+    }
 }
 
 /// How far a session is.
@@ -227,10 +239,51 @@ impl Session {
             state.phase = Phase::Initializing;
             state.record.client_name()
         };
-        if self.transport != Transport::Stateless {
+        if !self.transport.is_exchange() {
             info!(session = %self.id, client, "session opened");
         }
         Ok(())
+    }
+
+    /// Keeps what a modern request says of its client.
+    fn introduce(&self, client: &str, level: Option<LogLevel>) -> Result<(), Reject> {
+        let mut state = self.lock();
+        state.record.keep_initialize(Some(client))?;
+        state.record.modern = Some(level);
+        Ok(())
+    }
+
+    /// What its client can be asked.
+    pub fn capabilities(&self) -> ClientCapabilities {
+        self.lock().record.profile().capabilities
+    }
+
+    /// The era its child is spoken to in; legacy before it is attached.
+    pub fn child_era(&self) -> Era {
+        self.child.get().map_or(Era::Legacy, ChildHandle::era)
+    }
+
+    /// Sends the child a request of mcp-mux's own, in the client's place, and waits for what settles it; none if that is
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Session::open_post`].
+    pub async fn ask(self: &Arc<Self>, request: Message) -> Result<Option<Answer>, Reject> {
+        let (reader, mut handover) = self.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
+        handover.request(request).await;
+        Ok(match reader.head(false).await {
+            Head::Answers(answers) => answers.into_iter().next(),
+            Head::Events => None,
+        })
+    }
+
+    /// Waits until there will be no process for it any more; for ever while it is not attached.
+    pub async fn child_lost(&self) {
+        let Some(child) = self.child.get() else { return std::future::pending().await };
+        let mut state = child.state();
+        let over = |state: &ChildState| matches!(state, ChildState::Failed(_) | ChildState::Stopped);
+        // An error means that the actor is gone.
+        let _ = state.wait_for(over).await;
     }
 
     /// Takes a lease on a child, which may take its time, and makes the session known to it. To be called once.
@@ -358,7 +411,7 @@ impl Session {
             }
             match self.transport {
                 Transport::HttpSse => (StreamId::STANDALONE, (state.streams.open_everything(), Effects::default())),
-                Transport::Streamable | Transport::Stateless => {
+                Transport::Streamable | Transport::Stateless | Transport::Modern => {
                     let stream = state.record.next_stream();
                     (stream, state.streams.open_standing(stream))
                 }
@@ -439,7 +492,7 @@ impl Session {
         self.apply(effects);
         self.closing.notify_waiters();
         self.detach(lease);
-        if first && self.transport != Transport::Stateless {
+        if first && !self.transport.is_exchange() {
             info!(session = %self.id, reason = reason.as_str(), in_flight = pending, "session closed");
         }
     }

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["child"],
     &["router"],
     &["error", "config", "cli", "telemetry", "metrics"],
+    &["era"],
     &["jsonrpc"],
     &["mcp"],
 ];

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::modern::StepBody;
 use super::sse;
 use crate::session::{Owned, StreamReader};
 
@@ -25,6 +26,8 @@ pub enum Body {
     Full(Option<Bytes>),
     /// The events of a stream.
     Events(Box<EventBody>),
+    /// The events of a modern exchange.
+    Steps(Box<StepBody>),
 }
 
 impl Body {
@@ -54,6 +57,7 @@ impl HttpBody for Body {
         let chunk = match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty())),
             Self::Events(events) => events.poll_chunk(cx),
+            Self::Steps(steps) => steps.poll_chunk(cx),
         };
         chunk.map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
@@ -62,13 +66,14 @@ impl HttpBody for Body {
         match self {
             Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Events(events) => events.ended,
+            Self::Steps(steps) => steps.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Steps(_) => SizeHint::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The head of a POST's answer waits for the first thing there is for it: all answers, then it is JSON; anything else,
 //! or nothing for `--sse-after`, then it is an event stream. With `--stateless` each POST is an attachment of its own that
-//! ends with it, and there is nothing to GET or DELETE.
+//! ends with it, and there is nothing to GET or DELETE. A POST of the modern era goes its own way (`modern`).
 //!
 //! Spec: 2025-03-26, 2025-06-18 and 2025-11-25, Transports, Streamable HTTP; 2025-03-26, Base Protocol, Batching.
 
@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::body::{Body, EventBody};
 use super::request::{self, Accept, Refusal};
-use super::{Http, events, sse};
+use super::{Http, events, modern, sse};
 use crate::config::SessionMode;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, ParseError};
@@ -46,6 +46,12 @@ impl Http {
         let (parts, body) = request.into_parts();
         match (self.config.sessions, &parts.method) {
             (_, &Method::POST) => self.post(&parts.headers, body).await,
+            // spec: 2026-07-28 basic/transports/streamable-http, Earlier Streamable HTTP Revisions
+            (SessionMode::Sessions, &Method::GET | &Method::DELETE)
+                if !parts.headers.contains_key(header::SESSION_ID) =>
+            {
+                Err(Reject::MethodNotAllowed("POST").into())
+            }
             (SessionMode::Sessions, &Method::GET) => self.get(&parts.headers),
             (SessionMode::Sessions, &Method::DELETE) => self.delete(&parts.headers),
             (SessionMode::Sessions, _) => Err(Reject::MethodNotAllowed("GET, POST, DELETE").into()),
@@ -61,12 +67,21 @@ impl Http {
     {
         request::content_type_is_json(headers)?;
         let accept = Accept::of_post(headers)?;
-        let version = request::protocol_version(headers)?;
+        // Which of the two eras it is of, is known only with its body; what is wrong with it as a legacy one waits.
+        let version = request::protocol_version(headers);
         let session = match self.config.sessions {
-            SessionMode::Sessions => self.named_session(headers)?,
-            SessionMode::Stateless => None,
+            SessionMode::Sessions => self.named_session(headers),
+            SessionMode::Stateless => Ok(None),
         };
-        match request::read_message(headers, body, &self.config).await? {
+        let body = request::read_message(headers, body, &self.config).await?;
+        if let jsonrpc::Body::Single(message) = &body
+            && modern::is_modern(headers, version.is_err(), message)
+        {
+            debug!(method = message.method(), bytes = message.bytes().len(), "POST of the modern era");
+            return Ok(self.modern(headers, accept, message).await);
+        }
+        let (version, session) = (version?, session?);
+        match body {
             jsonrpc::Body::Single(message) => {
                 // An error names the request it is about; the id of a response would be the server's own.
                 let id = message.id().filter(|_| message.kind() == Kind::Request);

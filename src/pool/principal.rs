@@ -12,6 +12,11 @@ impl Principal {
         Self(None)
     }
 
+    /// What tells it from others; nothing for nobody in particular.
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
     #[cfg(test)]
     pub(crate) fn named(name: &str) -> Self {
         Self(Some(name.into()))

@@ -66,7 +66,7 @@ impl Answer {
 
 /// What waits on a stream.
 #[derive(Debug)]
-pub(super) enum Item {
+pub enum Item {
     /// A notification or a question to the client.
     Message(Frame),
     /// What settles a request.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use super::Session;
 use super::event_log::EventId;
+use super::queue::Item;
 use super::streams::{Event, Head};
 use crate::child::Outbox;
 use crate::jsonrpc::Message;
@@ -52,6 +53,14 @@ impl StreamReader {
         let mut state = self.session.lock();
         let prime = state.record.revision.is_some_and(crate::mcp::Revision::has_priming_event);
         state.streams.begin_events(self.stream, self.generation, prime)
+    }
+
+    /// What comes next, as it was delivered; none when the stream has ended. For exchanges, whose events have no ids.
+    ///
+    /// # Cancel safety
+    /// Cancelled before it returns, nothing was taken.
+    pub async fn next(&self) -> Option<Item> {
+        poll_fn(|cx| self.session.lock().streams.poll_item(self.stream, self.generation, cx.waker())).await
     }
 
     /// The next event; none when the stream has ended.

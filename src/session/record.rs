@@ -5,8 +5,10 @@
 //!
 //! Spec: 2025-11-25, Lifecycle, Initialization; Transports, Session Management.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -14,7 +16,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::error::Reject;
-use crate::mcp::Revision;
+use crate::mcp::{Era, LogLevel, Revision};
 use crate::router::{ClientCapabilities, Profile, StreamId};
 
 /// The id a client names its session by. A secret: whoever knows it can act for the client, so `Debug` and `Display`
@@ -85,12 +87,15 @@ pub struct SessionRecord {
     pub revision: Option<Revision>,
     /// The last stream id given out.
     pub streams: u64,
+    /// Of one modern request: the level its metadata has, if it has one. An exchange is never built again elsewhere.
+    #[serde(skip)]
+    pub modern: Option<Option<LogLevel>>,
 }
 
 impl SessionRecord {
     /// A new session.
     pub const fn new(id: SessionId, created_unix_ms: u64) -> Self {
-        Self { id, created_unix_ms, initialize: None, revision: None, streams: StreamId::STANDALONE.0 }
+        Self { id, created_unix_ms, initialize: None, revision: None, streams: StreamId::STANDALONE.0, modern: None }
     }
 
     /// The next stream id; they start at 1 and are never reused.
@@ -118,8 +123,24 @@ impl SessionRecord {
 
     /// What the router has to know of it.
     pub fn profile(&self) -> Profile {
-        let capabilities = self.client().map(|client| client.capabilities()).unwrap_or_default();
-        Profile { revision: self.revision, capabilities, ..Profile::default() }
+        let client = self.client();
+        let capabilities = client.as_ref().map(Client::capabilities).unwrap_or_default();
+        let spelled = |name: &str| self.initialize_member(name).filter(|text| text.starts_with('{')).map(Arc::from);
+        Profile {
+            revision: self.revision,
+            era: if self.modern.is_some() { Era::Modern } else { Era::Legacy },
+            capabilities,
+            client_info: spelled("clientInfo"),
+            client_capabilities: spelled("capabilities"),
+            level: self.modern.flatten(),
+            ..Profile::default()
+        }
+    }
+
+    /// A member of the `params` of `initialize`, as spelled.
+    fn initialize_member(&self, name: &str) -> Option<&str> {
+        let params: HashMap<&str, &RawValue> = serde_json::from_str(self.initialize.as_ref()?.get()).ok()?;
+        params.get(name).map(|value| value.get())
     }
 
     /// The client's name and version, for the log: cut short, without anything a terminal would obey.
@@ -142,17 +163,25 @@ struct Client(Value);
 
 impl Client {
     fn capabilities(&self) -> ClientCapabilities {
-        let capability =
-            |name: &str| self.0.get("capabilities").and_then(|all| all.get(name)).filter(|one| one.is_object());
-        let elicitation = capability("elicitation");
-        let mode = |name: &str| elicitation.and_then(|modes| modes.get(name)).is_some_and(Value::is_object);
-        ClientCapabilities {
-            roots: capability("roots").is_some(),
-            sampling: capability("sampling").is_some(),
-            // 2025-11-25, Elicitation, Capabilities: an empty object declares form mode only.
-            elicitation_form: mode("form") || (elicitation.is_some() && !mode("url")),
-            elicitation_url: mode("url"),
-        }
+        self.0.get("capabilities").map(capabilities).unwrap_or_default()
+    }
+}
+
+/// What a client declares (JSON text) that it can be asked.
+pub fn declared(capabilities: &str) -> ClientCapabilities {
+    serde_json::from_str(capabilities).map(|declared| self::capabilities(&declared)).unwrap_or_default()
+}
+
+fn capabilities(declared: &Value) -> ClientCapabilities {
+    let capability = |name: &str| declared.get(name).filter(|one| one.is_object());
+    let elicitation = capability("elicitation");
+    let mode = |name: &str| elicitation.and_then(|modes| modes.get(name)).is_some_and(Value::is_object);
+    ClientCapabilities {
+        roots: capability("roots").is_some(),
+        sampling: capability("sampling").is_some(),
+        // 2025-11-25, Elicitation, Capabilities: an empty object declares form mode only.
+        elicitation_form: mode("form") || (elicitation.is_some() && !mode("url")),
+        elicitation_url: mode("url"),
     }
 }
 

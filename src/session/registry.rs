@@ -3,6 +3,7 @@
 //! Invariants: never more than `sessions_max`; a session whose opening was not completed, whose client cannot come back,
 //! or that expired is in no table any more and detached from its child.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +15,10 @@ use tracing::debug;
 
 use super::streams::Bounds;
 use super::unasked::Unasked;
-use super::{CloseReason, Session, SessionId, SessionRecord, Shared, Transport};
+use super::{CloseReason, Parked, Session, SessionId, SessionRecord, Shared, Transport};
 use crate::config::SessionConfig;
 use crate::error::Reject;
-use crate::mcp::Revision;
+use crate::mcp::{LogLevel, Revision};
 use crate::pool::{Pool, Tenant};
 use crate::router::SessionKey;
 use crate::telemetry::watermark::Watermark;
@@ -28,6 +29,7 @@ pub struct Registry {
     config: SessionConfig,
     shared: Arc<Shared>,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    parked: Parked<Box<dyn Any + Send>>,
     watermark: Watermark,
     last_key: AtomicU64,
     ending: AtomicBool,
@@ -41,6 +43,7 @@ impl Registry {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arc::new(Self {
             watermark: Watermark::new("--sessions-max", config.sessions_max.get(), "new sessions are refused"),
+            parked: Parked::new((config.sessions_max.get() / 2).max(1)),
             config,
             shared: Arc::new(Shared { pool, readers: AtomicUsize::new(0), unasked: Unasked::default() }),
             sessions: Mutex::default(),
@@ -65,6 +68,11 @@ impl Registry {
         self.len() == 0
     }
 
+    /// The exchanges that wait for their clients to come back.
+    pub const fn parked(&self) -> &Parked<Box<dyn Any + Send>> {
+        &self.parked
+    }
+
     /// How many streams are being read, over all sessions and exchanges.
     pub fn open_streams(&self) -> usize {
         self.shared.readers.load(Ordering::Relaxed)
@@ -84,6 +92,17 @@ impl Registry {
     /// As [`Registry::open`].
     pub fn exchange(self: &Arc<Self>, tenant: Tenant, revision: Option<Revision>) -> Result<Owned, Reject> {
         self.register(self.build(Transport::Stateless, tenant, revision))
+    }
+
+    /// Opens the session of one modern request: a place among the sessions, under an id that nobody is told. `client`
+    /// is the `params` of the `initialize` that stands for its client, `level` that of its metadata.
+    ///
+    /// # Errors
+    /// As [`Registry::open`]; [`Reject::InvalidParams`] if `client` is too large.
+    pub fn modern(self: &Arc<Self>, tenant: Tenant, client: &str, level: Option<LogLevel>) -> Result<Owned, Reject> {
+        let session = self.build(Transport::Modern, tenant, None);
+        session.introduce(client, level)?;
+        self.register(session)
     }
 
     fn register(self: &Arc<Self>, session: Session) -> Result<Owned, Reject> {
@@ -117,7 +136,7 @@ impl Registry {
                 resumable: transport == Transport::Streamable && config.replay_events > 0 && config.replay_bytes > 0,
             },
             // Nobody can come back to it.
-            Transport::Stateless => {
+            Transport::Stateless | Transport::Modern => {
                 Bounds { events: 0, bytes: 0, in_flight: config.in_flight_max.get(), resumable: false }
             }
         };
@@ -173,6 +192,7 @@ impl Registry {
         for (session, reason) in expired {
             session.close(reason);
         }
+        self.parked.sweep(now);
     }
 
     /// Sweeps, and answers children where no client will, until `stop` is cancelled.
@@ -206,6 +226,7 @@ impl Registry {
     /// Closes all sessions.
     pub fn close_all(&self) {
         self.ending.store(true, Ordering::Release);
+        self.parked.clear();
         let sessions = std::mem::take(&mut *self.lock());
         for session in sessions.into_values() {
             session.close(CloseReason::ShuttingDown);
@@ -226,6 +247,11 @@ impl Owned {
     /// The session.
     pub const fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// Where the session is registered.
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// From now on the session is the registry's alone.

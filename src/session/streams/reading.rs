@@ -100,6 +100,24 @@ impl Streams {
         Poll::Pending
     }
 
+    /// What comes next for a reader, as it was delivered; none when the stream has ended for it. Not to be mixed with
+    /// events, which are numbered.
+    pub(in super::super) fn poll_item(&mut self, id: StreamId, generation: u64, waker: &Waker) -> Poll<Option<Item>> {
+        let Some(stream) = self.reading(id, generation) else { return Poll::Ready(None) };
+        let (kind, pending) = (stream.kind, stream.pending);
+        let item = match kind {
+            Kind::Post(_) | Kind::Everything => stream.queue.pop(),
+            Kind::Standing => self.take_from_pool(id),
+        };
+        if item.is_some() || (pending == 0 && kind != Kind::Standing) {
+            return Poll::Ready(item);
+        }
+        if let Some(stream) = self.reading(id, generation) {
+            keep_waker(stream, waker);
+        }
+        Poll::Pending
+    }
+
     /// The next message for a standing stream, if it is the one that is served.
     fn take_from_pool(&mut self, id: StreamId) -> Option<Item> {
         let item = if self.standing.last() == Some(&id) { self.pool.pop() } else { None };

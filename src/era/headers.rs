@@ -1,0 +1,72 @@
+//! What the HTTP headers of a modern request repeat of its body.
+//!
+//! Spec: 2026-07-28, Streamable HTTP, Request Metadata.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::jsonrpc::{Message, decode_str};
+use crate::mcp::method;
+
+/// A header value that is marked as base64 but is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not valid base64 of UTF-8 text")]
+pub struct NotBase64;
+
+/// Decodes a header value that may have the base64 sentinel (Value Encoding).
+///
+/// # Errors
+/// It has, but what is marked is not base64 (padding and alphabet as RFC 4648, 4) of UTF-8.
+pub fn decode(value: &str) -> Result<Cow<'_, str>, NotBase64> {
+    let value = value.trim_matches([' ', '\t']);
+    let Some(marked) = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
+        return Ok(Cow::Borrowed(value));
+    };
+    let bytes = STANDARD.decode(marked).map_err(|_| NotBase64)?;
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| NotBase64)
+}
+
+/// The member of `params` that `Mcp-Name` repeats for this method, where it repeats one.
+pub fn name_source(method: &str) -> Option<&'static str> {
+    match method {
+        method::TOOLS_CALL | method::PROMPTS_GET => Some("name"),
+        method::RESOURCES_READ => Some("uri"),
+        method if method.starts_with("tasks/") && method != method::TASKS_LIST => Some("taskId"),
+        _ => None,
+    }
+}
+
+/// A string member of `params`; none if it is not there, not a string, or there twice.
+pub fn text_param<'a>(message: &'a Message, name: &str) -> Option<Cow<'a, str>> {
+    let span = message.member(message.params()?, name).ok()??;
+    decode_str(message.text(span))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: 2026-07-28 basic/transports/streamable-http, Value Encoding
+    #[test]
+    fn values_are_decoded_as_the_specification_encodes_them() {
+        for (value, expected) in [
+            ("us-west1", "us-west1"),
+            (" us-west1\t", "us-west1"),
+            ("=?base64?SGVsbG8sIOS4lueVjA==?=", "Hello, 世界"),
+            ("=?base64?IHBhZGRlZCA=?=", " padded "),
+            ("=?base64?bGluZTEKbGluZTI=?=", "line1\nline2"),
+            ("=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=", "=?base64?literal?="),
+            ("=?BASE64?SGVsbG8=?=", "=?BASE64?SGVsbG8=?="),
+            ("SGVsbG8=", "SGVsbG8="),
+            ("=?base64?SGVsbG8=", "=?base64?SGVsbG8="),
+            ("=?base64??=", ""),
+        ] {
+            assert_eq!(decode(value).as_deref(), Ok(expected), "{value}");
+        }
+        for value in ["=?base64?SGVsbG8?=", "=?base64?SGVs!!!bG8=?=", "=?base64?/w==?=", "=?base64?SGVsbG8= ?="] {
+            assert_eq!(decode(value), Err(NotBase64), "{value}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! POSTs of the modern era: each request is an exchange of its own, with its metadata in its `_meta` and repeated in its
+//! headers.
+//!
+//! A request that is well-formed is given a session of its own for as long as it takes ([`crate::session`] attaches it
+//! to a child), and then says step by step what there is to say (`steps`): as it comes from a child of its own era
+//! (`passing`), translated from one of the legacy era (`conversation`, `listening`). `checks` and `fault` are the rules of
+//! the transport.
+//!
+//! Invariant: every request gets a response with its id, or its connection is gone.
+//!
+//! Spec: 2026-07-28, Streamable HTTP; Overview; Multi Round-Trip Requests; Subscriptions.
+
+mod checks;
+mod conversation;
+mod fault;
+mod listening;
+mod passing;
+mod steps;
+mod tools;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response, StatusCode};
+use tracing::debug;
+
+use self::conversation::Conversation;
+use self::fault::Fault;
+use self::listening::Listening;
+use self::passing::Passing;
+pub(super) use self::steps::StepBody;
+use self::steps::{Last, respond};
+use self::tools::Tools;
+use super::Http;
+use super::body::Body;
+use super::request::{self, Accept};
+use crate::era::discover::Introduction;
+use crate::era::envelope::Envelope;
+use crate::era::headers::text_param;
+use crate::era::listen::Filter;
+use crate::era::state::Sealer;
+use crate::era::{envelope, legacy};
+use crate::error::Reject;
+use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
+use crate::mcp::{Era, MODERN_REVISION, header, method};
+use crate::pool::Principal;
+use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
+
+/// What modern exchanges have in common.
+#[derive(Debug)]
+pub(super) struct Modern {
+    tools: Tools,
+    /// None where the system has no randomness: then nothing that needs it can be had.
+    sealer: Option<Sealer>,
+}
+
+impl Default for Modern {
+    fn default() -> Self {
+        Self { tools: Tools::default(), sealer: Sealer::random().ok() }
+    }
+}
+
+/// Whether a message is of the modern era; `foreign`: its version header names no legacy revision.
+pub(super) fn is_modern(headers: &HeaderMap, foreign: bool, message: &Message) -> bool {
+    match message.kind() {
+        Kind::Request | Kind::Notification if envelope::is_modern(message) => true,
+        Kind::Request => foreign && message.method() != method::INITIALIZE,
+        Kind::Notification => headers.get(header::PROTOCOL_VERSION).is_some_and(|value| value == MODERN_REVISION),
+        Kind::Result | Kind::Error => false,
+    }
+}
+
+impl Http {
+    /// Answers a POST of the modern era.
+    pub(super) async fn modern(&self, headers: &HeaderMap, accept: Accept, message: &Message) -> Response<Body> {
+        if message.kind() != Kind::Request {
+            // The protocol has none over HTTP: what a client means by them, closing a stream says.
+            return request::empty(StatusCode::ACCEPTED);
+        }
+        match self.exchange(headers, accept, message).await {
+            Ok(response) => response,
+            Err(fault) => {
+                debug!(kind = fault.kind(), "modern request refused");
+                fault.into_last(message.id().as_ref()).into_response(accept)
+            }
+        }
+    }
+
+    async fn exchange(&self, headers: &HeaderMap, accept: Accept, message: &Message) -> Result<Response<Body>, Fault> {
+        let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
+        let envelope = Envelope::read(message)?;
+        checks::standard(headers, message, &envelope)?;
+        if legacy::is_gone(message.method()) {
+            return Err(Fault::Method);
+        }
+        if message.method() == method::LISTEN && accept == Accept::Json {
+            return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
+        }
+        let principal = Principal::anonymous();
+        if legacy::may_require_input(message.method())
+            && let Some(resumed) = self.resume(message, &envelope, &principal).await?
+        {
+            return Ok(self.say(resumed, accept).await);
+        }
+        let tenant = self.pool.tenant(principal.clone(), headers)?;
+        let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
+        let owned = self.registry.modern(tenant, &client, envelope.level)?;
+        let session = owned.session().clone();
+        session.attach().await?;
+        if session.child_era() == Era::Modern {
+            self.check_arguments(headers, message, &session).await?;
+            return Ok(self.say(Passing::begin(owned, message, self.modern.clone()).await?, accept).await);
+        }
+        let introduction = match introduce(&session, &client).await? {
+            Ok(introduction) => introduction,
+            Err(last) => return Ok(Last { frame: with_id(last.frame, &id), ..last }.into_response(accept)),
+        };
+        match message.method() {
+            method::DISCOVER => {
+                let frame = jsonrpc::result_response(&id, &introduction.discover());
+                Ok(Last::ok(frame).into_response(accept))
+            }
+            method::LISTEN => {
+                let filter = Filter::read(message);
+                let filter = filter.ok_or_else(|| Fault::Params("params.notifications must be a filter".to_owned()))?;
+                let listening = Listening::begin(owned, id, filter, introduction.news)?;
+                Ok(self.say(listening, accept).await)
+            }
+            method if legacy::is_of_another_era(method) => Err(Fault::Method),
+            _ => {
+                self.check_arguments(headers, message, &session).await?;
+                if let Some(level) = envelope.level.filter(|_| introduction.logging) {
+                    set_level(&session, level.as_str()).await?;
+                }
+                let conversation =
+                    Conversation::begin(owned, message, &envelope, introduction, (&principal, self.modern.clone()));
+                Ok(self.say(conversation.await?, accept).await)
+            }
+        }
+    }
+
+    async fn say(&self, exchange: impl steps::Exchange, accept: Accept) -> Response<Body> {
+        respond(exchange, accept, self.config.sse_after, self.config.keep_alive).await
+    }
+
+    /// Goes on with what a `requestState` stands for; none if there is no such thing in the request.
+    async fn resume(
+        &self,
+        message: &Message,
+        envelope: &Envelope,
+        principal: &Principal,
+    ) -> Result<Option<Conversation>, Fault> {
+        let params = message.params();
+        let state = params.map(|params| message.member(params, "requestState")).transpose();
+        let Some(state) = state.map_err(|_| Fault::State("requestState occurs twice"))?.flatten() else {
+            return Ok(None);
+        };
+        let state = jsonrpc::decode_str(message.text(state)).ok_or(Fault::State("requestState must be a string"))?;
+        self.modern.resume(&self.registry, message, envelope, (principal, &state)).await.map(Some)
+    }
+
+    /// The headers that repeat a tool's arguments.
+    async fn check_arguments(
+        &self,
+        headers: &HeaderMap,
+        message: &Message,
+        session: &Arc<Session>,
+    ) -> Result<(), Fault> {
+        if message.method() != method::TOOLS_CALL {
+            return Ok(());
+        }
+        let Some(name) = text_param(message, "name") else { return Ok(()) };
+        let annotations = self.modern.tools.of(&name, session).await;
+        checks::arguments(headers, message, &annotations)
+    }
+}
+
+/// Makes the client known to a legacy child. Inside is the child's own refusal.
+async fn introduce(session: &Arc<Session>, client: &str) -> Result<Result<Introduction, Last>, Fault> {
+    let answer = session.ask(own("\"mcp-mux-initialize\"", method::INITIALIZE, client)?).await?;
+    let frame = match answer {
+        Some(Answer::Initialized(frame, _) | Answer::Response(frame)) => frame,
+        Some(Answer::Rejected(_, reject)) => return Err(reject.into()),
+        None => return Err(Reject::SessionClosed.into()),
+    };
+    let message = Message::parse(frame.clone().into_bytes(), usize::MAX);
+    let message = message.map_err(|error| Reject::ChildAnswerUnusable(error.to_string()))?;
+    let Some(introduction) = Introduction::read(&message) else {
+        if message.kind() == Kind::Error {
+            return Ok(Err(Last::ok(frame)));
+        }
+        return Err(Reject::ChildAnswerUnusable("its answer to `initialize` is no InitializeResult".to_owned()).into());
+    };
+    let initialized = jsonrpc::notification(method::INITIALIZED, None).into_bytes();
+    if let Ok(initialized) = Message::parse(initialized, DEPTH_MAX) {
+        session.send(initialized).await?;
+    }
+    Ok(Ok(introduction))
+}
+
+/// Asks a legacy child for its log from this level on. What it says to that does not matter.
+async fn set_level(session: &Arc<Session>, level: &str) -> Result<(), Fault> {
+    let request = own("\"mcp-mux-level\"", method::SET_LEVEL, &format!(r#"{{"level":"{level}"}}"#))?;
+    let (_, mut handover) = session.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
+    handover.request(request).await;
+    Ok(())
+}
+
+/// A request of mcp-mux's own.
+fn own(id: &str, method: &str, params: &str) -> Result<Message, Fault> {
+    let frame = jsonrpc::request(id, method, Some(params));
+    Message::parse(frame.into_bytes(), usize::MAX).map_err(|error| Fault::Params(error.to_string()))
+}
+
+/// Hands a client's request over on a stream of its own.
+async fn hand_over(session: &Arc<Session>, request: Message) -> Result<StreamReader, Reject> {
+    let (reader, mut handover) = session.open_post(Asked::Requests(1), PostForm::Streamable)?;
+    handover.request(request).await;
+    Ok(reader)
+}
+
+/// A response under another id.
+fn with_id(frame: Frame, id: &jsonrpc::RawId) -> Frame {
+    let bytes = frame.into_bytes();
+    match Message::parse(bytes.clone(), usize::MAX).ok().and_then(|message| message.id_span()) {
+        Some(span) => Frame::new(bytes).replace(span, id.as_str()),
+        None => Frame::new(bytes),
+    }
+}

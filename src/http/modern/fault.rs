@@ -1,0 +1,111 @@
+//! What is wrong with a modern request, and how that looks on the wire.
+//!
+//! Spec: 2026-07-28, Overview, Error Codes; Streamable HTTP, Server Validation.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::steps::Last;
+use crate::era::discover::supported_versions;
+use crate::era::envelope::EnvelopeError;
+use crate::error::Reject;
+use crate::jsonrpc::{self, RawId};
+use crate::mcp::code;
+
+/// Why a modern request gets an error of mcp-mux's own.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// As legacy ones may.
+    Reject(Reject),
+    /// A required field of `_meta` is missing or not what it has to be.
+    Envelope(EnvelopeError),
+    /// A header is missing, malformed, or says something else than the body.
+    Header(String),
+    /// The revision is none that is served in this era.
+    Version(String),
+    /// There is no such method (any more).
+    Method,
+    /// What is in `params` cannot be.
+    Params(String),
+    /// `requestState` does not open, or what it stands for is over.
+    State(&'static str),
+    /// The child cannot go on without what the client did not declare.
+    Capability(Value),
+}
+
+impl From<Reject> for Fault {
+    fn from(reject: Reject) -> Self {
+        Self::Reject(reject)
+    }
+}
+
+impl From<EnvelopeError> for Fault {
+    fn from(error: EnvelopeError) -> Self {
+        Self::Envelope(error)
+    }
+}
+
+impl Fault {
+    /// Status, code, `data.kind` and message: the one table of it.
+    fn wire(&self) -> (StatusCode, i32, &'static str, String) {
+        let bad = StatusCode::BAD_REQUEST;
+        match self {
+            Self::Reject(reject) => {
+                let wire = reject.wire();
+                (wire.status, wire.code, wire.kind, reject.to_string())
+            }
+            Self::Envelope(error) => (bad, code::INVALID_PARAMS, "invalid-meta", error.to_string()),
+            Self::Header(what) => (bad, code::HEADER_MISMATCH, "header-mismatch", format!("header mismatch: {what}")),
+            Self::Version(_) => {
+                (bad, code::UNSUPPORTED_VERSION, "version-unsupported", "unsupported protocol version".to_owned())
+            }
+            Self::Method => {
+                (StatusCode::NOT_FOUND, code::METHOD_NOT_FOUND, "method-not-found", "method not found".to_owned())
+            }
+            Self::Params(what) => (StatusCode::OK, code::INVALID_PARAMS, "invalid-params", what.clone()),
+            Self::State(what) => (StatusCode::OK, code::INVALID_PARAMS, "request-state", (*what).to_owned()),
+            Self::Capability(_) => {
+                let what = "the request did not declare a capability that the server needs";
+                (bad, code::MISSING_CAPABILITY, "missing-capability", what.to_owned())
+            }
+        }
+    }
+
+    /// `data.kind`, for the log.
+    pub(super) fn kind(&self) -> &'static str {
+        self.wire().2
+    }
+
+    /// The response to the request with this id.
+    pub(super) fn into_last(self, id: Option<&RawId>) -> Last {
+        let (status, code, kind, message) = self.wire();
+        let mut data = json!({"source": "mcp-mux", "kind": kind});
+        let retry_after = match self {
+            Self::Reject(reject) => {
+                data = reject.data();
+                reject.retry_after()
+            }
+            Self::Version(requested) => {
+                data["supported"] = json!(supported_versions());
+                data["requested"] = json!(requested);
+                None
+            }
+            Self::Capability(required) => {
+                data["requiredCapabilities"] = required;
+                None
+            }
+            Self::Envelope(_) | Self::Header(_) | Self::Method | Self::Params(_) | Self::State(_) => None,
+        };
+        let error = json!({"code": code, "message": message, "data": data});
+        Last { status, frame: jsonrpc::error_response(id, &error), retry_after }
+    }
+}
+
+/// The HTTP status of an error that a child answered with.
+pub(super) fn status_of(code: Option<i32>) -> StatusCode {
+    match code {
+        Some(code::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
+        Some(_) | None => StatusCode::OK,
+    }
+}

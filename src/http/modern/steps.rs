@@ -1,0 +1,171 @@
+//! What a modern exchange says, step by step, and its answer as JSON or as an event stream.
+//!
+//! An exchange is a value that says one thing at a time; between two it is nowhere but in the step that will come next. So
+//! whoever drops that (hyper does when the client hangs up) drops the exchange, and what is in flight is cancelled.
+//!
+//! Spec: 2026-07-28, Streamable HTTP, Receiving Messages, Cancellation.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
+use tokio::time::{Instant, Sleep};
+
+use super::super::body::Body;
+use super::super::request::{self, Accept};
+use super::super::{events, sse};
+use crate::jsonrpc::Frame;
+
+/// One thing an exchange says.
+#[derive(Debug)]
+pub(in super::super) enum Said {
+    /// A notification; more follows.
+    Message(Frame),
+    /// The response.
+    Last(Last),
+}
+
+/// The response of an exchange.
+#[derive(Debug)]
+pub(in super::super) struct Last {
+    pub(super) status: StatusCode,
+    pub(super) frame: Frame,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Last {
+    /// One with the status of success.
+    pub(super) const fn ok(frame: Frame) -> Self {
+        Self { status: StatusCode::OK, frame, retry_after: None }
+    }
+
+    /// As the whole answer. An error with a status of its own is always JSON.
+    pub(super) fn into_response(self, accept: Accept) -> Response<Body> {
+        if accept == Accept::Events && self.status == StatusCode::OK {
+            let mut out = BytesMut::new();
+            sse::message(&mut out, None, &self.frame);
+            return events(out.freeze().into());
+        }
+        let mut response = request::json(self.status, self.frame.into_bytes());
+        if let Some(wait) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        response
+    }
+}
+
+/// An exchange under way.
+pub(super) trait Exchange: Send + Sized + 'static {
+    /// What it says next, and itself if it goes on.
+    fn next(self) -> impl Future<Output = (Said, Option<Self>)> + Send;
+}
+
+/// What will be said next, and what comes after it.
+type Step = Pin<Box<dyn Future<Output = (Said, Option<Rest>)> + Send>>;
+/// Begins the next step.
+struct Rest(Box<dyn FnOnce() -> Step + Send>);
+
+fn step<E: Exchange>(exchange: E) -> Step {
+    Box::pin(async move {
+        let (said, rest) = exchange.next().await;
+        (said, rest.map(|rest| Rest(Box::new(move || step(rest)))))
+    })
+}
+
+/// Answers with what an exchange says: as JSON if that is nothing but the response, and soon; else as events.
+pub(super) async fn respond(
+    exchange: impl Exchange,
+    accept: Accept,
+    sse_after: Duration,
+    keep_alive: Duration,
+) -> Response<Body> {
+    let mut next = step(exchange);
+    if accept == Accept::Json {
+        // Its client takes nothing but the response.
+        loop {
+            match next.await {
+                (Said::Last(last), _) => return last.into_response(accept),
+                (Said::Message(_), Some(rest)) => next = rest.0(),
+                (Said::Message(_), None) => return request::empty(StatusCode::NO_CONTENT),
+            }
+        }
+    }
+    let mut body = StepBody { next: None, keep_alive, timer: None, first: Bytes::new() };
+    match tokio::time::timeout(sse_after, &mut next).await {
+        Ok((Said::Last(last), _)) => return last.into_response(accept),
+        Ok((Said::Message(frame), rest)) => {
+            let mut first = BytesMut::new();
+            sse::message(&mut first, None, &frame);
+            body.first = first.freeze();
+            body.next = rest.map(|rest| rest.0());
+        }
+        Err(_) => body.next = Some(next),
+    }
+    events(Body::Steps(Box::new(body)))
+}
+
+/// The rest of an exchange as events.
+pub struct StepBody {
+    /// What goes out at once.
+    first: Bytes,
+    next: Option<Step>,
+    keep_alive: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl fmt::Debug for StepBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StepBody")
+    }
+}
+
+impl StepBody {
+    /// Whether there is nothing more.
+    pub(in super::super) const fn is_over(&self) -> bool {
+        self.next.is_none() && self.first.is_empty()
+    }
+
+    /// What is ready, as one chunk; none at the end.
+    pub(in super::super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(std::mem::take(&mut self.first)));
+        }
+        let mut chunk = BytesMut::new();
+        while chunk.len() < CHUNK_BYTES
+            && let Some(next) = &mut self.next
+        {
+            match next.as_mut().poll(cx) {
+                Poll::Ready((said, rest)) => {
+                    let frame = match said {
+                        Said::Message(frame) => frame,
+                        Said::Last(last) => last.frame,
+                    };
+                    sse::message(&mut chunk, None, &frame);
+                    self.next = rest.map(|rest| rest.0());
+                }
+                Poll::Pending => break,
+            }
+        }
+        if !chunk.is_empty() {
+            self.timer = None;
+            return Poll::Ready(Some(chunk.freeze()));
+        }
+        if self.next.is_none() {
+            return Poll::Ready(None);
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.keep_alive)));
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        timer.as_mut().reset(Instant::now() + self.keep_alive);
+        Poll::Ready(Some(Bytes::from_static(sse::KEEP_ALIVE)))
+    }
+}
+
+/// About the most bytes of events in one chunk; one larger event makes a larger one.
+const CHUNK_BYTES: usize = 64 * 1024;
