@@ -121,7 +121,9 @@ function problemOf(checks, directly = [], excused = []) {
 /** What not-applicable.json says of a scenario: as a whole, or of some of its checks. */
 function excuseFor(leg, { suite, scenario }) {
     const fits = pattern => (pattern.endsWith('*') ? scenario.startsWith(pattern.slice(0, -1)) : scenario === pattern);
-    return notApplicable.find(entry => entry.where.includes(leg.name) && fits(entry.scenario) && (entry.suite ?? suite.name) === suite.name);
+    return notApplicable.find(
+        entry => entry.where.includes(leg.name) && fits(entry.scenario) && (entry.suite ?? suite.name) === suite.name
+    );
 }
 
 async function main(asked) {
@@ -161,7 +163,10 @@ async function main(asked) {
             const found = excuseFor(leg, planned);
             const excuse = found?.checks === undefined ? found : undefined;
             const problem = problemOf(checks, leg.mux ? directly?.get(keyOf(planned)) : undefined, found?.checks);
-            const say = (word, why) => console.log(`${word.padEnd(7)} ${leg.name}: ${keyOf(planned)}${why ? `: ${why.replaceAll('\n', '\n            ')}` : ''}`);
+            const say = (word, why) => {
+                const detail = why === undefined ? '' : `: ${why.replaceAll('\n', '\n            ')}`;
+                console.log(`${word.padEnd(7)} ${leg.name}: ${keyOf(planned)}${detail}`);
+            };
             if (excuse !== undefined && problem !== undefined) {
                 count['not applicable'] += 1;
                 say('n/a', excuse.reason);

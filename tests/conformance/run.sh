@@ -6,7 +6,8 @@
 # LEG is `direct legacy`, `direct modern` (our server by itself), `mux SUITE/SERVER` (through mcp-mux) or `stream
 # SUITE/SERVER` (likewise, with event streams only), where SUITE and SERVER are `legacy` or `modern`; `direct`, `mux` and
 # `stream` mean all of each, and nothing means everything. What passes directly has to pass the same checks through
-# mcp-mux. What cannot apply is in not-applicable.json, with the reason. What it needs is installed once, into node_modules beside this file. The last line is "N passed, N failed".
+# mcp-mux. What cannot apply is in not-applicable.json, with the reason. What it needs is installed once, into node_modules
+# beside this file. The last line is "N passed, N failed".
 set -eu
 
 # Where the caller means it to be, before the change of folder.

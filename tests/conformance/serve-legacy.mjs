@@ -92,6 +92,7 @@ function build({ info, tools, prompts, resources, templates, read, complete }) {
                 await extra.sendNotification({ method: 'notifications/progress', params: { progressToken, progress, total, message } });
             },
             signal: extra.signal,
+            era: 'legacy',
             // The extension is one of the other era.
             asTask: work => work(io),
             closeStream: () => extra.closeSSEStream?.()

@@ -10,6 +10,7 @@ import {
     LOG_LEVEL_META_KEY,
     McpServer,
     ProtocolError,
+    ResourceNotFoundError,
     ResourceTemplate,
     createMcpHandler,
     createRequestStateCodec,
@@ -56,6 +57,7 @@ async function served(run, args, context, changes) {
         },
         asTask: (work, options) => asTask(context, io, work, options),
         signal: mcpReq.signal,
+        era: mcpReq.envelope === undefined ? 'legacy' : 'modern',
         closeStream: () => {}
     };
     try {
@@ -75,7 +77,7 @@ function fits({ method }, answer) {
 
 const HINT = { ttlMs: 1000, cacheScope: 'public' };
 
-function build({ info, tools, prompts, resources, templates, read, complete, skills }, notifier) {
+function build({ info, tools, prompts, resources, templates, read, complete, skills }, era, notifier) {
     const mcp = new McpServer(info, {
         capabilities: {
             tools: { listChanged: true },
@@ -93,7 +95,11 @@ function build({ info, tools, prompts, resources, templates, read, complete, ski
     const changes = {
         toolsChanged: () => (notifier ? notifier.toolsChanged() : server.sendToolListChanged()),
         promptsChanged: () => (notifier ? notifier.promptsChanged() : server.sendPromptListChanged()),
-        resourceUpdated: uri => (notifier ? notifier.resourceUpdated(uri) : server.sendResourceUpdated({ uri })),
+        resourceUpdated: uri => {
+            if (notifier) return notifier.resourceUpdated(uri);
+            // To a modern client the SDK sends what it listens for; a legacy one subscribes with requests of its own.
+            return era === 'modern' || subscriptions.has(uri) ? server.sendResourceUpdated({ uri }) : undefined;
+        },
         addTool: (name, tool) => {
             tools[name] = tool;
             register(name, tool);
@@ -102,7 +108,8 @@ function build({ info, tools, prompts, resources, templates, read, complete, ski
     };
     // Registered for what is said about them (in tools/list, and in the headers that HTTP checks); called by hand, since the
     // SDK would make a tool's result of every error.
-    const register = (name, { description, inputSchema, run }) => mcp.registerTool(name, { description, inputSchema: fromJsonSchema(inputSchema) }, run);
+    const register = (name, { description, inputSchema, run }) =>
+        mcp.registerTool(name, { description, inputSchema: fromJsonSchema(inputSchema) }, run);
     for (const [name, tool] of Object.entries(tools)) register(name, tool);
     server.setRequestHandler('tools/call', ({ params }, context) => {
         const tool = tools[params.name];
@@ -118,10 +125,18 @@ function build({ info, tools, prompts, resources, templates, read, complete, ski
         return served(prompt.run, params.arguments ?? {}, context, changes);
     });
     server.setRequestHandler('completion/complete', ({ params }) => complete(params));
-    for (const { name, uri, ...about } of resources) mcp.registerResource(name, uri, about, ({ href }) => read(href));
+    const readOrFail = ({ href }) => {
+        const found = read(href);
+        if (found === undefined) throw new ResourceNotFoundError(href);
+        return found;
+    };
+    for (const { name, uri, ...about } of resources) mcp.registerResource(name, uri, about, readOrFail);
     for (const { name, uriTemplate, ...about } of templates) {
-        mcp.registerResource(name, new ResourceTemplate(uriTemplate, { list: undefined }), about, ({ href }) => read(href));
+        mcp.registerResource(name, new ResourceTemplate(uriTemplate, { list: undefined }), about, readOrFail);
     }
+    const subscriptions = new Set();
+    server.setRequestHandler('resources/subscribe', ({ params }) => (subscriptions.add(params.uri), {}));
+    server.setRequestHandler('resources/unsubscribe', ({ params }) => (subscriptions.delete(params.uri), {}));
     serveTasks(server);
     skills?.attach(mcp);
     return mcp;
@@ -138,10 +153,11 @@ export async function serve({ skills: files, ...tables }, { legacy = 'reject' } 
     const skills = files && (await SkillsExtension.load(memorySkillFiles(files)));
     const features = { ...tables, skills };
     if (HTTP_PORT === undefined) {
-        serveStdio(() => build(features), { legacy });
+        serveStdio(({ era }) => build(features, era), { legacy });
         return;
     }
-    const handler = createMcpHandler(() => build(features, handler.notify), { legacy: legacy === 'serve' ? 'stateless' : legacy });
+    const options = { legacy: legacy === 'serve' ? 'stateless' : legacy };
+    const handler = createMcpHandler(({ era }) => build(features, era, handler.notify), options);
     const answer = toNodeHandler(handler);
     const [hostIsFine, originIsFine] = [localhostHostValidation(), localhostOriginValidation()];
     createServer(async (request, response) => {
