@@ -244,11 +244,6 @@ impl ChildHandle {
         }
     }
 
-    /// Which era the child is spoken to in.
-    pub const fn era(&self) -> Era {
-        Era::Legacy
-    }
-
     /// Detaches a session; never waits and cannot fail.
     pub fn detach(&self, session: SessionKey) {
         if let Err(mpsc::error::TrySendError::Full(detach)) = self.inbox.try_send(ChildCommand::Detach(session)) {
