@@ -293,6 +293,13 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "60s")]
     pub queue_timeout: String,
 
+    /// The most bytes of results kept to be served again; 0 keeps none
+    ///
+    /// Results of a server of 2026-07-28 that it marks as public (lists, resources) are served from memory for as long as it
+    /// says, or until it says that they have changed.
+    #[arg(long, value_name = "SIZE", help_heading = REQUESTS, default_value = "16MiB")]
+    pub cache_bytes: String,
+
     /// Turn a POST without an answer into an event stream after this long
     #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "1s")]
     pub sse_after: String,
