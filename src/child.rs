@@ -61,6 +61,7 @@ use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::Era;
+use crate::router::cache::ResponseCache;
 use crate::router::{self, Origin, Payload, Profile, SessionKey, Sharing, StreamId};
 
 /// Where an actor puts what belongs to a session. Never waits: what the session cannot take it has a rule for.
@@ -137,6 +138,8 @@ pub struct Tenancy {
     pub era: EraSource,
     /// Variables of its own.
     pub variables: OwnVariables,
+    /// Where results are kept that may be served again.
+    pub cache: ResponseCache,
     /// The command's proof, which this child may give.
     pub proof: Proof,
 }
@@ -160,6 +163,7 @@ pub struct ChildHandle {
     backlog: Arc<Backlog>,
     entrance: Entrance,
     era: EraSource,
+    cache: ResponseCache,
     state: watch::Receiver<ChildState>,
     queue_timeout: Duration,
     tracker: TaskTracker,
@@ -193,11 +197,11 @@ fn spawn_with(
     // Not within the span of whoever it is started for: it may outlive them.
     let span = tracing::info_span!(parent: None, "child", number = tenancy.number, command = name);
     let shared = (inbox, Arc::clone(&backlog), state_changes);
-    let era = tenancy.era.clone();
+    let (era, cache) = (tenancy.era.clone(), tenancy.cache.clone());
     let actor = ChildActor::new(config, &name, router, launcher, tenancy, shared, tracker.clone());
     tracker.spawn(actor.run().instrument(span));
     let (entrance, queue_timeout, tracker) = (Entrance::default(), config.queue_timeout, tracker.clone());
-    ChildHandle { inbox: commands, backlog, entrance, era, state, queue_timeout, tracker }
+    ChildHandle { inbox: commands, backlog, entrance, era, cache, state, queue_timeout, tracker }
 }
 
 impl ChildHandle {
@@ -257,6 +261,12 @@ impl ChildHandle {
     /// The era that the child is spoken to in. Known since the lease was given returned.
     pub fn era(&self) -> Era {
         self.era.era().unwrap_or_default()
+    }
+
+    /// What may be served again without asking the child; of a modern one only. Whoever asks the child looks here before,
+    /// and puts here what it answers. What changes is dropped without anybody's doing.
+    pub const fn cache(&self) -> &ResponseCache {
+        &self.cache
     }
 
     /// Waits until the era is known.

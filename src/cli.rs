@@ -85,8 +85,8 @@ pub struct Cli {
     /// Which revisions the server speaks: auto, legacy, modern
     ///
     /// `legacy`: those with `initialize`, up to 2025-11-25. `modern`: 2026-07-28. `auto` finds it out at the start: a process
-    /// of its own is asked `server/discover` and then killed, while the one that will serve starts. Clients of either kind
-    /// are served whatever the server speaks.
+    /// of its own is asked `server/discover` and then killed, while the one that will serve starts; say it yourself where two
+    /// processes of the server must not run at a time. Clients of either kind are served whatever the server speaks.
     #[arg(long, value_name = "ERA", help_heading = SERVER, default_value = "auto")]
     pub child_era: String,
 
@@ -292,6 +292,13 @@ pub struct Cli {
     /// Then it fails.
     #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "60s")]
     pub queue_timeout: String,
+
+    /// The most bytes of results kept to be served again; 0 keeps none
+    ///
+    /// Results of a server of 2026-07-28 that it marks as public (lists, resources) are served from memory for as long as it
+    /// says, or until it says that they have changed.
+    #[arg(long, value_name = "SIZE", help_heading = REQUESTS, default_value = "16MiB")]
+    pub cache_bytes: String,
 
     /// Turn a POST without an answer into an event stream after this long
     #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "1s")]

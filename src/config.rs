@@ -125,6 +125,8 @@ pub struct PoolConfig {
     pub queue_timeout: Duration,
     /// The headers of a session's first request that its child gets as variables; with [`Isolation::Session`].
     pub header_env: Vec<HeaderEnv>,
+    /// The most bytes of public results kept to be served again; 0: none.
+    pub cache_bytes: usize,
 }
 
 /// Who shares a child (`--isolation`).

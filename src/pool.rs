@@ -56,6 +56,7 @@ use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMod
 use crate::error::{Reject, StartupError};
 use crate::mcp::Era;
 use crate::router::Sharing;
+use crate::router::cache::ResponseCache;
 use crate::telemetry::watermark::Watermark;
 
 /// Starts a child.
@@ -69,6 +70,7 @@ pub struct Pool {
     spawn: Spawn,
     /// Which eras the command speaks, as far as that is known.
     eras: Eras,
+    cache: ResponseCache,
     outlook: Arc<Outlook>,
     /// The places that are free, and who waits for one.
     places: Arc<Semaphore>,
@@ -154,6 +156,7 @@ impl Pool {
             sharing,
             spawn,
             eras,
+            cache: ResponseCache::new(config.cache_bytes),
             outlook: Arc::new(Outlook::new()),
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
@@ -218,8 +221,10 @@ impl Pool {
         };
         let number = state.members.next_number();
         debug!(child = number, ?whose, "starting a child");
+        // Those that everybody shares are interchangeable; of others nobody knows what their processes have seen.
+        let cache = self.cache.scoped(if whose == Whose::Everybody { 0 } else { number });
         let proof = self.outlook.proof().clone();
-        let child = (self.spawn)(Tenancy { number, sharing, era, variables, proof });
+        let child = (self.spawn)(Tenancy { number, sharing, era, variables, cache, proof });
         let states = child.state();
         if let Some(weight) = weight {
             let (outlook, watched) = (Arc::clone(&self.outlook), states.clone());
@@ -261,6 +266,7 @@ impl Pool {
     /// A child is gone, and its place is free.
     fn gone(self: &Arc<Self>, number: u64) {
         let member = self.lock().members.remove(number);
+        self.cache.scoped(number).clear();
         drop(member);
         debug!(child = number, "child gone");
         self.watermark.observe(self.places_taken());

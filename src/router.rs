@@ -20,6 +20,7 @@
 //! Spec: 2025-11-25, Base Protocol; DESIGN section 4 has the rules as a table.
 
 mod attribution;
+pub mod cache;
 mod era;
 mod exit;
 mod from_child;

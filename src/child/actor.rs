@@ -38,6 +38,7 @@ use super::{ChildState, EraSource, Outbox, Proof, Stats, Tenancy};
 use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::{Kind, Message};
+use crate::router::cache::ResponseCache;
 use crate::router::{self, Origin, Payload, Profile, SessionKey, Sharing};
 
 /// The most commands, and the most lines, handled before what came of them is flushed.
@@ -101,6 +102,7 @@ pub(super) struct ChildActor<L> {
     tracker: TaskTracker,
     wanted: Wanted,
     voice: Voice,
+    cache: ResponseCache,
     proof: Proof,
     restart: Restart,
     /// How the last process ended.
@@ -137,7 +139,7 @@ impl<L: Launch> ChildActor<L> {
         tracker: TaskTracker,
     ) -> Self {
         let voice = Voice::new(router.clone(), tenancy.sharing, tenancy.era);
-        let router = voice.router();
+        let (router, cache) = (voice.router(), tenancy.cache.clone());
         Self {
             config: config.clone(),
             name: name.into(),
@@ -150,6 +152,7 @@ impl<L: Launch> ChildActor<L> {
             tracker,
             wanted: Wanted::Running,
             voice,
+            cache: tenancy.cache,
             proof: tenancy.proof,
             restart: Restart::default(),
             last_status: String::new(),
@@ -157,7 +160,7 @@ impl<L: Launch> ChildActor<L> {
             given_up: false,
             alarm: Alarm::new(),
             tenures: 1,
-            current: Tenure::new(0, router),
+            current: Tenure::new(0, router, cache),
             successor: None,
             successor_not_before: None,
             hold_until: None,

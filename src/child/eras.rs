@@ -214,14 +214,13 @@ mod tests {
     async fn who_waits_is_told() {
         let eras = Eras::unknown();
         let source = EraSource::new(eras.clone(), Era::Legacy);
-        let waiting = tokio::spawn({
-            let source = source.clone();
-            async move { source.wait().await }
-        });
-        tokio::task::yield_now().await;
-        eras.learn(Known::Modern);
-        assert_eq!(source.era(), None);
-        eras.learn(Known::All(DUAL));
-        assert_eq!(waiting.await.unwrap(), Era::Legacy);
+        let telling = async {
+            tokio::task::yield_now().await;
+            eras.learn(Known::Modern);
+            tokio::task::yield_now().await;
+            assert_eq!(source.era(), None);
+            eras.learn(Known::All(DUAL));
+        };
+        assert_eq!(tokio::join!(source.wait(), telling).0, Era::Legacy);
     }
 }

@@ -27,6 +27,7 @@ use crate::config::{ChildConfig, DeclaredCapabilities, InheritEnv, OnAmbiguous, 
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::{Era, Revision};
+use crate::router::cache::ResponseCache;
 use crate::router::{ClientCapabilities, Origin, Payload, Profile, SessionKey, Sharing, StreamId};
 
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -195,6 +196,7 @@ fn shared() -> Tenancy {
         era: EraSource::of(Era::Legacy),
         sharing: Sharing::Shared,
         variables: OwnVariables::default(),
+        cache: ResponseCache::new(10_000),
         proof: Proof::default(),
     }
 }
@@ -226,6 +228,7 @@ impl World {
             era: EraSource::of(Era::Legacy),
             sharing,
             variables: OwnVariables::default(),
+            cache: ResponseCache::new(10_000),
             proof: Proof::default(),
         };
         let handle = spawn_with(config, &router_config(), tenancy, launcher, &tracker);

@@ -10,6 +10,7 @@ use super::actor::ChildCommand;
 use super::{Backlog, ChildHandle, ChildState, Entrance, EraSource, INBOX_COMMANDS_MAX, Outbox};
 use crate::jsonrpc::Message;
 use crate::mcp::Era;
+use crate::router::cache::ResponseCache;
 use crate::router::{Origin, Profile, SessionKey, Sharing};
 
 /// What arrives at the actor.
@@ -42,8 +43,12 @@ impl ChildHandle {
         let (inbox, commands) = mpsc::channel(INBOX_COMMANDS_MAX);
         let (states, state) = watch::channel(ChildState::Ready);
         let backlog = Arc::new(Backlog::new(usize::MAX));
+        let cache = ResponseCache::new(1 << 20);
         let (entrance, queue_timeout, tracker) = (Entrance::default(), Duration::from_secs(30), TaskTracker::new());
-        (Self { inbox, backlog, entrance, era, state, queue_timeout, tracker }, Inbox { commands, state: states })
+        (
+            Self { inbox, backlog, entrance, era, cache, state, queue_timeout, tracker },
+            Inbox { commands, state: states },
+        )
     }
 }
 

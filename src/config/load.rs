@@ -270,6 +270,7 @@ fn read_pool(cli: &Cli, reader: &mut Reader) -> Option<PoolConfig> {
     };
     // Its problems are reported where the child's configuration is read.
     let queue_timeout = values::duration(&cli.queue_timeout).ok();
+    let cache_bytes = reader.read("cache-bytes", &cli.cache_bytes, values::size);
     let header_env = reader.read_all("header-env", &cli.header_env, values::header_env);
 
     // What would do nothing is a mistake.
@@ -310,6 +311,7 @@ fn read_pool(cli: &Cli, reader: &mut Reader) -> Option<PoolConfig> {
         idle_timeout: idle_timeout?,
         queue_timeout: queue_timeout?,
         header_env: header_env?,
+        cache_bytes: cache_bytes?,
     })
 }
 

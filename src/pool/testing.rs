@@ -22,6 +22,7 @@ pub(crate) fn config(isolation: Isolation) -> PoolConfig {
         idle_timeout: None,
         queue_timeout: Duration::from_secs(60),
         header_env: Vec::new(),
+        cache_bytes: 0,
     }
 }
 

@@ -152,6 +152,7 @@ impl<L: Launch> ChildActor<L> {
         let Phase::Up(mut running) = std::mem::replace(&mut self.current.phase, Phase::Idle) else { return };
         let (pid, exit) = (running.pid, running.exit());
         let untouched = running.take_untouched(self.backlog.remove(&running.lane));
+        self.cache.clear();
         if self.wanted != Wanted::Running || running.ending == Some(Ending::Failed) {
             tracing::info!(pid, status = exit.status, "child stopped");
         } else if !self.is_proven() && self.voice.take_chance() {

@@ -90,7 +90,7 @@ impl<L: Launch> ChildActor<L> {
         tracing::info!(pid, given, "the child is old and gets a successor (--child-max-age, --child-max-requests)");
         match self.start_process(now) {
             Ok(running) => {
-                let mut tenure = Tenure::new(self.tenures, self.current.router.successor());
+                let mut tenure = Tenure::new(self.tenures, self.current.router.successor(), self.cache.clone());
                 self.tenures += 1;
                 tenure.begin(running);
                 tenure.open(&self.config, now);
@@ -144,6 +144,7 @@ impl<L: Launch> ChildActor<L> {
     fn switch(&mut self, now: Instant) {
         let Some(successor) = self.successor.take() else { return };
         let mut old = std::mem::replace(&mut self.current, successor);
+        self.cache.clear();
         old.router.hand_over(&mut self.current.router, now);
         old.hand_over(&self.backlog, &self.outboxes);
         if self.restart.circuit() != Circuit::Closed {

@@ -21,7 +21,9 @@ use crate::child::stdin::PumpEnd;
 use crate::child::stdout::{self, Noise, Reading};
 use crate::child::supervisor::{Exit, Order};
 use crate::config::ChildConfig;
-use crate::jsonrpc::Message;
+use crate::jsonrpc::{Kind, Message};
+use crate::mcp::ids::Param;
+use crate::router::cache::ResponseCache;
 use crate::router::{Output, Router, SessionKey, Stage};
 
 /// What happens to a process.
@@ -58,6 +60,8 @@ pub(super) struct Tenure {
     /// Tells the tenures of an actor apart.
     pub(super) serial: u64,
     pub(super) router: Router,
+    /// What its process says that has changed is dropped here.
+    cache: ResponseCache,
     pub(super) phase: Phase,
     noise: Noise,
     probe: Probe,
@@ -76,10 +80,11 @@ pub(super) type Outboxes = HashMap<SessionKey, Arc<dyn Outbox>>;
 
 impl Tenure {
     /// One without a process.
-    pub(super) fn new(serial: u64, router: Router) -> Self {
+    pub(super) fn new(serial: u64, router: Router, cache: ResponseCache) -> Self {
         Self {
             serial,
             router,
+            cache,
             phase: Phase::Idle,
             noise: Noise::new(),
             probe: Probe::default(),
@@ -210,6 +215,9 @@ impl Tenure {
         if self.speech == Speech::Held {
             // There is nobody yet whom it could be for.
             return;
+        }
+        if message.kind() == Kind::Notification {
+            self.cache.invalidate(message.method(), message.param_str(Param::Uri).as_deref());
         }
         self.router.handle_child_message(message, now);
     }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::Heard;
 use crate::jsonrpc::Message;
 use crate::mcp::ids::meta;
-use crate::mcp::{Era, MODERN_REVISION, Revision, code, method};
+use crate::mcp::{MODERN_REVISION, Revision, code, method};
 
 /// The id of the only request that a process is sent.
 pub(super) const ID: u64 = 1;
@@ -97,7 +97,7 @@ fn judge_discover(answer: &Message) -> Finding {
     }
     let result = answer.result().map_or("", |result| answer.text(result));
     let result: Value = serde_json::from_str(result).unwrap_or_default();
-    let lists = |revision: &str| lists(&result["supportedVersions"], revision);
+    let lists = |revision: &str| lists(&result, "/supportedVersions", revision);
     let modern = lists(MODERN_REVISION);
     let legacy = Revision::ALL.iter().any(|revision| lists(revision.as_str()));
     let (verdict, how) = match (modern, legacy) {
@@ -122,30 +122,26 @@ fn judge_initialize(answer: &Message) -> Finding {
 /// Whether this error (its JSON text) comes of a server that speaks 2026-07-28.
 pub(in crate::child) fn is_modern_error(error: &str) -> bool {
     let error: Value = serde_json::from_str(error).unwrap_or_default();
-    match error["code"].as_i64().and_then(|code| i32::try_from(code).ok()) {
+    match code_of(&error).and_then(|code| i32::try_from(code).ok()) {
         Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY) => true,
-        Some(code::UNSUPPORTED_VERSION) => lists(&error["data"]["supported"], MODERN_REVISION),
+        Some(code::UNSUPPORTED_VERSION) => lists(&error, "/data/supported", MODERN_REVISION),
         Some(_) | None => false,
     }
 }
 
 fn error_code(error: &str) -> String {
     let error: Value = serde_json::from_str(error).unwrap_or_default();
-    error["code"].as_i64().map_or_else(|| "without a code".to_owned(), |code| code.to_string())
+    code_of(&error).map_or_else(|| "without a code".to_owned(), |code| code.to_string())
 }
 
-fn lists(list: &Value, revision: &str) -> bool {
-    list.as_array().is_some_and(|list| list.iter().any(|one| one.as_str() == Some(revision)))
+fn code_of(error: &Value) -> Option<i64> {
+    error.pointer("/code")?.as_i64()
 }
 
-impl Finding {
-    /// The era that it says, for the log.
-    pub const fn era(&self) -> Era {
-        match self.verdict {
-            Verdict::Not => Era::Legacy,
-            Verdict::Speaks | Verdict::SpeaksBoth => Era::Modern,
-        }
-    }
+/// Whether the list at this place (a JSON pointer) has the revision.
+fn lists(value: &Value, place: &str, revision: &str) -> bool {
+    let list = value.pointer(place).and_then(Value::as_array);
+    list.is_some_and(|list| list.iter().any(|one| one.as_str() == Some(revision)))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::child::probe::{Finding, Question, Verdict, ask};
 use crate::child::{CommandEras, Eras, Known};
+use crate::router::cache::Lookup;
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -104,7 +105,7 @@ fn undecided(sharing: Sharing) -> (World, Eras) {
     let launcher =
         FakeLauncher { started, failures: VecDeque::new(), pipe_bytes: 1024, liveness: |_| Liveness::Exiting };
     let era = EraSource::new(eras.clone(), Era::Modern);
-    let tenancy = Tenancy { number: 1, era, sharing, variables: OwnVariables::default(), proof: Proof::default() };
+    let tenancy = Tenancy { era, sharing, ..shared() };
     let handle = spawn_with(&child_config(&["/usr/bin/fake"]), &router_config(), tenancy, launcher, &tracker);
     (World::around(handle, tracker, starts), eras)
 }
@@ -133,7 +134,7 @@ async fn a_child_starts_at_once_and_is_spoken_to_when_its_era_is_known() {
     child.answers(&call).await;
     world.is_answered(5).await;
     let handle = world.handle.clone();
-    let stopping = tokio::spawn(async move { handle.stop().await });
+    let stopping = world.tracker.spawn(async move { handle.stop().await });
     child.is_ordered(Order::Stop).await;
     child.exits(0);
     stopping.await.unwrap();
@@ -146,7 +147,7 @@ async fn a_child_that_is_never_spoken_to_can_be_stopped() {
     world.attach(1).await;
     world.asks(5).await;
     let handle = world.handle.clone();
-    let stopping = tokio::spawn(async move { handle.stop().await });
+    let stopping = world.tracker.spawn(async move { handle.stop().await });
     child.reads_the_end().await;
     child.exits(0);
     stopping.await.unwrap();
@@ -225,4 +226,26 @@ async fn a_spare_that_nobody_has_spoken_to_becomes_an_exchanges() {
     assert_eq!(world.handle.era(), Era::Modern);
     // mcp-mux makes the handshake now, which nobody has asked for.
     assert!(!child.reads().await["id"].is_null());
+}
+
+/// Who knows what is kept does not say so to the child: it tells of itself.
+#[tokio::test(start_paused = true)]
+async fn what_a_child_says_has_changed_is_kept_no_longer() {
+    let (mut world, mut child) = World::ready().await;
+    let cache = world.handle.cache().clone();
+    let result = Bytes::from_static(br#"{"tools":[],"ttlMs":100000,"cacheScope":"public"}"#);
+    let keep = || {
+        let Lookup::Miss(ticket) = cache.lookup("tools/list", None, Instant::now()) else { panic!("nothing is there") };
+        cache.store(ticket, &result, Instant::now());
+    };
+    keep();
+    child.writes("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n").await;
+    assert!(world.given().await.1.expect("a message").contains("list_changed"));
+    keep();
+    assert_eq!(cache.lookup("tools/list", None, Instant::now()), Lookup::Hit(result.clone()));
+    // The next process may have other tools.
+    child.exits(1);
+    world.starts().await.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    keep();
 }

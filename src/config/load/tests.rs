@@ -44,6 +44,7 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.session.replay_bytes, 1 << 20);
     assert_eq!((config.pool.isolation, config.pool.size.get(), config.pool.warm), (Isolation::Shared, 1, 0));
     assert_eq!((config.pool.children_max.get(), config.pool.idle_timeout), (100, None));
+    assert_eq!(config.pool.cache_bytes, 16 << 20);
     assert_eq!((config.child.on_exit, config.child.ping_interval), (OnChildExit::Restart, None));
     assert_eq!((config.child.age_max, config.child.requests_max), (None, None));
     assert_eq!(config.child.command, ["server"]);
