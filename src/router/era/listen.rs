@@ -122,10 +122,11 @@ impl Router {
         }
         self.listen.changed = false;
         let filter = self.wishes();
-        if self.listen.standing.as_ref().map_or(&Filter::default(), |standing| &standing.filter) == &filter {
+        let nothing = filter == Filter::default();
+        if self.listen.standing.as_ref().map_or(nothing, |standing| standing.filter == filter) {
             return;
         }
-        if filter == Filter::default() {
+        if nothing {
             if let Some(standing) = self.listen.standing.take() {
                 self.stop_listening(standing.id);
             }
