@@ -192,6 +192,8 @@ fn run_in(era: Era, ops: &[Op], config: RouterConfig, sharing: Sharing) -> Vec<S
         model.observe();
         let in_flight: usize = model.sides.iter().map(|side| side.world.router.stats().in_flight).sum();
         assert_eq!(in_flight, model.in_flight.len());
+        let questions: usize = model.sides.iter().map(|side| side.world.router.stats().questions).sum();
+        assert!(era == Era::Legacy || in_flight > 0 || questions == 0, "asked about requests that are over");
         for key in model.keys.values() {
             assert!(model.in_flight.keys().filter(|(session, _)| session == key).count() <= model.in_flight_max);
         }
