@@ -11,8 +11,8 @@
 //! A client's request is *accepted* when [`Router::handle_session_message`] says `Ok`, *queued* until it can be handed
 //! out, then *written*, or it *follows* a request of mcp-mux's own (the first `resources/subscribe` of a URI, a
 //! `logging/setLevel`) and shares its answer; it is *settled* when its session is given a payload other than
-//! [`Payload::Message`] for it. Where later revisions need translating, they do so around [`Router::dispatch`] (towards
-//! the child) and [`Router::settle`] (back): ids, attribution and accounts stay here.
+//! [`Payload::Message`] for it, or *asks* its client something that a modern child wants to know first. What a child of
+//! the modern era changes is in `era`: ids, attribution and accounts stay here.
 //!
 //! The child is a place: processes come and go behind it. What an exit does to requests is in `exit`, how a process is
 //! replaced while it lives in `succession`, and what is different for a child of one session's own in `private`.
@@ -203,7 +203,8 @@ impl Router {
     /// Attaches a session (or a stateless exchange). It may send at once; what it sends waits for the child. A profile
     /// that [`Router::detach`] returned goes on where it stopped. A [`Sharing::Private`] child has one session in its
     /// life.
-    pub fn attach(&mut self, session: SessionKey, profile: Profile) {
+    pub fn attach(&mut self, session: SessionKey, mut profile: Profile) {
+        era::put_in_one_line(&mut profile);
         let subscriptions = profile.subscriptions.clone();
         let profile_era = profile.era;
         let level = profile.level;

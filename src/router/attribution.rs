@@ -149,10 +149,8 @@ impl Router {
 
     /// Whether the session declares what is needed.
     pub(super) fn meets(&self, session: SessionKey, need: Need) -> bool {
-        match need {
-            Need::Log => self.asks_for_logs(session),
-            _ => self.sessions.get(&session).is_some_and(|profile| need.is_met_by(profile.capabilities)),
-        }
+        let declares = |profile: &super::Profile| need.is_met_by(profile.capabilities);
+        self.sessions.get(&session).is_some_and(declares) && (need != Need::Log || self.asks_for_logs(session))
     }
 
     /// The stream of the session's newest request, else its standalone one.

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 pub(super) use self::listen::Listen;
 pub(super) use self::rounds::{ORIGINAL_BYTES_MAX, Rounds};
-pub(super) use self::words::ClientWords;
+pub(super) use self::words::{ClientWords, put_in_one_line};
 use super::Router;
 use super::from_child::{NEWS_MAX, is_news};
 use super::handshake::Introduction;

@@ -40,7 +40,7 @@ impl Router {
             self.reject(id, Reject::ChildAnswerUnusable(what.to_owned()));
         } else if self.listen.is(id) {
             self.listen_ended(id, None, now);
-        } else if self.own.remove(&id).is_some() {
+        } else if self.take_own(id).is_some() {
             for follower in self.requests.followers(id) {
                 self.reject(follower, Reject::ChildAnswerUnusable(what.to_owned()));
             }
@@ -61,7 +61,7 @@ impl Router {
             self.handshake_answered(message, now);
         } else if self.listen.is(id) {
             self.listen_ended(id, Some(message), now);
-        } else if let Some(own) = self.own.remove(&id) {
+        } else if let Some(own) = self.take_own(id) {
             self.own_answered(id, own, message);
         } else if self.written_by(id).is_some() {
             self.request_answered(id, message, now);

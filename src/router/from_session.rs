@@ -1,5 +1,7 @@
 //! Messages from a session: what is accepted, what it comes to, and what is written to the child for it.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::era::{Between, ClientWords};
@@ -368,11 +370,9 @@ impl Router {
     /// Sets a request's deadline to what its phase asks for.
     pub(super) fn renew_deadline(&mut self, id: ChildId, now: Instant) {
         let Some(request) = self.requests.get(id) else { return };
-        if request.purpose == Purpose::Listen && matches!(request.phase, Phase::Written) {
-            return self.requests.set_deadline(id, None);
-        }
-        let last = self.config.request_timeout_max.map(|max| request.accepted + max);
-        let quiet = self.config.request_timeout.map(|timeout| match request.phase {
+        let (timeout, timeout_max) = self.timeouts(request);
+        let last = timeout_max.map(|max| request.accepted + max);
+        let quiet = timeout.map(|timeout| match request.phase {
             Phase::Queued(_) => request.waits_since + timeout,
             Phase::Written | Phase::Follows(_) | Phase::Asks => now + timeout,
         });
@@ -381,14 +381,24 @@ impl Router {
         self.requests.set_deadline(id, deadline);
     }
 
+    /// `--request-timeout` and `--request-timeout-max`, as they apply to a request. A subscription goes on for as long as its
+    /// client wants it to.
+    fn timeouts(&self, request: &InFlight) -> (Option<Duration>, Option<Duration>) {
+        if request.purpose == Purpose::Listen {
+            return (None, None);
+        }
+        (self.config.request_timeout, self.config.request_timeout_max)
+    }
+
     /// What a request whose deadline has come is told.
     pub(super) fn timeout_reject(&self, request: &InFlight, now: Instant) -> Reject {
         let reached_by = |since: Instant, limit| now >= since + limit;
-        if let Some(max) = self.config.request_timeout_max.filter(|max| reached_by(request.accepted, *max)) {
+        let (timeout, timeout_max) = self.timeouts(request);
+        if let Some(max) = timeout_max.filter(|max| reached_by(request.accepted, *max)) {
             return Reject::RequestTimeout(max, "--request-timeout-max");
         }
         let queue_timeout = self.config.queue_timeout;
-        match self.config.request_timeout {
+        match timeout {
             Some(timeout) if !matches!(request.phase, Phase::Queued(_)) || reached_by(request.waits_since, timeout) => {
                 Reject::RequestTimeout(timeout, "--request-timeout")
             }

@@ -44,6 +44,13 @@ impl Router {
         }
     }
 
+    /// A request of ours that the child was given, and has answered.
+    pub(super) fn take_own(&mut self, id: ChildId) -> Option<Own> {
+        // A modern child is not given each subscription under an id of its own.
+        let stands_for_a_wish = |own: &Own| self.is_modern() && matches!(own, Own::Subscribe(_));
+        if self.own.get(&id).is_some_and(stands_for_a_wish) { None } else { self.own.remove(&id) }
+    }
+
     /// A request of ours was answered, and with it those that follow it.
     pub(super) fn own_answered(&mut self, id: ChildId, own: Own, message: &Message) {
         let answer = |client_id: &RawId| Payload::Response(with_id(message, client_id.as_str()));

@@ -15,7 +15,7 @@ use super::id_table::REMEMBERED_FOR;
 use super::world::{ASKABLE, Seen, config};
 use super::*;
 use crate::config::OnAmbiguous;
-use crate::mcp::{LogLevel, method};
+use crate::mcp::{Era, LogLevel, method};
 
 /// What can happen. Numbers are taken modulo what is there.
 #[derive(Clone, Debug)]
@@ -23,6 +23,26 @@ enum Op {
     Attach {
         session: u64,
         askable: bool,
+    },
+    /// Of a modern client, where the child is modern.
+    AttachExchange {
+        session: u64,
+        loud: bool,
+    },
+    Listen {
+        session: u64,
+    },
+    /// A modern child takes up a `subscriptions/listen`, and says that something has changed.
+    ChildTells {
+        side: usize,
+        pending: usize,
+        acknowledged: bool,
+    },
+    /// A modern child wants to be told something before it goes on.
+    ChildWants {
+        side: usize,
+        pending: usize,
+        inputs: usize,
     },
     Detach {
         session: u64,
@@ -121,6 +141,8 @@ fn op(sessions: u64) -> impl Strategy<Value = Op> {
     let side = 0..2usize;
     let of_sessions = prop_oneof![
         3 => (session.clone(), any::<bool>()).prop_map(|(session, askable)| Op::Attach { session, askable }),
+        2 => (session.clone(), any::<bool>()).prop_map(|(session, loud)| Op::AttachExchange { session, loud }),
+        2 => session.clone().prop_map(|session| Op::Listen { session }),
         1 => session.clone().prop_map(|session| Op::Detach { session }),
         2 => (session.clone(), id.clone()).prop_map(|(session, id)| Op::Initialize { session, id }),
         8 => (session.clone(), id.clone(), any::<bool>()).prop_map(|(session, id, token)| Op::Call { session, id, token }),
@@ -139,6 +161,10 @@ fn op(sessions: u64) -> impl Strategy<Value = Op> {
         1 => (side.clone(), 0..100u64).prop_map(|(side, id)| Op::ChildAnswersUnknown { side, id }),
         3 => (side.clone(), 0..8usize).prop_map(|(side, pending)| Op::ChildProgress { side, pending }),
         2 => side.clone().prop_map(|side| Op::ChildAsks { side }),
+        3 => (side.clone(), 0..8usize, any::<bool>())
+            .prop_map(|(side, pending, acknowledged)| Op::ChildTells { side, pending, acknowledged }),
+        3 => (side.clone(), 0..8usize, 0..3usize)
+            .prop_map(|(side, pending, inputs)| Op::ChildWants { side, pending, inputs }),
         2 => side.clone().prop_map(|side| Op::ChildLogs { side }),
         1 => (side.clone(), 0..3u8).prop_map(|(side, uri)| Op::ChildUpdates { side, uri }),
         1 => side.clone().prop_map(|side| Op::ChildEnds { side }),
@@ -156,12 +182,18 @@ fn op(sessions: u64) -> impl Strategy<Value = Op> {
 }
 
 fn run(ops: &[Op], config: RouterConfig, sharing: Sharing) -> Vec<String> {
-    let mut model = Model::new(config, sharing);
+    run_in(Era::Legacy, ops, config, sharing)
+}
+
+fn run_in(era: Era, ops: &[Op], config: RouterConfig, sharing: Sharing) -> Vec<String> {
+    let mut model = Model::new(config, sharing, era);
     for op in ops {
         step(op, &mut model);
         model.observe();
         let in_flight: usize = model.sides.iter().map(|side| side.world.router.stats().in_flight).sum();
         assert_eq!(in_flight, model.in_flight.len());
+        let questions: usize = model.sides.iter().map(|side| side.world.router.stats().questions).sum();
+        assert!(era == Era::Legacy || in_flight > 0 || questions == 0, "asked about requests that are over");
         for key in model.keys.values() {
             assert!(model.in_flight.keys().filter(|(session, _)| session == key).count() <= model.in_flight_max);
         }
@@ -204,12 +236,66 @@ fn step(op: &Op, model: &mut Model) {
                 model.keys.insert(session, key);
             }
         }
+        Op::AttachExchange { session, loud } => {
+            if model.era == Era::Modern && !model.keys.contains_key(&session) {
+                model.keys_used += 1;
+                let level = loud.then_some(LogLevel::Info);
+                let key = model.keys_used;
+                let key = model.current().world.attach_exchange(key, level);
+                model.keys.insert(session, key);
+                model.exchanges.insert(key);
+                if loud {
+                    model.loud.insert(key);
+                }
+            }
+        }
+        Op::Listen { session } => {
+            let is_exchange = model.keys.get(&session).is_some_and(|key| model.exchanges.contains(key));
+            if is_exchange {
+                // Its id is its mark, that events can be told from those of others.
+                let mark = model.next_mark();
+                let params = format!(r#"{{"m":"{mark}","notifications":{{"toolsListChanged":true}}}}"#);
+                let id = format!("\"{mark}\"");
+                model.send(session, &id, &mark, &format!(r#""{}","params":{params}"#, method::LISTEN));
+            }
+        }
+        Op::ChildTells { side, pending, acknowledged } => {
+            let Some(side) = model.alive(side) else { return };
+            let listens = |read: &&Request| read.method == method::LISTEN;
+            let Some(id) = side.pending.get(pending).filter(listens).map(|read| read.id) else { return };
+            let meta = format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
+            let filter = r#"{"toolsListChanged":true,"resourceSubscriptions":["x:/0","x:/1"]}"#;
+            let (method, rest) = match acknowledged {
+                true => (method::ACKNOWLEDGED, format!(r#","notifications":{filter}"#)),
+                false => (method::RESOURCE_UPDATED, r#","uri":"x:/1""#.to_owned()),
+            };
+            side.world.child_says(&format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{meta}{rest}}}}}"#));
+        }
+        Op::ChildWants { side, pending, inputs } => {
+            let is_modern = model.era == Era::Modern;
+            let Some(side) = model.alive(side).filter(|side| is_modern && pending < side.pending.len()) else { return };
+            if side.pending[pending].method != method::TOOLS_CALL {
+                return;
+            }
+            let Request { id, mark, .. } = side.pending.remove(pending);
+            let sample = |n| format!(r#""{n}":{{"method":"sampling/createMessage","params":{{"m":"{mark}"}}}}"#);
+            let wanted = (0..inputs).map(sample).collect::<Vec<_>>().join(",");
+            let result = format!(
+                r#"{{"resultType":"input_required","inputRequests":{{{wanted}}},"requestState":"s","m":"{mark}"}}"#
+            );
+            side.world.child_answers(id, &result);
+            model.asked.insert(mark);
+        }
         Op::Detach { session } => {
             if let Some(key) = model.keys.remove(&session) {
                 model.sides.iter_mut().for_each(|side| drop(side.world.detach(key)));
             }
         }
         Op::Initialize { session, id } => {
+            // To an exchange it is a request like any other.
+            if model.keys.get(&session).is_some_and(|key| model.exchanges.contains(key)) {
+                return;
+            }
             let params = r#"{"protocolVersion":"2025-11-25"}"#;
             model.send(session, IDS[id], INTRODUCTION, &format!(r#""initialize","params":{params}"#));
         }
@@ -367,8 +453,20 @@ proptest! {
     }
 
     #[test]
+    fn the_same_holds_between_the_eras(ops in prop::collection::vec(op(SESSIONS), 0..160)) {
+        run_in(Era::Modern, &ops, limited(), Sharing::Shared);
+    }
+
+    #[test]
+    fn the_same_holds_between_the_eras_with_timeouts(ops in prop::collection::vec(op(SESSIONS), 0..160)) {
+        run_in(Era::Modern, &ops, with_timeouts(), Sharing::Shared);
+    }
+
+    #[test]
     fn the_same_inputs_give_the_same_outputs(ops in prop::collection::vec(op(SESSIONS), 0..160), private in any::<bool>()) {
         let sharing = if private { Sharing::Private } else { Sharing::Shared };
         prop_assert_eq!(run(&ops, limited(), sharing), run(&ops, limited(), sharing));
+        let modern = || run_in(Era::Modern, &ops, limited(), sharing);
+        prop_assert_eq!(modern(), modern());
     }
 }

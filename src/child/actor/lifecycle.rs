@@ -158,7 +158,8 @@ impl<L: Launch> ChildActor<L> {
         } else if !self.is_proven() && self.voice.take_chance() {
             self.wait_to_be_alone(exit.status, now);
         } else if !self.is_proven() {
-            let what = format!("did not start: it exited ({}) before its handshake (initialize) stood", exit.status);
+            let method = self.current.router.handshake_method();
+            let what = format!("did not start: it exited ({}) before its handshake ({method}) stood", exit.status);
             let advice = "run the command by itself in a terminal to see what it misses";
             self.give_up(&what, &exit.stderr, advice, "it exited before its handshake stood");
         } else {

@@ -283,16 +283,17 @@ impl Tenure {
     /// How the start of the process goes on.
     pub(super) fn look_at_start(&mut self, now: Instant) -> Start {
         let (stage, refused) = (self.router.stage(), self.router.handshake_error().map(str::to_owned));
+        let method = self.router.handshake_method();
         let Some(running) = self.running_mut() else { return Start::Unchanged };
         match stage {
             Stage::Handshake if running.is_wanted() => {
                 running.handshake_begun(now);
                 if let Some(error) = refused {
-                    return Start::Failed(format!("it refused the handshake (initialize): {error}"));
+                    return Start::Failed(format!("it refused the handshake ({method}): {error}"));
                 }
                 if running.is_late(now) {
                     let timeout = running.start_timeout();
-                    return Start::Failed(format!("its handshake (initialize) did not stand within {timeout:?}"));
+                    return Start::Failed(format!("its handshake ({method}) did not stand within {timeout:?}"));
                 }
                 return Start::Unchanged;
             }

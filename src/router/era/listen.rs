@@ -122,10 +122,11 @@ impl Router {
         }
         self.listen.changed = false;
         let filter = self.wishes();
-        if self.listen.standing.as_ref().map_or(&Filter::default(), |standing| &standing.filter) == &filter {
+        let nothing = filter == Filter::default();
+        if self.listen.standing.as_ref().map_or(nothing, |standing| standing.filter == filter) {
             return;
         }
-        if filter == Filter::default() {
+        if nothing {
             if let Some(standing) = self.listen.standing.take() {
                 self.stop_listening(standing.id);
             }
@@ -329,7 +330,11 @@ fn subscription_span(message: &Message, meta: Option<Span>) -> Option<Span> {
 /// A notification of a subscription as it is without one.
 fn without_subscription(message: &Message) -> Option<Message> {
     let meta = message.param(Param::Meta)?;
-    let frame = edit::object(Frame::new(message.bytes().clone()), message, meta, &[], &[meta::SUBSCRIPTION_ID]);
+    let frame = Frame::new(message.bytes().clone());
+    let frame = match message.members(meta).len() {
+        1 => edit::params(frame, message, &[], &[Param::Meta.name()]),
+        _ => edit::object(frame, message, meta, &[], &[meta::SUBSCRIPTION_ID]),
+    };
     Message::parse(frame.into_bytes(), usize::MAX).ok()
 }
 

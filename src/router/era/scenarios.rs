@@ -105,12 +105,12 @@ fn a_request_brings_its_clients_words_and_is_else_as_it_was() {
     // spec: 2026-07-28 basic/index, `_meta`
     let mut world = World::modern();
     let session = SessionKey(1);
-    let (info, capabilities) = (r#"{"name":"é","version":"1"}"#, r#"{"elicitation":{}}"#);
+    let (info, capabilities) = (r#"{"name":"é", "version":"1"}"#, r#"{"elicitation":{}}"#);
     world.router.attach(
         session,
         Profile {
             revision: Some(Revision::LATEST),
-            client_info: Some(Arc::from(info)),
+            client_info: Some(Arc::from(info.replace(' ', "\n"))),
             client_capabilities: Some(Arc::from(capabilities)),
             ..Profile::default()
         },

@@ -32,6 +32,15 @@ impl ClientWords {
     }
 }
 
+/// What a client said of itself goes into lines. It is JSON: line breaks stand between its tokens.
+pub(in crate::router) fn put_in_one_line(profile: &mut Profile) {
+    for words in [&mut profile.client_info, &mut profile.client_capabilities].into_iter().flatten() {
+        if words.contains(['\n', '\r']) {
+            *words = Arc::from(words.replace(['\n', '\r'], " "));
+        }
+    }
+}
+
 /// A legacy session's request with what the child has to be told with it.
 pub(super) fn request(profile: &Profile, level: Option<LogLevel>, message: &Message, frame: Frame) -> Frame {
     let version = format!("\"{MODERN_REVISION}\"");

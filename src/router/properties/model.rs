@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
-use super::super::world::{INITIALIZE_RESULT, Seen, World, json_of, message};
+use super::super::world::{DISCOVER_RESULT, INITIALIZE_RESULT, Seen, World, json_of, message};
 use super::super::*;
 use crate::config::OnAmbiguous;
-use crate::mcp::method;
+use crate::mcp::ids::meta;
+use crate::mcp::{Era, method};
 
 /// One process and its router.
 pub(super) struct Side {
@@ -75,14 +76,21 @@ impl Side {
             };
             assert!(self.given.insert(request.id), "child-side id {} was used before", request.id);
             let other = self.handed_out.insert(request.id, line.clone());
-            assert!(other.is_none_or(|other| other == line), "child-side id {} was another's", request.id);
+            // A session's level goes with each of its requests, and may be another one the second time.
+            let same =
+                |other: String| other == line || other.contains(meta::LOG_LEVEL) || line.contains(meta::LOG_LEVEL);
+            assert!(other.is_none_or(same), "child-side id {} was another's", request.id);
             self.pending.push(request);
         }
     }
 
     pub(super) fn answer(&mut self, request: &Request) {
         let echo = format!(r#"{{"m":"{}"}}"#, request.mark);
-        let result = if request.method == method::INITIALIZE { INITIALIZE_RESULT } else { &echo };
+        let result = match request.method.as_str() {
+            method::INITIALIZE => INITIALIZE_RESULT,
+            method::DISCOVER => DISCOVER_RESULT,
+            _ => &echo,
+        };
         self.world.child_answers(request.id, result);
     }
 }
@@ -90,6 +98,7 @@ impl Side {
 /// What should be so.
 pub(super) struct Model {
     pub(super) sharing: Sharing,
+    pub(super) era: Era,
     pub(super) in_flight_max: usize,
     /// The process that serves, behind the one it has replaced while that finishes.
     pub(super) sides: Vec<Side>,
@@ -98,6 +107,10 @@ pub(super) struct Model {
     /// Attached sessions by the name the operations use; keys are never reused.
     pub(super) keys: BTreeMap<u64, SessionKey>,
     pub(super) keys_used: u64,
+    /// Of these, those that are modern exchanges.
+    pub(super) exchanges: BTreeSet<SessionKey>,
+    /// Of these again, those that asked for log messages.
+    pub(super) loud: BTreeSet<SessionKey>,
     /// Sessions whose handshake stands.
     pub(super) open: BTreeSet<SessionKey>,
     pub(super) marks: u64,
@@ -105,6 +118,8 @@ pub(super) struct Model {
     pub(super) notifications: BTreeSet<String>,
     /// Marks of requests that a process has taken with it once.
     pub(super) repeated: BTreeSet<String>,
+    /// Marks of requests about which a modern child wanted to be told something.
+    pub(super) asked: BTreeSet<String>,
     /// Questions delivered: to whom, under which id.
     pub(super) questions: Vec<(SessionKey, String)>,
     pub(super) suspended: bool,
@@ -116,15 +131,20 @@ pub(super) struct Model {
 pub(super) const INTRODUCTION: &str = "introduction";
 
 impl Model {
-    pub(super) fn new(config: RouterConfig, sharing: Sharing) -> Self {
-        let in_order = config.on_ambiguous == OnAmbiguous::Reject;
+    pub(super) fn new(config: RouterConfig, sharing: Sharing, era: Era) -> Self {
+        // What a modern child asks about comes again later.
+        let in_order = config.on_ambiguous == OnAmbiguous::Reject && era == Era::Legacy;
         Self {
             sharing,
+            era,
             in_flight_max: config.in_flight_max.get(),
-            sides: vec![Side::new(World::with_sharing(config, sharing), in_order)],
+            sides: vec![Side::new(World::with_era(config, sharing, era), in_order)],
             in_flight: BTreeMap::new(),
             keys: BTreeMap::new(),
             keys_used: 0,
+            exchanges: BTreeSet::new(),
+            loud: BTreeSet::new(),
+            asked: BTreeSet::new(),
             open: BTreeSet::new(),
             marks: 0,
             notifications: BTreeSet::new(),
@@ -199,12 +219,24 @@ impl Model {
             }
             Some("sampling/createMessage") => {
                 let busy = self.in_flight.keys().any(|(of, _)| *of == session);
+                assert!(!self.exchanges.contains(&session), "an exchange was asked");
+                if let Some(mark) = json["params"]["m"].as_str() {
+                    let own = self.in_flight.iter().any(|((of, _), own)| *of == session && *own == mark);
+                    assert!(own, "asked about another's request");
+                }
                 assert!(busy || self.sharing == Sharing::Private, "asked without a request in flight");
                 let id = json["id"].to_string();
                 assert!(self.questions.iter().all(|(_, other)| *other != id), "two questions have one id");
                 self.questions.push((session, id));
             }
-            Some(_) | None => {}
+            Some(_) if self.exchanges.contains(&session) => {
+                let listens = |mark: &&str| self.in_flight.iter().any(|((of, _), own)| *of == session && own == mark);
+                let id = &json["params"]["_meta"][meta::SUBSCRIPTION_ID];
+                let logged = json["method"] == method::MESSAGE && self.loud.contains(&session);
+                assert!(logged || id.as_str().as_ref().is_some_and(listens), "{text} is not this exchange's");
+            }
+            Some(_) => assert_eq!(json["params"]["_meta"][meta::SUBSCRIPTION_ID], Value::Null, "{text}"),
+            None => {}
         }
     }
 
@@ -245,13 +277,16 @@ impl Model {
         side.read(usize::MAX, &mut self.notifications);
         let mut lost = BTreeSet::new();
         for request in side.pending.drain(..).filter(|request| number(&request.mark).is_some()) {
+            if request.method == method::LISTEN {
+                continue;
+            }
             if request.method != method::TOOLS_LIST || !self.repeated.insert(request.mark.clone()) {
                 lost.insert(request.mark);
             }
         }
         side.alive = false;
         (side.given, side.last_mark) = (BTreeSet::new(), 0);
-        let goes_on = |mark: &&String| number(mark).is_some() && !lost.contains(*mark);
+        let goes_on = |mark: &&String| number(mark).is_some() && !lost.contains(*mark) && !self.asked.contains(*mark);
         let go_on: Vec<String> = self.in_flight.values().filter(goes_on).cloned().collect();
         side.world.exit_leaving(&unwritten);
         if at + 1 < self.sides.len() {
@@ -297,7 +332,8 @@ impl Model {
     pub(super) fn shake_hands(&mut self) {
         let side = self.sides.last_mut().unwrap();
         side.read(1, &mut self.notifications);
-        if let Some(at) = side.pending.iter().position(|request| request.method == method::INITIALIZE) {
+        let is_handshake = |request: &Request| matches!(&*request.method, method::INITIALIZE | method::DISCOVER);
+        if let Some(at) = side.pending.iter().position(is_handshake) {
             let request = side.pending.remove(at);
             side.answer(&request);
         }

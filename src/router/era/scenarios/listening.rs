@@ -43,7 +43,7 @@ fn list_changes_are_listened_for_once_and_reach_every_session_without_the_subscr
     assert_eq!(world.child_read(), [""; 0], "once is enough");
     world.child_says(&event("tools/list_changed", &id.to_string(), ""));
     for session in [a, b] {
-        let told = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{}}}"#;
+        let told = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}"#;
         assert_eq!(world.seen_by(session), [Seen::Message(told.to_owned())]);
     }
     world.child_says(&event("tools/list_changed", "\"nobody's\"", ""));
@@ -66,7 +66,7 @@ fn a_subscription_is_answered_when_the_child_has_agreed_and_replaces_the_older_l
     assert_eq!(json_of(&world.child_read()[0])["params"]["requestId"], older, "after the acknowledgement");
     let other = world.attach(2, NONE);
     world.child_says(&event("resources/updated", &id.to_string(), r#","uri":"x:/1""#));
-    assert_eq!(message_of(&world.seen_by(session)[0])["params"], json!({"_meta": {}, "uri": "x:/1"}));
+    assert_eq!(message_of(&world.seen_by(session)[0])["params"], json!({"uri": "x:/1"}));
     assert_eq!(world.seen_by(other), []);
     world.child_says(&event("resources/updated", &older.to_string(), r#","uri":"x:/1""#));
     assert_eq!(world.seen_by(session), []);
