@@ -16,6 +16,9 @@ const VERSION: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
 const TOOLS: &str = r#"{"tools":[{"name":"t"},{"name":"h","inputSchema":{"properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}]}"#;
 const INITIALIZED: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{"listChanged":true},"resources":{"subscribe":true}},"serverInfo":{"name":"s","version":"1"}}"#;
 
+/// A request that is refused: headers, body; status and code.
+type Refused<'a> = (Vec<(&'a str, &'a str)>, String, u16, i64);
+
 /// A request: method, what is in `params` beside `_meta`, what is in `_meta` beside what is required.
 fn body(id: &str, method: &str, params: &str, meta: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}"_meta":{{{META}{meta}}}}}}}"#)
@@ -69,7 +72,7 @@ impl FakeChild {
     }
 }
 
-/// What `GET`s and other clients are told of it: status and code.
+/// What a client is told: status, code, and of which request.
 async fn code(answered: Answered) -> (u16, i64, Value) {
     let status = answered.status.as_u16();
     let body = answered.json().await;
@@ -95,7 +98,7 @@ async fn what_is_wrong_with_a_modern_request_has_its_own_code_and_names_the_requ
     let other = list.replace("2026-07-28", "v999.0.0");
     let named = call("\"r\"", "", "");
     let (post, method) = (headers("tools/list", None), ("mcp-method", "tools/list"));
-    let cases: &[(Vec<(&str, &str)>, String, u16, i64)] = &[
+    let cases: &[Refused<'_>] = &[
         (vec![method], list.clone(), 400, -32020),
         (vec![("mcp-protocol-version", "2025-11-25"), method], list.clone(), 400, -32020),
         (vec![VERSION, VERSION, method], list.clone(), 400, -32020),
