@@ -86,7 +86,7 @@ impl Introduction {
         Some(Self {
             server_info: said.server_info.map(|info| info.get().into()),
             capabilities,
-            instructions: said.instructions.map(|text| text.get().into()).filter(|text: &Box<str>| &**text != "null"),
+            instructions: said.instructions.map(RawValue::get).filter(|text| *text != "null").map(Into::into),
             news: News {
                 tools_list_changed: list(&declared.tools),
                 prompts_list_changed: list(&declared.prompts),

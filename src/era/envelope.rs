@@ -50,9 +50,8 @@ impl Envelope {
     /// # Errors
     /// A required field is missing, or one is not what it has to be.
     pub fn read(message: &Message) -> Result<Self, EnvelopeError> {
-        let missing = EnvelopeError::Missing;
         let object = message.param(Param::Meta).filter(|span| message.text(*span).starts_with('{'));
-        let object = object.ok_or(missing(meta::PROTOCOL_VERSION))?;
+        let object = object.ok_or(EnvelopeError::Missing(meta::PROTOCOL_VERSION))?;
         let member = |name: &'static str| -> Result<Option<Span>, EnvelopeError> {
             message.member(object, name).map_err(|_| EnvelopeError::Twice(name))
         };
@@ -66,11 +65,11 @@ impl Envelope {
             }
             Ok(Some(text.into()))
         };
-        let version = member(meta::PROTOCOL_VERSION)?.ok_or(missing(meta::PROTOCOL_VERSION))?;
+        let version = member(meta::PROTOCOL_VERSION)?.ok_or(EnvelopeError::Missing(meta::PROTOCOL_VERSION))?;
         let version = decode_str(message.text(version))
             .ok_or(EnvelopeError::Malformed(meta::PROTOCOL_VERSION, "a string"))?
             .into_owned();
-        let capabilities = kept(meta::CLIENT_CAPABILITIES)?.ok_or(missing(meta::CLIENT_CAPABILITIES))?;
+        let capabilities = kept(meta::CLIENT_CAPABILITIES)?.ok_or(EnvelopeError::Missing(meta::CLIENT_CAPABILITIES))?;
         let client_info = kept(meta::CLIENT_INFO)?;
         let level = match member(meta::LOG_LEVEL)? {
             None => None,

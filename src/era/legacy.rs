@@ -150,17 +150,13 @@ pub fn input_request(message: &Message) -> Option<String> {
 /// `inputRequests`.
 pub fn required_elicitations(message: &Message) -> Vec<String> {
     let error = message.error().and_then(|span| serde_json::from_str::<Value>(message.text(span)).ok());
-    let Some(mut elicitations) = error.map(|mut error| error["data"]["elicitations"].take()) else { return Vec::new() };
-    let Some(elicitations) = elicitations.as_array_mut() else { return Vec::new() };
-    elicitations
-        .iter_mut()
-        .filter(|params| params["url"].is_string())
-        .filter_map(|params| {
-            let mut params = params.take();
-            params.as_object_mut()?.remove("elicitationId");
-            Some(serde_json::json!({"method": method::ELICITATION, "params": params}).to_string())
-        })
-        .collect()
+    let elicitations = error.as_ref().and_then(|error| error.get("data")?.get("elicitations")?.as_array());
+    let request = |params: &Value| {
+        let mut params = params.as_object().filter(|params| params.get("url").is_some_and(Value::is_string))?.clone();
+        params.remove("elicitationId");
+        Some(serde_json::json!({"method": method::ELICITATION, "params": params}).to_string())
+    };
+    elicitations.into_iter().flatten().filter_map(request).collect()
 }
 
 /// The `InputRequiredResult`: entries of `inputRequests` under their keys, in their order.

@@ -73,6 +73,8 @@ impl Http {
             SessionMode::Sessions => self.named_session(headers),
             SessionMode::Stateless => Ok(None),
         };
+        // One that claims no other era is refused without its body, as far as that goes.
+        let session = if version.is_ok() { Ok(session?) } else { session };
         let body = request::read_message(headers, body, &self.config).await?;
         if let jsonrpc::Body::Single(message) = &body
             && modern::is_modern(headers, version.is_err(), message)

@@ -2,6 +2,7 @@
 
 mod connection;
 mod legacy;
+mod modern;
 mod placement;
 mod streamable;
 

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Router;
@@ -50,6 +51,17 @@ impl Need {
             Self::ElicitationForm => capabilities.elicitation_form,
             Self::ElicitationUrl => capabilities.elicitation_url,
             Self::Log | Self::Nothing => true,
+        }
+    }
+
+    /// As a modern client would declare it.
+    pub(super) fn required(self) -> Option<Value> {
+        match self {
+            Self::Roots => Some(json!({"roots": {}})),
+            Self::Sampling => Some(json!({"sampling": {}})),
+            Self::ElicitationForm => Some(json!({"elicitation": {"form": {}}})),
+            Self::ElicitationUrl => Some(json!({"elicitation": {"url": {}}})),
+            Self::Nothing => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Messages from the child: whose they are.
 
 use serde::Deserialize;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::attribution::{Need, Unattributed};
@@ -15,7 +16,7 @@ use crate::config::OnAmbiguous;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, ID_BYTES_MAX, Kind, Message, RawId, decode_str};
 use crate::mcp::ids::{PROGRESS_TOKEN, Param};
-use crate::mcp::{LogLevel, code, method};
+use crate::mcp::{Era, LogLevel, code, method};
 
 impl Router {
     /// A message from the child.
@@ -168,9 +169,24 @@ impl Router {
                         "the child asked, and got an error: {text}"
                     );
                 }
-                self.refuse_child(&child_request, "not-attributable", &text);
+                match need.required().filter(|_| self.only_modern_ones_can_have_been_meant(why)) {
+                    Some(required) => {
+                        let error = json!({"code": code::MISSING_CAPABILITY, "message": text,
+                                           "data": {"requiredCapabilities": required}});
+                        self.tell_child(jsonrpc::error_response(Some(&child_request), &error));
+                    }
+                    None => self.refuse_child(&child_request, "not-attributable", &text),
+                }
             }
         }
+    }
+
+    /// Whether what was asked belongs to a modern request that declared too little (2026-07-28, Overview, `_meta`), so that
+    /// the child is to be told in the words of that era.
+    fn only_modern_ones_can_have_been_meant(&self, why: Unattributed) -> bool {
+        let is_modern = |session| self.sessions.get(&session).is_some_and(|profile| profile.era == Era::Modern);
+        let mut busy = self.requests.busy_sessions().peekable();
+        matches!(why, Unattributed::Nobody | Unattributed::Undeclared) && busy.peek().is_some() && busy.all(is_modern)
     }
 
     fn ask(&mut self, session: SessionKey, stream: StreamId, child_request: RawId, message: &Message) {

@@ -34,7 +34,7 @@ async fn a_missing_session_is_400_an_unknown_one_404_and_a_deleted_one_404() {
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     let error = json_body(answer).await;
     assert!(error["error"]["message"].as_str().unwrap().contains("Mcp-Session-Id"), "{error}");
-    assert_eq!(without.send(Method::GET, "/mcp", &[ACCEPT], "").await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(without.send(Method::GET, "/mcp", &[ACCEPT], "").await.status(), StatusCode::METHOD_NOT_ALLOWED);
 
     for unknown in ["0c1d5be4-6b4f-4bd6-8a1c-9a0d6f0f6c0b", "nonsense", "../../etc"] {
         let mut other = client.clone();

@@ -348,7 +348,8 @@ impl Modern {
 
 /// Whether an `ElicitResult` accepts.
 fn accepts(result: &str) -> bool {
-    serde_json::from_str::<Value>(result).is_ok_and(|result| result["action"] == "accept")
+    serde_json::from_str::<Value>(result)
+        .is_ok_and(|result| result.get("action").is_some_and(|action| action == "accept"))
 }
 
 fn unix_seconds() -> u64 {

@@ -79,22 +79,18 @@ impl Fault {
     /// The response to the request with this id.
     pub(super) fn into_last(self, id: Option<&RawId>) -> Last {
         let (status, code, kind, message) = self.wire();
-        let mut data = json!({"source": "mcp-mux", "kind": kind});
-        let retry_after = match self {
-            Self::Reject(reject) => {
-                data = reject.data();
-                reject.retry_after()
+        let own = |more: Value| {
+            let mut data = json!({"source": "mcp-mux", "kind": kind});
+            if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
+                data.extend(more);
             }
-            Self::Version(requested) => {
-                data["supported"] = json!(supported_versions());
-                data["requested"] = json!(requested);
-                None
-            }
-            Self::Capability(required) => {
-                data["requiredCapabilities"] = required;
-                None
-            }
-            Self::Envelope(_) | Self::Header(_) | Self::Method | Self::Params(_) | Self::State(_) => None,
+            (data, None)
+        };
+        let (data, retry_after) = match self {
+            Self::Reject(reject) => (reject.data(), reject.retry_after()),
+            Self::Version(requested) => own(json!({"supported": supported_versions(), "requested": requested})),
+            Self::Capability(required) => own(json!({"requiredCapabilities": required})),
+            Self::Envelope(_) | Self::Header(_) | Self::Method | Self::Params(_) | Self::State(_) => own(Value::Null),
         };
         let error = json!({"code": code, "message": message, "data": data});
         Last { status, frame: jsonrpc::error_response(id, &error), retry_after }

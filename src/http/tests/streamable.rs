@@ -247,20 +247,21 @@ async fn what_is_wrong_with_a_request_has_its_own_status() {
         ("POST", &[named, named], CALL, 400, "invalid-request"),
         ("POST", &[named], &init, 400, "invalid-request"),
         ("POST", &[unknown], &init, 404, "session-unknown"),
-        ("POST", &[named, (deep, "2026-07-28")], CALL, 400, "version-unsupported"),
+        ("POST", &[named, (deep, "2026-07-28")], CALL, 400, "invalid-meta"),
+        ("POST", &[named, (deep, "2026-07-28")], &init, 400, "version-unsupported"),
         ("POST", &[named, ("content-type", "text/plain")], CALL, 415, "unsupported-media-type"),
         ("POST", &[named, ("accept", "text/html")], CALL, 406, "not-acceptable"),
         ("POST", &[named], "{", 400, "parse-error"),
         ("POST", &[named], "{}", 400, "invalid-request"),
         ("POST", &[named], "[]", 400, "invalid-request"),
         ("POST", &[named], &large, 413, "body-too-large"),
-        ("GET", &[], "", 400, "session-missing"),
+        ("GET", &[], "", 405, "method-not-allowed"),
         ("GET", &[unknown], "", 404, "session-unknown"),
         ("GET", &[named, ("accept", "application/json")], "", 406, "not-acceptable"),
         ("GET", &[named, (deep, "x")], "", 400, "version-unsupported"),
         ("GET", &[named, ("last-event-id", "9-1")], "", 400, "event-unknown"),
         ("GET", &[named, ("last-event-id", "x")], "", 400, "event-unknown"),
-        ("DELETE", &[], "", 400, "session-missing"),
+        ("DELETE", &[], "", 405, "method-not-allowed"),
         ("DELETE", &[unknown], "", 404, "session-unknown"),
         ("PUT", &[named], "", 405, "method-not-allowed"),
     ];
@@ -269,6 +270,7 @@ async fn what_is_wrong_with_a_request_has_its_own_status() {
         assert_eq!(answered.kind().await, (*status, (*kind).to_owned()), "{method} {headers:?} {body}");
     }
     assert_eq!(harness.ask("PUT", "/mcp", &[], "").await.header("allow"), "GET, POST, DELETE");
+    assert_eq!(harness.ask("GET", "/mcp", &[], "").await.header("allow"), "POST");
     assert_eq!(harness.ask("GET", "/", &[], "").await.kind().await, (404, "not-found".to_owned()));
     assert!(harness.child.try_next().is_none(), "the child hears of none of it");
     assert_eq!(harness.registry.len(), 1);
