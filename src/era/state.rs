@@ -55,7 +55,7 @@ impl Sealer {
         let sealed = self.0.encrypt(&nonce, Payload { msg: &plain, aad: binding }).map_err(|_| NoRandomness)?;
         let mut whole = nonce.to_vec();
         whole.extend_from_slice(&sealed);
-        Ok(URL_SAFE_NO_PAD.encode(whole))
+        Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(whole)))
     }
 
     /// What the client kept; none if it was altered, or is not of this process, or not of this binding.
@@ -63,7 +63,7 @@ impl Sealer {
         if text.len() > STATE_CHARS_MAX {
             return None;
         }
-        let whole = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let whole = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (nonce, sealed) = whole.split_first_chunk::<NONCE_BYTES>()?;
         let plain = self.0.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: binding }).ok()?;
         let (parked, rest) = plain.split_first_chunk::<16>()?;
@@ -72,6 +72,13 @@ impl Sealer {
         rest.is_empty().then_some(state)
     }
 }
+
+/// Whether a state was made by an mcp-mux, and not by a server of the modern era, whose own ones are none of our business.
+pub fn is_ours(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
+const PREFIX: &str = "mcp-mux.";
 
 /// The operating system gave no randomness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

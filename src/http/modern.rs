@@ -101,7 +101,7 @@ impl Http {
         {
             return Ok(self.say(resumed, accept).await);
         }
-        let tenant = self.pool.tenant(principal.clone(), headers)?;
+        let tenant = self.pool.tenant(principal.clone(), headers)?.of_era(Era::Modern);
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
         let owned = self.registry.modern(tenant, &client, envelope.level)?;
         let session = owned.session().clone();
@@ -109,6 +109,11 @@ impl Http {
         if session.child_era() == Era::Modern {
             self.check_arguments(headers, message, &session).await?;
             return Ok(self.say(Passing::begin(owned, message, self.modern.clone()).await?, accept).await);
+        }
+        if legacy::may_require_input(message.method()) && carries_state(message) {
+            return Err(Fault::State(
+                "requestState is not valid for this request: it was altered, or given for another request or client",
+            ));
         }
         let introduction = match introduce(&session, &client).await? {
             Ok(introduction) => introduction,
@@ -142,7 +147,7 @@ impl Http {
         respond(exchange, accept, self.config.sse_after, self.config.keep_alive).await
     }
 
-    /// Goes on with what a `requestState` stands for; none if there is no such thing in the request.
+    /// Goes on with what a `requestState` of mcp-mux's stands for; none if there is no such thing in the request.
     async fn resume(
         &self,
         message: &Message,
@@ -155,7 +160,7 @@ impl Http {
             return Ok(None);
         };
         let state = jsonrpc::decode_str(message.text(state)).ok_or(Fault::State("requestState must be a string"))?;
-        self.modern.resume(&self.registry, message, envelope, (principal, &state)).await.map(Some)
+        self.modern.resume(&self.registry, message, envelope, (principal, &state)).await
     }
 
     /// The headers that repeat a tool's arguments.
@@ -172,6 +177,11 @@ impl Http {
         let annotations = self.modern.tools.of(&name, session).await;
         checks::arguments(headers, message, &annotations)
     }
+}
+
+/// Whether a request goes on with another one.
+fn carries_state(message: &Message) -> bool {
+    message.params().is_some_and(|params| !matches!(message.member(params, "requestState"), Ok(None)))
 }
 
 /// Makes the client known to a legacy child. Inside is the child's own refusal.

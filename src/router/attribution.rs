@@ -61,7 +61,7 @@ impl Need {
             Self::Sampling => Some(json!({"sampling": {}})),
             Self::ElicitationForm => Some(json!({"elicitation": {"form": {}}})),
             Self::ElicitationUrl => Some(json!({"elicitation": {"url": {}}})),
-            Self::Nothing => None,
+            Self::Log | Self::Nothing => None,
         }
     }
 

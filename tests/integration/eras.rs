@@ -4,6 +4,8 @@ use serde_json::json;
 
 use crate::harness::{Mux, command, python, run_to_end};
 
+const AUTO: [&str; 2] = ["--child-era", "auto"];
+
 /// Serves one tool call after the other; `ODD` is what it does with a first message that is no `initialize`.
 fn odd(first: &str) -> Vec<String> {
     let script = r#"
@@ -43,7 +45,7 @@ async fn a_server_that_takes_the_question_badly_is_served() {
         ("write({'jsonrpc': '2.0', 'id': None, 'error': {'code': -32700, 'message': 'x'}})", long, "the error -32700"),
         ("print('what?'); reply(first, {})", long, "no supportedVersions with 2026-07-28"),
     ] {
-        let mut mux = Mux::start(flags, odd(first)).await;
+        let mut mux = Mux::start(&[&AUTO, flags].concat(), odd(first)).await;
         mux.logged(how).await;
         let session = mux.session("2025-11-25").await;
         session.tool(json!(1), "pid", json!({})).await;
@@ -75,7 +77,7 @@ async fn a_server_of_which_there_can_be_only_one_is_served() {
         .map(|word| word.replace("def before(): pass\n", &format!("import fcntl\n{alone}")))
         .collect();
     for _ in 0..3 {
-        let mux = Mux::start(&["--env", &format!("LOCK={lock}")], script.clone()).await;
+        let mux = Mux::start(&["--child-era", "auto", "--env", &format!("LOCK={lock}")], script.clone()).await;
         let session = mux.session("2025-11-25").await;
         session.tool(json!(1), "pid", json!({})).await;
         mux.stop().await;
@@ -85,7 +87,7 @@ async fn a_server_of_which_there_can_be_only_one_is_served() {
 #[tokio::test]
 async fn a_server_that_cannot_be_started_says_what_it_said_whoever_asked() {
     let script = python("print('no such key', file=sys.stderr); sys.exit(3)");
-    let (status, _, log) = run_to_end(command(&["--port", "0"], &script)).await;
+    let (status, _, log) = run_to_end(command(&["--child-era", "auto", "--port", "0"], &script)).await;
     assert_eq!(status, Some(69), "{log}");
     assert!(log.contains("it exited (exit status: 3) before its handshake (initialize) stood"), "{log}");
     assert!(log.contains("its last lines on stderr:\n  no such key"), "{log}");

@@ -101,10 +101,15 @@ async fn a_probe_that_is_given_up_kills_its_process() {
 
 /// A world whose child's era is not known.
 fn undecided(sharing: Sharing) -> (World, Eras) {
+    undecided_but_for(sharing, Era::Modern)
+}
+
+/// With the era that is chosen where both are spoken.
+fn undecided_but_for(sharing: Sharing, preferred: Era) -> (World, Eras) {
     let (tracker, (started, starts), eras) = (TaskTracker::new(), mpsc::channel(100), Eras::unknown());
     let launcher =
         FakeLauncher { started, failures: VecDeque::new(), pipe_bytes: 1024, liveness: |_| Liveness::Exiting };
-    let era = EraSource::new(eras.clone(), Era::Modern);
+    let era = EraSource::new(eras.clone(), preferred);
     let tenancy = Tenancy { era, sharing, ..shared() };
     let handle = spawn_with(&child_config(&["/usr/bin/fake"]), &router_config(), tenancy, launcher, &tracker);
     (World::around(handle, tracker, starts), eras)
@@ -218,7 +223,7 @@ async fn a_server_that_refuses_initialize_since_it_is_modern_is_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_spare_that_nobody_has_spoken_to_becomes_an_exchanges() {
-    let (mut world, eras) = undecided(Sharing::Private);
+    let (mut world, eras) = undecided_but_for(Sharing::Private, Era::Legacy);
     eras.learn(Known::All(CommandEras { modern: true, legacy: true }));
     let mut child = world.starts().await;
     assert!(timeout(Duration::from_secs(2), child.reads()).await.is_err());

@@ -22,7 +22,7 @@ use crate::era::discover::Introduction;
 use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
 use crate::era::legacy;
-use crate::era::state::{State, binding};
+use crate::era::state::{State, binding, is_ours};
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::ids::Param;
@@ -322,7 +322,15 @@ impl Modern {
         message: &Message,
         envelope: &Envelope,
         (principal, state): (&Principal, &str),
-    ) -> Result<Conversation, Fault> {
+    ) -> Result<Option<Conversation>, Fault> {
+        let binding = binding(principal.name().unwrap_or_default(), message);
+        if !is_ours(state) {
+            // It may be that of a child of the modern era.
+            return Ok(None);
+        }
+        let state = self.sealer.as_ref().and_then(|sealer| sealer.open(state, &binding)).ok_or(Fault::State(
+            "requestState is not valid for this request: it was altered, or given for another request or client",
+        ))?;
         let answers = message.params().and_then(|params| message.member(params, "inputResponses").transpose());
         let answers: HashMap<String, Box<RawValue>> = match answers {
             None => HashMap::new(),
@@ -330,10 +338,6 @@ impl Modern {
                 .map_err(|_| Fault::Params("inputResponses must be an object".to_owned()))?,
             Some(Err(_)) => return Err(Fault::Params("inputResponses occurs twice".to_owned())),
         };
-        let binding = binding(principal.name().unwrap_or_default(), message);
-        let state = self.sealer.as_ref().and_then(|sealer| sealer.open(state, &binding)).ok_or(Fault::State(
-            "requestState is not valid for this request: it was altered, or given for another request or client",
-        ))?;
         if state.expires_unix <= unix_seconds() {
             return Err(Fault::State("requestState has expired"));
         }
@@ -342,7 +346,7 @@ impl Modern {
         let mut conversation =
             *parked.ok_or(Fault::State("requestState was used already, or what it stands for is over"))?;
         conversation.go_on(message, envelope, answers).await?;
-        Ok(conversation)
+        Ok(Some(conversation))
     }
 }
 
