@@ -80,8 +80,9 @@ MCP_MUX_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/mcp-mux
 export MCP_MUX_BIN
 suite '^[0-9]+ passed, [0-9]+ failed' chaos tests/chaos.sh short
 suite '^[0-9]+ passed, [0-9]+ failed' third-party tests/third_party/run.sh
-suite '^[0-9]+ passed, [0-9]+ failed' conformance tests/conformance/run.sh direct mux-legacy-only
-suite '^[0-9]+ passed, [0-9]+ failed' eras tests/eras/run.sh direct
+suite '^[0-9]+ passed, [0-9]+ failed' conformance tests/conformance/run.sh
+suite '^[0-9]+ passed, [0-9]+ failed' eras tests/eras/run.sh direct legacy-client/legacy-server legacy-client/modern-server \
+    modern-client/modern-server odd
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -12,12 +12,21 @@ use crate::mcp::{MODERN_REVISION, Revision, code, method};
 /// Whether 2026-07-28 has no longer, for a legacy child, what a client asks for. (Tasks are an extension, and those of
 /// 2025-11-25 are others.)
 pub fn is_gone(method: &str) -> bool {
-    matches!(method, method::INITIALIZE | method::PING | method::SET_LEVEL | method::SUBSCRIBE | method::UNSUBSCRIBE)
+    matches!(
+        method,
+        method::INITIALIZE
+            | method::PING
+            | method::SET_LEVEL
+            | method::SUBSCRIBE
+            | method::UNSUBSCRIBE
+            | method::TASKS_RESULT
+            | method::TASKS_LIST
+    )
 }
 
 /// Whether a legacy child cannot have what this modern method means.
 pub fn is_of_another_era(method: &str) -> bool {
-    matches!(method, method::TASKS_GET | method::TASKS_RESULT | method::TASKS_CANCEL | method::TASKS_LIST)
+    matches!(method, method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL)
 }
 
 /// Whether a result of this method may be an `InputRequiredResult` (Supported Requests).

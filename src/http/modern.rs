@@ -88,10 +88,10 @@ impl Http {
     async fn exchange(&self, headers: &HeaderMap, accept: Accept, message: &Message) -> Result<Response<Body>, Fault> {
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
         let envelope = Envelope::read(message)?;
-        checks::standard(headers, message, &envelope)?;
         if legacy::is_gone(message.method()) {
             return Err(Fault::Method);
         }
+        checks::standard(headers, message, &envelope)?;
         if message.method() == method::LISTEN && accept == Accept::Json {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }

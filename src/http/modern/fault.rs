@@ -6,11 +6,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::steps::Last;
-use crate::era::discover::supported_versions;
 use crate::era::envelope::EnvelopeError;
 use crate::error::Reject;
 use crate::jsonrpc::{self, RawId};
-use crate::mcp::code;
+use crate::mcp::{MODERN_REVISION, code};
 
 /// Why a modern request gets an error of mcp-mux's own.
 #[derive(Debug)]
@@ -88,7 +87,7 @@ impl Fault {
         };
         let (data, retry_after) = match self {
             Self::Reject(reject) => (reject.data(), reject.retry_after()),
-            Self::Version(requested) => own(json!({"supported": supported_versions(), "requested": requested})),
+            Self::Version(requested) => own(json!({"supported": [MODERN_REVISION], "requested": requested})),
             Self::Capability(required) => own(json!({"requiredCapabilities": required})),
             Self::Envelope(_) | Self::Header(_) | Self::Method | Self::Params(_) | Self::State(_) => own(Value::Null),
         };
