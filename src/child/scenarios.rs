@@ -479,7 +479,8 @@ async fn pipes_held_open_after_the_exit_do_not_hold_up_the_restart() {
     child.ends(exit(1));
     world.is_rejected(1, "child-exited").await;
     assert_eq!(begun.elapsed().as_millis(), 500);
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     world.becomes(&ChildState::Ready).await;
     drop(child);
 }
@@ -496,7 +497,8 @@ async fn repeated_exits_back_off_and_a_failed_start_counts_as_one() {
     world.becomes(&ChildState::Ready).await;
     child.exits(2);
     world.becomes(&ChildState::Restarting("exit status: 2".to_owned())).await;
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     world.becomes(&ChildState::Ready).await;
 }
 
@@ -510,7 +512,8 @@ async fn a_restarted_child_whose_handshake_fails_counts_as_exited() {
     drop(silent);
     let text = "its handshake (initialize) did not stand within 30s; signal: 15 (SIGTERM)";
     world.becomes(&ChildState::Restarting(text.to_owned())).await;
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     world.becomes(&ChildState::Ready).await;
 }
 
@@ -647,7 +650,8 @@ async fn a_first_handshake_that_is_read_after_the_exit_stands() {
     let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
     child.writes(&format!("{}\n", json!({"jsonrpc": "2.0", "id": initialize["id"], "result": result}))).await;
     drop(child);
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     world.becomes(&ChildState::Ready).await;
 }
 
@@ -806,7 +810,8 @@ async fn a_child_that_writes_and_reads_no_more_is_killed_and_replaced() {
     drop(child);
     let reject = world.is_rejected(1, "child-exited").await;
     assert!(reject.to_string().contains("it did not read its stdin; signal: 9 (SIGKILL)"), "{reject}");
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     world.becomes(&ChildState::Ready).await;
 }
 

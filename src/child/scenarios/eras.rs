@@ -250,7 +250,8 @@ async fn what_a_child_says_has_changed_is_kept_no_longer() {
     assert_eq!(cache.lookup("tools/list", None, Instant::now()), Lookup::Hit(result.clone()));
     // The next process may have other tools.
     child.exits(1);
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     world.becomes(&ChildState::Ready).await;
     keep();
 }

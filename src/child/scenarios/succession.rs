@@ -76,7 +76,8 @@ async fn a_task_of_a_process_that_was_given_all_its_requests_can_be_asked_for() 
         old.answers(&request).await;
         world.is_answered(id).await;
     }
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.sends_request(9, "tasks/result", json!({"taskId": "t"})).await;
     assert_eq!(old.reads().await["method"], "tasks/result");
@@ -149,7 +150,8 @@ async fn a_successor_that_takes_over_closes_the_circuit() {
     tokio::time::sleep(Duration::from_secs(100)).await;
     new.exits(1);
     // One exit after good service is nothing.
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     world.becomes(&ChildState::Ready).await;
 }
 

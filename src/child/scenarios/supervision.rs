@@ -218,7 +218,8 @@ async fn a_child_that_does_not_answer_a_ping_is_killed_and_replaced() {
     drop(child);
     let reject = world.is_rejected(1, "child-exited").await;
     assert!(reject.to_string().contains("it did not answer a ping within 10s (--ping-interval)"), "{reject}");
-    world.starts().await.shakes_hands().await;
+    let mut kept = world.starts().await;
+    kept.shakes_hands().await;
     world.becomes(&ChildState::Ready).await;
 }
 
