@@ -237,6 +237,8 @@ async fn a_spare_that_nobody_has_spoken_to_becomes_an_exchanges() {
 #[tokio::test(start_paused = true)]
 async fn what_a_child_says_has_changed_is_kept_no_longer() {
     let (mut world, mut child) = World::ready().await;
+    // The session is attached before the child says anything.
+    within(world.handle.stats()).await.expect("the actor lives");
     let cache = world.handle.cache().clone();
     let result = Bytes::from_static(br#"{"tools":[],"ttlMs":100000,"cacheScope":"public"}"#);
     let keep = || {
