@@ -52,6 +52,7 @@ use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::{Era, LogLevel, Revision};
 use crate::pool::{Lease, Pool, Tenant};
+use crate::router::cache::ResponseCache;
 use crate::router::{ClientCapabilities, Origin, Payload, SessionKey, StreamId};
 use streams::{Bounds, Effects, Notice, Streams};
 use unasked::Unasked;
@@ -261,6 +262,11 @@ impl Session {
     /// The era its child is spoken to in; legacy before it is attached.
     pub fn child_era(&self) -> Era {
         self.child.get().map_or(Era::Legacy, ChildHandle::era)
+    }
+
+    /// What the child need not be asked again; none before there is a child.
+    pub fn cache(&self) -> Option<&ResponseCache> {
+        self.child.get().map(ChildHandle::cache)
     }
 
     /// Sends the child a request of mcp-mux's own, in the client's place, and waits for what settles it; none if that is

@@ -21,6 +21,7 @@ mod tools;
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
+use tokio::time::Instant;
 use tracing::debug;
 
 use self::conversation::Conversation;
@@ -43,6 +44,7 @@ use crate::error::Reject;
 use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
 use crate::mcp::{Era, MODERN_REVISION, header, method};
 use crate::pool::Principal;
+use crate::router::cache::Lookup;
 use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
 
 /// What modern exchanges have in common.
@@ -108,7 +110,18 @@ impl Http {
         session.attach().await?;
         if session.child_era() == Era::Modern {
             self.check_arguments(headers, message, &session).await?;
-            return Ok(self.say(Passing::begin(owned, message, self.modern.clone()).await?, accept).await);
+            let params = message.params().map(|params| message.text(params));
+            let kept = session.cache().map(|cache| cache.lookup(message.method(), params, Instant::now()));
+            let ticket = match kept {
+                Some(Lookup::Hit(result)) => {
+                    let result = String::from_utf8_lossy(&result);
+                    return Ok(Last::ok(jsonrpc::result_response(&id, &result)).into_response(accept));
+                }
+                Some(Lookup::Miss(ticket)) => Some(ticket),
+                Some(Lookup::Uncacheable) | None => None,
+            };
+            let passing = Passing::begin(owned, message, self.modern.clone(), ticket);
+            return Ok(self.say(passing.await?, accept).await);
         }
         if legacy::may_require_input(message.method()) && carries_state(message) {
             return Err(Fault::State(

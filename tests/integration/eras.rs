@@ -1,8 +1,9 @@
 //! Finding out which era a server speaks, with servers that take the question badly.
 
-use serde_json::json;
+use http::Method;
+use serde_json::{Value, json};
 
-use crate::harness::{Mux, command, python, run_to_end};
+use crate::harness::{ACCEPT, Client, JSON, Mux, command, json_body, python, run_to_end};
 
 const AUTO: [&str; 2] = ["--child-era", "auto"];
 
@@ -91,4 +92,56 @@ async fn a_server_that_cannot_be_started_says_what_it_said_whoever_asked() {
     assert_eq!(status, Some(69), "{log}");
     assert!(log.contains("it exited (exit status: 3) before its handshake (initialize) stood"), "{log}");
     assert!(log.contains("its last lines on stderr:\n  no such key"), "{log}");
+}
+
+/// Counts how often it was asked; says on demand that its tools have changed.
+const COUNTS: &str = r#"
+asked = 0
+while True:
+    message = read()
+    if message["method"] == "server/discover":
+        reply(message, {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}}, "ttlMs": 0, "cacheScope": "private"})
+    elif message["method"] == "tools/list":
+        asked += 1
+        scope = message["params"].get("cursor", "public")
+        reply(message, {"resultType": "complete", "tools": [], "asked": asked, "ttlMs": 60000, "cacheScope": scope})
+    elif message["method"] == "tools/call":
+        write({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+        reply(message, {"resultType": "complete", "content": []})
+"#;
+
+async fn asks(client: &Client, id: u64, method: &str, mut params: Value) -> Value {
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}
+    });
+    let name = params["name"].as_str().unwrap_or_default().to_owned();
+    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+    let version = ("mcp-protocol-version", "2026-07-28");
+    let headers = [ACCEPT, JSON, version, ("mcp-method", method), ("mcp-name", &name)];
+    let answer = json_body(client.send(Method::POST, "/mcp", &headers, &body).await).await;
+    assert_eq!(answer["id"], id, "{answer}");
+    answer["result"].clone()
+}
+
+// spec: 2026-07-28 server/utilities/caching
+#[tokio::test]
+async fn a_public_result_is_served_again_until_the_server_says_that_it_has_changed() {
+    let mux = Mux::start(&["--child-era", "modern"], python(COUNTS)).await;
+    let (one, other) = (mux.client(), mux.client());
+    let first = asks(&one, 1, "tools/list", json!({})).await;
+    let second = asks(&other, 7, "tools/list", json!({})).await;
+    assert_eq!((&first["asked"], &second["asked"]), (&json!(1), &json!(1)));
+    assert!(second["ttlMs"].as_u64() <= first["ttlMs"].as_u64());
+    // What is private is not kept, nor for what was asked otherwise.
+    for asked in 2..=3 {
+        assert_eq!(asks(&one, asked, "tools/list", json!({"cursor": "private"})).await["asked"], asked);
+    }
+    asks(&one, 8, "tools/call", json!({"name": "change", "arguments": {}})).await;
+    assert_ne!(asks(&other, 9, "tools/list", json!({})).await["asked"], 1);
+
+    let off = Mux::start(&["--child-era", "modern", "--cache-bytes", "0"], python(COUNTS)).await;
+    let client = off.client();
+    for asked in 1..=2 {
+        assert_eq!(asks(&client, asked, "tools/list", json!({})).await["asked"], asked);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::fault::{Fault, status_of};
 use super::steps::{Exchange, Last, Said};
 use super::{Modern, hand_over};
@@ -9,6 +11,7 @@ use crate::era::{legacy, listen};
 use crate::error::Reject;
 use crate::jsonrpc::{Message, RawId};
 use crate::mcp::method;
+use crate::router::cache::Ticket;
 use crate::session::{Answer, Item, Owned, StreamReader};
 
 /// An exchange that is passed through.
@@ -19,21 +22,28 @@ pub(super) struct Passing {
     modern: Arc<Modern>,
     id: RawId,
     method: Box<str>,
+    /// Under which the result is kept, if it may be.
+    ticket: Option<Ticket>,
     /// After the readers, which are to leave first.
     owned: Owned,
 }
 
 impl Passing {
     /// Hands the request over.
-    pub(super) async fn begin(owned: Owned, message: &Message, modern: Arc<Modern>) -> Result<Self, Fault> {
+    pub(super) async fn begin(
+        owned: Owned,
+        message: &Message,
+        modern: Arc<Modern>,
+        ticket: Option<Ticket>,
+    ) -> Result<Self, Fault> {
         let session = owned.session();
         let standing = (message.method() == method::LISTEN).then(|| session.open_standing()).transpose()?;
         let reader = hand_over(session, message.clone()).await?;
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
-        Ok(Self { reader, standing, modern, id, method: message.method().into(), owned })
+        Ok(Self { reader, standing, modern, id, method: message.method().into(), ticket, owned })
     }
 
-    fn finish(&self, answer: Answer) -> Last {
+    fn finish(self, answer: Answer) -> Last {
         let frame = match answer {
             Answer::Rejected(_, reject) => return Fault::from(reject).into_last(Some(&self.id)),
             Answer::Response(frame) | Answer::Initialized(frame, _) => frame,
@@ -42,6 +52,10 @@ impl Passing {
         let message = Message::parse(bytes.clone(), usize::MAX).ok();
         if let Some(message) = message.as_ref().filter(|_| *self.method == *method::TOOLS_LIST) {
             self.modern.tools.pass(message);
+        }
+        let result = message.as_ref().and_then(Message::result);
+        if let (Some(ticket), Some(cache), Some(result)) = (self.ticket, self.owned.session().cache(), result) {
+            cache.store(ticket, &bytes.slice(result.start..result.end), Instant::now());
         }
         let status = status_of(message.as_ref().and_then(legacy::error_code));
         Last { status, ..Last::ok(crate::jsonrpc::Frame::new(bytes)) }
