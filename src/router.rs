@@ -19,6 +19,7 @@
 //!
 //! Spec: 2025-11-25, Base Protocol; DESIGN section 4 has the rules as a table.
 
+mod attachment;
 mod attribution;
 pub mod cache;
 mod era;
@@ -53,6 +54,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use self::era::{Listen, Rounds};
+use self::exit::Denial;
 use self::handshake::Handshake;
 use self::id_table::{ChildId, IdTable};
 use self::in_flight::{InFlight, Phase};
@@ -64,12 +66,12 @@ use self::levels::Levels;
 use self::own::Own;
 use self::questions::{Asker, QuestionId, Questions};
 use self::queue::Queue;
-use self::subscriptions::{Subscriptions, Verdict};
+use self::subscriptions::Subscriptions;
 use self::tasks::Tasks;
 use crate::config::RouterConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Message, RawId};
-use crate::mcp::{Era, Revision, method};
+use crate::mcp::{Era, method};
 use crate::telemetry::flood::Flood;
 
 /// One child's conversation with those attached to it.
@@ -119,25 +121,6 @@ enum Role {
     Serving,
     /// A successor serves them; what was written here is still settled.
     Retired,
-}
-
-/// Why nothing is accepted.
-#[derive(Clone, Debug)]
-enum Denial {
-    /// For good.
-    Closed(Reject),
-    /// For now, since the child failed too often: about until then.
-    Suspended(Instant),
-}
-
-impl Denial {
-    /// What requests are told.
-    fn reject(&self, now: Instant) -> Reject {
-        match self {
-            Self::Closed(reject) => reject.clone(),
-            Self::Suspended(until) => Reject::CircuitOpen { retry_after: until.saturating_duration_since(now) },
-        }
-    }
 }
 
 /// How often a second the child can make us log something that is nobody's.
@@ -198,67 +181,6 @@ impl Router {
             news: VecDeque::new(),
             flood: Flood::new(LOGGED_PER_SECOND_MAX),
         }
-    }
-
-    /// Attaches a session (or a stateless exchange). It may send at once; what it sends waits for the child. A profile
-    /// that [`Router::detach`] returned goes on where it stopped. A [`Sharing::Private`] child has one session in its
-    /// life.
-    pub fn attach(&mut self, session: SessionKey, mut profile: Profile) {
-        era::put_in_one_line(&mut profile);
-        let subscriptions = profile.subscriptions.clone();
-        let profile_era = profile.era;
-        let level = profile.level;
-        let open = profile.revision.is_some() || profile.era == Era::Modern && level.is_some();
-        self.sessions.insert(session, profile);
-        if open {
-            let change = self.levels.put(session, Some(level));
-            self.tell_level(change);
-        }
-        for uri in subscriptions {
-            let verdict = self.subscriptions.subscribe(session, &uri);
-            self.subscriptions.enroll(session, &uri);
-            if verdict == Verdict::TellChild && self.is_ready() {
-                self.subscribe_child(&uri);
-            }
-        }
-        self.listen.wish_changed_by(profile_era);
-        self.follow_wishes();
-    }
-
-    /// Detaches a session: its requests in flight are cancelled in the child and settled with
-    /// [`Reject::SessionClosed`], its questions are answered with an error, its subscriptions and level are given up.
-    /// Returns what it would be attached with again.
-    pub fn detach(&mut self, session: SessionKey, now: Instant) -> Option<Profile> {
-        let ids: Vec<ChildId> = self.requests.of_session(session).collect();
-        for id in ids {
-            self.abort(id, Reject::SessionClosed, now);
-        }
-        let mut profile = self.sessions.remove(&session)?;
-        self.queue.drop_notifications(Some(session));
-        for question in self.questions.ids(Some(session)) {
-            if let Some(question) = self.questions.close(question) {
-                self.refuse_asker(&question.asker, "client-gone", "the client that was asked is gone");
-            }
-        }
-        profile.level = self.levels.of(session);
-        let change = self.levels.put(session, None);
-        self.tell_level(change);
-        let (uris, orphaned) = self.subscriptions.leave(session);
-        profile.subscriptions = uris;
-        for uri in orphaned {
-            self.unsubscribe_child(&uri);
-        }
-        self.tasks.leave(session);
-        self.elicitations.retain(|(_, asked)| *asked != session);
-        self.listen.wish_changed_by(profile.era);
-        self.follow_wishes();
-        self.pump(now);
-        Some(profile)
-    }
-
-    /// Those attached that are exchanges of one modern request, and no sessions.
-    pub fn exchanges(&self) -> Vec<SessionKey> {
-        self.sessions.iter().filter(|(_, profile)| profile.era == Era::Modern).map(|(session, _)| *session).collect()
     }
 
     /// A process was started: the handshake begins, unless it is for the session to begin it.
@@ -339,18 +261,6 @@ impl Router {
 
     fn is_ready(&self) -> bool {
         self.stage() == Stage::Ready
-    }
-
-    /// A session's handshake stands.
-    fn open(&mut self, session: SessionKey, revision: Revision) {
-        if let Some(profile) = self.sessions.get_mut(&session) {
-            profile.revision = Some(revision);
-        }
-        let level = self.levels.of(session);
-        let change = self.levels.put(session, Some(level));
-        self.tell_level(change);
-        self.listen.wish_changed();
-        self.follow_wishes();
     }
 
     fn tell_child(&mut self, frame: Frame) {

@@ -18,6 +18,7 @@
 //!
 //! Spec: 2025-11-25, Transports, Session Management; 2024-11-05, Transports, HTTP with SSE.
 
+mod attachment;
 mod event_log;
 mod parked;
 mod queue;
@@ -47,13 +48,12 @@ pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
 pub use streams::{Asked, Event, Head, PostForm};
 
-use crate::child::{ChildHandle, ChildState, Outbox};
+use crate::child::{ChildHandle, Outbox};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
-use crate::mcp::{Era, LogLevel, Revision};
+use crate::mcp::{LogLevel, Revision};
 use crate::pool::{Lease, Pool, Tenant};
-use crate::router::cache::ResponseCache;
-use crate::router::{ClientCapabilities, Origin, Payload, SessionKey, StreamId};
+use crate::router::{ClientCapabilities, Payload, SessionKey, StreamId};
 use streams::{Bounds, Effects, Notice, Streams};
 use unasked::Unasked;
 
@@ -223,7 +223,7 @@ impl Session {
         self.lock().closed
     }
 
-    // --- towards the child ---
+    // --- what its client says of itself ---
 
     /// Takes the client's `initialize`: its `params` are kept. [`Session::attach`] comes after this, then the message
     /// itself, as a request of one of its streams.
@@ -257,125 +257,6 @@ impl Session {
     /// What its client can be asked.
     pub fn capabilities(&self) -> ClientCapabilities {
         self.lock().record.profile().capabilities
-    }
-
-    /// The era its child is spoken to in; legacy before it is attached.
-    pub fn child_era(&self) -> Era {
-        self.child.get().map_or(Era::Legacy, ChildHandle::era)
-    }
-
-    /// What the child need not be asked again; none before there is a child.
-    pub fn cache(&self) -> Option<&ResponseCache> {
-        self.child.get().map(ChildHandle::cache)
-    }
-
-    /// Sends the child a request of mcp-mux's own, in the client's place, and waits for what settles it; none if that is
-    /// nothing.
-    ///
-    /// # Errors
-    /// As [`Session::open_post`].
-    pub async fn ask(self: &Arc<Self>, request: Message) -> Result<Option<Answer>, Reject> {
-        let (reader, mut handover) = self.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
-        handover.request(request).await;
-        Ok(match reader.head(false).await {
-            Head::Answers(answers) => answers.into_iter().next(),
-            Head::Events => None,
-        })
-    }
-
-    /// Waits until there will be no process for it any more; for ever while it is not attached.
-    pub async fn child_lost(&self) {
-        let Some(child) = self.child.get() else { return std::future::pending().await };
-        let mut state = child.state();
-        let over = |state: &ChildState| matches!(state, ChildState::Failed(_) | ChildState::Stopped);
-        // An error means that the actor is gone.
-        let _ = state.wait_for(over).await;
-    }
-
-    /// Takes a lease on a child, which may take its time, and makes the session known to it. To be called once.
-    ///
-    /// # Errors
-    /// [`Reject::SessionClosed`], and as [`Pool::lease`].
-    pub async fn attach(self: &Arc<Self>) -> Result<(), Reject> {
-        let closing = self.closing.notified();
-        // Looks whether it is closed after `closing` began to listen: none of the two can be missed.
-        let command = self.command()?;
-        let tenant = self.lock().tenant.take();
-        let already = || Reject::InvalidRequest("this session is attached already".to_owned());
-        let lease = tokio::select! {
-            biased;
-            () = closing => return Err(Reject::SessionClosed),
-            lease = self.shared.pool.lease(tenant.ok_or_else(already)?) => lease?,
-        };
-        debug!(session = %self.id, child = lease.number(), "session placed");
-        let child = self.child.get_or_init(|| lease.child().clone());
-        let profile = {
-            let mut state = self.lock();
-            // Closed by now, it is detached when the command is over.
-            state.lease = Some(lease);
-            state.record.profile()
-        };
-        let outbox: Arc<dyn Outbox> = self.clone();
-        child.attach(self.key, profile, outbox).await?;
-        drop(command);
-        if self.is_closed() { Err(Reject::SessionClosed) } else { Ok(()) }
-    }
-
-    /// Lets go of the child: what is in flight is settled, then the lease is given back.
-    fn detach(&self, lease: Option<Lease>) {
-        if let Some(lease) = lease {
-            lease.child().detach(self.key);
-        }
-    }
-
-    /// Hands a notification or a response of the client over to the child.
-    ///
-    /// # Errors
-    /// [`Reject::SessionClosed`], [`Reject::MessagesWaiting`], and as [`ChildHandle::send`].
-    pub async fn send(&self, message: Message) -> Result<(), Reject> {
-        let _counted = self.message_command()?;
-        self.hand_over(StreamId::STANDALONE, message).await
-    }
-
-    /// Counts a notification or a response until the returned value is dropped.
-    fn message_command(&self) -> Result<MessageOnTheWay<'_>, Reject> {
-        let mut state = self.lock();
-        if state.messages_on_the_way >= MESSAGES_ON_THE_WAY_MAX {
-            return Err(Reject::MessagesWaiting { limit: MESSAGES_ON_THE_WAY_MAX });
-        }
-        state.messages_on_the_way += 1;
-        Ok(MessageOnTheWay(self))
-    }
-
-    /// Hands a request over to the child. Its outcome is delivered to `stream`, also when the child does not take it.
-    async fn request(&self, stream: StreamId, message: Message) {
-        let id = message.id();
-        if let Err(reject) = self.hand_over(stream, message).await {
-            // A request without an id does not exist; should one come by, it is settled without an answer.
-            self.deliver(stream, id.map_or(Payload::Cancelled, |id| Payload::Rejected(id, reject)));
-        }
-    }
-
-    async fn hand_over(&self, stream: StreamId, message: Message) -> Result<(), Reject> {
-        let closing = self.closing.notified();
-        // Looks whether it is closed after `closing` began to listen: none of the two can be missed.
-        let _command = self.command()?;
-        let child = self.child.get().ok_or(Reject::SessionClosed)?;
-        tokio::select! {
-            biased;
-            () = closing => Err(Reject::SessionClosed),
-            sent = child.send(Origin { session: self.key, stream }, message) => sent,
-        }
-    }
-
-    /// Starts a command to the child, which has arrived, or will not, when the returned value is dropped.
-    fn command(&self) -> Result<OnTheWay<'_>, Reject> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(Reject::SessionClosed);
-        }
-        state.on_the_way += 1;
-        Ok(OnTheWay(self))
     }
 
     // --- towards the client ---
@@ -559,32 +440,6 @@ impl Session {
         }
     }
 }
-
-/// A command on its way to the child. The last one of a closed session detaches it.
-struct OnTheWay<'a>(&'a Session);
-
-impl Drop for OnTheWay<'_> {
-    fn drop(&mut self) {
-        let lease = {
-            let mut state = self.0.lock();
-            state.on_the_way -= 1;
-            if state.on_the_way == 0 && state.closed { state.lease.take() } else { None }
-        };
-        self.0.detach(lease);
-    }
-}
-
-/// A notification or a response on its way to the child.
-struct MessageOnTheWay<'a>(&'a Session);
-
-impl Drop for MessageOnTheWay<'_> {
-    fn drop(&mut self) {
-        self.0.lock().messages_on_the_way -= 1;
-    }
-}
-
-/// The most notifications and responses of a session that wait for room in the child's input.
-const MESSAGES_ON_THE_WAY_MAX: usize = 64;
 
 impl Outbox for Session {
     fn deliver(&self, stream: StreamId, payload: Payload) {

@@ -12,15 +12,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::Router;
 use super::id_table::ChildId;
 use super::in_flight::{Attempt, InFlight, Phase, WriteOrder};
 use super::io::{ChildExit, SessionKey};
 use super::own::Own;
 use super::purpose::{Purpose, progress_token};
-use super::{Denial, Router};
 use crate::error::Reject;
 use crate::jsonrpc::{DEPTH_MAX, Kind, Message};
 use crate::mcp::method;
+
+/// Why nothing is accepted.
+#[derive(Clone, Debug)]
+pub(super) enum Denial {
+    /// For good.
+    Closed(Reject),
+    /// For now, since the child failed too often: about until then.
+    Suspended(Instant),
+}
+
+impl Denial {
+    /// What requests are told.
+    pub(super) fn reject(&self, now: Instant) -> Reject {
+        match self {
+            Self::Closed(reject) => reject.clone(),
+            Self::Suspended(until) => Reject::CircuitOpen { retry_after: until.saturating_duration_since(now) },
+        }
+    }
+}
 
 /// Something that the next process is to have.
 enum Back {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::era::{Between, ClientWords};
+use super::exit::Denial;
 use super::id_table::ChildId;
 use super::in_flight::{InFlight, Phase};
 use super::io::{Origin, Payload, SessionKey, Stage};
@@ -13,7 +14,7 @@ use super::purpose::{Purpose, progress_token};
 use super::questions::{Asker, Question, QuestionId};
 use super::queue::Entry;
 use super::subscriptions::Verdict;
-use super::{Denial, Router, with_id};
+use super::{Router, with_id};
 use crate::config::OnAmbiguous;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};

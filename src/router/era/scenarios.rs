@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::super::world::{ASKABLE, Seen, World, config, id_of, json_of, response};
 use super::super::*;
-use crate::mcp::LogLevel;
 use crate::mcp::ids::meta;
+use crate::mcp::{LogLevel, Revision};
 
 const NONE: ClientCapabilities =
     ClientCapabilities { roots: false, sampling: false, elicitation_form: false, elicitation_url: false };
