@@ -5,7 +5,8 @@
 //!
 //! A request that was cancelled may still be at work in the child: what it asks is nobody else's. So it stands in the way
 //! of requests that were in flight when it was cancelled, but not of later ones: the child reads in order, and has read
-//! the cancellation before them. Except that a request on its way out still logs: for a moment log messages are nobody's.
+//! the cancellation before them. Except that a request on its way out still logs: for a moment log messages are nobody's. How
+//! long that is depends on when the child has read the cancellation, so a child that logs is sent a `ping` after it.
 
 use std::time::Duration;
 
@@ -90,8 +91,12 @@ pub(super) enum Unattributed {
     Several,
 }
 
-/// How long a cancelled request may go on logging what it has to say about that.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a cancelled request may go on logging what it has to say about that, if the child does not show that it has
+/// heard of the cancellation.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The same from when it has shown that.
+pub(super) const LAST_WORDS_WHEN_HEARD: Duration = Duration::from_millis(100);
 
 impl Router {
     /// The session and stream that a question or log message of the child belongs to.
@@ -115,7 +120,7 @@ impl Router {
         let newest = self.requests.newest_written(only).map(|request| request.order);
         let may_be_anothers = self.requests.remembered_sessions().any(|(session, remembered)| {
             let later = newest > Some(remembered.written_before);
-            let last_words = matches!(need, Need::Log | Need::Nothing) && now < remembered.since + LAST_WORDS;
+            let last_words = matches!(need, Need::Log | Need::Nothing) && now < remembered.logs_until;
             let met = need.is_met_by(remembered.capabilities) && (need != Need::Log || remembered.logs);
             session != only && met && (!later || last_words)
         });

@@ -9,6 +9,7 @@ use super::handshake::Outcome;
 use super::id_table::ChildId;
 use super::in_flight::Phase;
 use super::io::{Payload, SessionKey, Stage, StreamId};
+use super::own::Own;
 use super::purpose::Purpose;
 use super::questions::{Asker, Question};
 use super::{ELICITATIONS_MAX, ELICITATIONS_PER_SESSION_MAX, Router, with_id};
@@ -41,7 +42,10 @@ impl Router {
             self.reject(id, Reject::ChildAnswerUnusable(what.to_owned()));
         } else if self.listen.is(id) {
             self.listen_ended(id, None, now);
-        } else if self.take_own(id).is_some() {
+        } else if let Some(own) = self.take_own(id) {
+            if let Own::Heard(until) = own {
+                self.cancellations_heard(until, now);
+            }
             for follower in self.requests.followers(id) {
                 self.reject(follower, Reject::ChildAnswerUnusable(what.to_owned()));
             }
@@ -63,7 +67,7 @@ impl Router {
         } else if self.listen.is(id) {
             self.listen_ended(id, Some(message), now);
         } else if let Some(own) = self.take_own(id) {
-            self.own_answered(id, own, message);
+            self.own_answered(id, own, message, now);
         } else if self.written_by(id).is_some() {
             self.request_answered(id, message, now);
         } else if !self.requests.forget(id) {

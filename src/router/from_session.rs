@@ -336,6 +336,7 @@ impl Router {
         if written {
             self.tell_child(Frame::new(message.bytes().clone()).replace(span, id.text()));
             self.remember(id, session, now);
+            self.ask_if_heard(now);
         }
         self.pump(now);
     }

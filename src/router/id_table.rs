@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::attribution::{LAST_WORDS, LAST_WORDS_WHEN_HEARD};
 use super::in_flight::{Attempt, InFlight, Phase, WriteOrder};
 use super::io::{ClientCapabilities, SessionKey};
 use super::purpose::Purpose;
@@ -79,7 +80,9 @@ pub(super) struct Remembered {
     /// every later one.
     pub(super) written_before: WriteOrder,
     /// When that was.
-    pub(super) since: Instant,
+    since: Instant,
+    /// Until when they may still log what they have to say about it.
+    pub(super) logs_until: Instant,
 }
 
 /// All requests in flight.
@@ -303,10 +306,12 @@ impl IdTable {
             logs,
             written_before,
             since: now,
+            logs_until: now,
         });
         of_session.logs |= logs;
         of_session.written_before = written_before;
         of_session.since = now;
+        of_session.logs_until = now + LAST_WORDS;
         of_session.ids.insert(id);
         // The newest say the same of their session for longer.
         if of_session.ids.len() > REMEMBERED_PER_SESSION_MAX
@@ -314,6 +319,18 @@ impl IdTable {
         {
             self.forget(oldest);
         }
+    }
+
+    /// The child has read every cancellation until then.
+    pub(super) fn cancellations_heard(&mut self, until: Instant, now: Instant) {
+        for of_session in self.remembered_of.values_mut().filter(|remembered| remembered.since <= until) {
+            of_session.logs_until = of_session.logs_until.min(now + LAST_WORDS_WHEN_HEARD);
+        }
+    }
+
+    /// Whether a cancellation came after that.
+    pub(super) fn cancelled_since(&self, then: Instant) -> bool {
+        self.remembered_of.values().any(|remembered| remembered.since > then)
     }
 
     /// The child has answered it, or it is long ago.

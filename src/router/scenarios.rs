@@ -109,7 +109,7 @@ fn cancelling_reaches_only_the_sessions_own_request_and_its_late_answer_is_dropp
     world.says(b, 0, &cancel.replace(":1,", ":2,")).unwrap();
     assert_eq!(world.child_read(), [""; 0]);
     world.says(b, 0, cancel).unwrap();
-    assert_eq!(world.child_read(), [cancel.replace(":1,", &format!(":{of_b},"))]);
+    assert_eq!(world.child_read()[0], cancel.replace(":1,", &format!(":{of_b},")));
     world.child_answers(of_b, r#""late""#);
     world.child_answers(of_a, "{}");
     assert_eq!(world.seen_by(b), [Seen::Cancelled]);
@@ -256,6 +256,40 @@ fn a_cancelled_request_stands_in_the_way_of_no_later_one() {
 }
 
 #[test]
+fn last_words_are_awaited_no_longer_than_a_child_needs_that_has_read_the_cancellation() {
+    const LOG: &str = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
+    let mut world = World::ready();
+    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
+    for id in [1, 2] {
+        world.calls(a, id, &id.to_string(), "{}");
+        world.says(a, 0, &CANCEL.replace('1', &id.to_string())).unwrap();
+    }
+    let pings = |world: &mut World| -> Vec<_> {
+        let lines = world.child_read();
+        lines.iter().filter(|line| json_of(line)["method"] == "ping").map(|line| id_of(line)).collect()
+    };
+    let [first] = pings(&mut world)[..] else { panic!("one at a time") };
+    world.advance(Duration::from_millis(10));
+    world.says(a, 0, r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#).unwrap();
+    world.says(a, 0, &CANCEL.replace('1', "3")).unwrap();
+    world.calls(b, 1, "1", "{}");
+    world.seen.clear();
+    world.child_answers(first, "{}");
+    let [second] = pings(&mut world)[..] else { panic!("of the third it is not known") };
+    world.advance(Duration::from_millis(100));
+    world.child_says(LOG);
+    assert!(world.seen.is_empty(), "the child may not have read the last cancellation yet");
+    world.child_answers(second, "{}");
+    world.advance(Duration::from_millis(99));
+    world.child_says(LOG);
+    assert!(world.seen.is_empty(), "it may be on its way out");
+    world.advance(Duration::from_millis(1));
+    world.child_says(LOG);
+    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
+    assert!(pings(&mut world).is_empty());
+}
+
+#[test]
 fn one_that_waited_its_turn_is_later_than_the_cancelled_one_it_waited_for() {
     let mut world = World::ready_with(RouterConfig { on_ambiguous: OnAmbiguous::Serialize, ..config() });
     let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
@@ -264,7 +298,7 @@ fn one_that_waited_its_turn_is_later_than_the_cancelled_one_it_waited_for() {
     assert_eq!(world.child_read(), [""; 0], "it waits");
     world.says(a, 0, CANCEL).unwrap();
     let methods: Vec<_> = world.child_read().iter().map(|line| json_of(line)["method"].to_string()).collect();
-    assert_eq!(methods, [r#""notifications/cancelled""#, r#""tools/call""#]);
+    assert_eq!(methods, [r#""notifications/cancelled""#, r#""ping""#, r#""tools/call""#]);
     world.child_says(SAMPLE);
     assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
 }

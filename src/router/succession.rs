@@ -36,7 +36,7 @@ impl Router {
     /// Whether [`Router::hand_over`] would leave nothing hanging: no session waits for the answer to what changes its
     /// level, its subscriptions or its handshake, which only this router would learn of.
     pub fn can_hand_over(&self) -> bool {
-        let awaited = |own: &Own| !matches!(own, Own::Ping);
+        let awaited = |own: &Own| !matches!(own, Own::Ping | Own::Heard(_));
         !self.own.values().any(awaited) && self.handshake.pending().is_none() && !self.is_state_changing()
     }
 

@@ -190,7 +190,7 @@ impl Router {
     fn subscribing(&self, filter: &Filter) -> Vec<(ChildId, String)> {
         let covered = |(id, own): (&ChildId, &Own)| match own {
             Own::Subscribe(uri) if filter.resource_subscriptions.contains(uri) => Some((*id, uri.clone())),
-            Own::Subscribe(_) | Own::SetLevel | Own::Unsubscribe | Own::Ping => None,
+            Own::Subscribe(_) | Own::SetLevel | Own::Unsubscribe | Own::Ping | Own::Heard(_) => None,
         };
         self.own.iter().filter_map(covered).collect()
     }

@@ -125,7 +125,7 @@ fn cancellations_answers_and_what_nobody_waits_for_are_not_given_to_the_next_pro
     world.router.ping_child();
     world.drain();
     let mut unwritten = world.child_read();
-    assert_eq!(unwritten.len(), 6);
+    assert_eq!(unwritten.len(), 7);
     world.detach(b);
     unwritten.extend(world.child_read());
     unwritten.push("not a message".to_owned());
