@@ -54,7 +54,7 @@ use tracing::Instrument as _;
 use self::actor::{ChildActor, ChildCommand};
 use self::backlog::{Admission, Backlog};
 use self::entrance::{Entrance, Way};
-pub use self::eras::{CommandEras, EraSource, Eras, Known};
+pub use self::eras::{CommandEras, EraSource, Eras, Finder, Known};
 pub use self::guard::ChildGuard;
 use self::process::{Launch, Launcher};
 use crate::config::{ChildConfig, RouterConfig};

@@ -84,10 +84,11 @@ pub struct Cli {
 
     /// Which revisions the server speaks: auto, legacy, modern
     ///
-    /// `legacy`: those with `initialize`, up to 2025-11-25. `modern`: 2026-07-28. `auto` finds it out at the start: a process
-    /// of its own is asked `server/discover` and then killed, while the one that will serve starts; not for servers of which
-    /// two processes must not run at a time. Clients of either kind are served whatever the server speaks.
-    #[arg(long, value_name = "ERA", help_heading = SERVER, default_value = "legacy")]
+    /// `legacy`: those with `initialize`, up to 2025-11-25. `modern`: 2026-07-28. `auto` finds it out once, at the start: the
+    /// first process is asked `server/discover`, and goes on with what it answered; if the question ends or confuses it, it
+    /// is replaced. With `principal` or `session` isolation a process of its own is asked and thrown away. Clients of either
+    /// kind are served whatever the server speaks.
+    #[arg(long, value_name = "ERA", help_heading = SERVER, default_value = "auto")]
     pub child_era: String,
 
     /// How long to wait for the answer of a server that is asked which revisions it speaks

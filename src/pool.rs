@@ -168,13 +168,15 @@ impl Pool {
             runtime: Handle::current(),
             config,
         });
-        if pool.eras.known() == Known::Nothing {
+        if pool.eras.known() == Known::Nothing && pool.config.isolation != Isolation::Shared {
             pool.run(pool.clone().find_eras(ask));
         }
         match pool.config.isolation {
             Isolation::Shared => {
                 let mut state = pool.lock();
-                for _ in 0..pool.config.size.get() {
+                let first = (Sharing::Shared, EraSource::asking(pool.eras.clone(), Era::Modern));
+                pool.begin(&mut state, Whose::Everybody, first, OwnVariables::default(), None);
+                for _ in 1..pool.config.size.get() {
                     pool.begin(&mut state, Whose::Everybody, pool.shared_manner(), OwnVariables::default(), None);
                 }
             }

@@ -120,17 +120,63 @@ impl Eras {
     }
 }
 
+/// Whoever finds it out. When this is dropped, what is known is all that there will be, and nobody waits for more.
+#[derive(Debug)]
+pub struct Finder(Eras);
+
+impl Finder {
+    /// The one of these.
+    pub const fn new(eras: Eras) -> Self {
+        Self(eras)
+    }
+
+    /// See [`Eras::learn`].
+    pub fn learn(&self, news: Known) {
+        self.0.learn(news);
+    }
+}
+
+impl Drop for Finder {
+    fn drop(&mut self) {
+        let era = match self.0.known() {
+            Known::Nothing => Era::Legacy,
+            Known::Modern | Known::All(_) => Era::Modern,
+        };
+        self.0.learn(Known::All(CommandEras::only(era)));
+    }
+}
+
+/// Whether a child only waits until its era is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Waits,
+    /// Its own process is asked.
+    Asks,
+}
+
 /// Where a child learns in which era it is spoken to.
 #[derive(Clone, Debug)]
 pub struct EraSource {
     eras: Eras,
     preferred: Era,
+    way: Way,
 }
 
 impl EraSource {
     /// The preferred era, if the command turns out to speak it.
     pub const fn new(eras: Eras, preferred: Era) -> Self {
-        Self { eras, preferred }
+        Self { eras, preferred, way: Way::Waits }
+    }
+
+    /// The same, but if it is not known, the child finds it out for all, with its own process.
+    pub const fn asking(eras: Eras, preferred: Era) -> Self {
+        Self { eras, preferred, way: Way::Asks }
+    }
+
+    /// What the child finds it out with, if it is to.
+    pub fn finder(&self) -> Option<Finder> {
+        let asks = self.way == Way::Asks && self.eras.known() == Known::Nothing;
+        asks.then(|| Finder::new(self.eras.clone()))
     }
 
     /// This era, whatever the command.

@@ -169,6 +169,11 @@ impl Running {
         self.ending.is_none() && self.gone.is_none()
     }
 
+    /// Its handshake may take no longer than this, if it has not begun.
+    pub(super) fn hurry(&mut self, timeout: Duration) {
+        self.start_timeout = self.start_timeout.min(timeout);
+    }
+
     /// How long its handshake may take.
     pub(super) const fn start_timeout(&self) -> Duration {
         self.start_timeout

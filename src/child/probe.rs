@@ -1,8 +1,9 @@
-//! Asks a command, in a process of its own that is thrown away, which eras it speaks.
+//! Asks a command which eras it speaks: here in a process of its own that is thrown away. (A child that asks its own process
+//! uses the same words, and the same judgement, [`verdict`].)
 //!
 //! The process is not used for anything else, because the question may end a server or fix the era of a dual-era one for
-//! the life of its process. What an answer means is in [`verdict`]; here is the process: one message to it, whatever it
-//! says until the answer comes, and its end. Noise, notifications and requests of the server are passed over; its stderr
+//! the life of its process. One message goes to it; whatever it says until the answer comes is passed over, and then it is
+//! killed. Noise, notifications and requests of the server are passed over; its stderr
 //! is read and dropped, since the child that serves says the same.
 //!
 //! Invariant: however the question ends, also when nobody waits for the answer any more, the process's group is killed.
@@ -18,9 +19,8 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use self::verdict::ID;
-pub(super) use self::verdict::is_modern_error;
 pub use self::verdict::{Finding, Question, Verdict};
+pub(super) use self::verdict::{ID, is_modern_error, judge};
 use super::lines::LineReader;
 use super::process::{Launch, Launcher, Process, Source};
 use super::stdout::{self, Reading};
@@ -44,7 +44,7 @@ pub struct Probe {
 /// What came of asking.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "judged at once, and there are two of them in a command's life")]
-enum Heard {
+pub(super) enum Heard {
     /// An answer.
     Answer(Message),
     /// An answer, but one that cannot be read.
@@ -84,7 +84,7 @@ pub(super) async fn ask(launcher: &mut impl Launch, question: Question, config: 
             Heard::NotStarted
         }
     };
-    verdict::judge(question, &heard)
+    judge(question, &heard)
 }
 
 async fn hear(process: Process, question: Question, config: &ChildConfig) -> Heard {
@@ -145,7 +145,7 @@ async fn listen(mut lines: LineReader<Source>, line_bytes_max: usize) -> Heard {
 }
 
 /// Whether it answers the question. An error without an id can answer nothing else: nothing else was said.
-fn is_answer(message: &Message) -> bool {
+pub(super) fn is_answer(message: &Message) -> bool {
     match message.kind() {
         Kind::Result => message.id_as_u64() == Some(ID),
         Kind::Error => message.id_as_u64() == Some(ID) || message.id().is_none(),

@@ -1,6 +1,7 @@
 //! Finding out which eras the command speaks: once, at the start, while the first children start.
 //!
-//! The children's handshakes wait for it, and so does who takes a lease: what a client is told depends on it. Where each
+//! Where everybody shares the children, the first of them finds it out with the process that is to serve. Elsewhere the
+//! processes are clients' own, and one that is thrown away is asked. The children's handshakes wait for it, and so does who takes a lease: what a client is told depends on it. Where each
 //! session has a child of its own, it is also found out whether a modern command speaks the legacy era; that keeps only
 //! legacy sessions waiting.
 
@@ -11,7 +12,7 @@ use tracing::info;
 
 use super::Pool;
 use crate::child::probe::{Finding, Question, Verdict};
-use crate::child::{CommandEras, Eras, Known};
+use crate::child::{CommandEras, Finder, Known};
 use crate::config::Isolation;
 use crate::mcp::Era;
 
@@ -22,22 +23,21 @@ impl Pool {
     /// Finds it out, unless the pool is stopped before.
     pub(super) async fn find_eras(self: Arc<Self>, ask: Ask) {
         // However this ends, nobody waits for it any more.
-        let _settled = Settled(self.eras.clone());
+        let finder = Finder::new(self.eras.clone());
         tokio::select! {
             () = self.closing.cancelled() => {}
-            () = self.ask_for_eras(&ask) => {}
+            () = self.ask_for_eras(&ask, &finder) => {}
         }
     }
 
-    async fn ask_for_eras(&self, ask: &Ask) {
-        let Finding { verdict, how } = ask(Question::Discover).await;
-        let era = if verdict == Verdict::Not { "legacy" } else { "modern" };
-        info!(era, how, "the era of the server was found out");
-        let legacy = match verdict {
-            Verdict::Not => return self.eras.learn(Known::All(CommandEras::only(Era::Legacy))),
+    async fn ask_for_eras(&self, ask: &Ask, finder: &Finder) {
+        let found = ask(Question::Discover).await;
+        found.announce();
+        let legacy = match found.verdict {
+            Verdict::Not => return finder.learn(Known::All(CommandEras::only(Era::Legacy))),
             Verdict::SpeaksBoth => true,
             Verdict::Speaks if self.config.isolation == Isolation::Session => {
-                self.eras.learn(Known::Modern);
+                finder.learn(Known::Modern);
                 let Finding { verdict, how } = ask(Question::Initialize).await;
                 let legacy = verdict != Verdict::Not;
                 info!(legacy, how, "whether legacy sessions get a server process of their own era");
@@ -46,19 +46,6 @@ impl Pool {
             // Nobody would use it.
             Verdict::Speaks => false,
         };
-        self.eras.learn(Known::All(CommandEras { modern: true, legacy }));
-    }
-}
-
-/// When this is dropped, what is known is all that there will be.
-struct Settled(Eras);
-
-impl Drop for Settled {
-    fn drop(&mut self) {
-        let era = match self.0.known() {
-            Known::Nothing => Era::Legacy,
-            Known::Modern | Known::All(_) => Era::Modern,
-        };
-        self.0.learn(Known::All(CommandEras::only(era)));
+        finder.learn(Known::All(CommandEras { modern: true, legacy }));
     }
 }

@@ -15,6 +15,7 @@ use super::{ChildActor, Wanted};
 use crate::child::ChildState;
 use crate::child::life::{Ending, Phase, Running, failure};
 use crate::child::lookup::SpawnError;
+use crate::child::probe::Heard;
 use crate::child::process::Launch;
 use crate::child::restart::Circuit;
 use crate::child::supervisor::Order;
@@ -52,6 +53,7 @@ impl<L: Launch> ChildActor<L> {
     }
 
     fn advance_current(&mut self, now: Instant) {
+        self.look_at_answer(now);
         match self.current.look_at_start(now) {
             Start::Unchanged => {}
             Start::Stands => self.current_stands(),
@@ -99,7 +101,7 @@ impl<L: Launch> ChildActor<L> {
     fn start_failed(&mut self, what: String) {
         let proven = self.is_proven();
         let Self { current, backlog, outboxes, .. } = self;
-        if proven {
+        if proven || self.voice.may_fail() {
             return current.end(Ending::Fault(what), Order::Stop, backlog, outboxes);
         }
         let stderr = current.running().map(|running| running.tail.lines()).unwrap_or_default();
@@ -133,6 +135,8 @@ impl<L: Launch> ChildActor<L> {
                 self.current.begin(running);
                 if self.voice.is_found() {
                     self.current.open(&self.config, now);
+                } else if self.voice.is_to_ask() {
+                    self.current.ask_for_era(self.config.probe_timeout, now);
                 }
             }
             Err(error) => {
@@ -153,10 +157,13 @@ impl<L: Launch> ChildActor<L> {
         let (pid, exit) = (running.pid, running.exit());
         let untouched = running.take_untouched(self.backlog.remove(&running.lane));
         self.cache.clear();
+        if self.wanted == Wanted::Running {
+            self.era_heard(&Heard::End, now);
+        }
         if self.wanted != Wanted::Running || running.ending == Some(Ending::Failed) {
             tracing::info!(pid, status = exit.status, "child stopped");
-        } else if !self.is_proven() && self.voice.take_chance() {
-            self.wait_to_be_alone(exit.status, now);
+        } else if !self.is_proven() && self.takes_chance(&exit.status, now) {
+            // The next one comes soon.
         } else if !self.is_proven() {
             let method = self.current.router.handshake_method();
             let what = format!("did not start: it exited ({}) before its handshake ({method}) stood", exit.status);
@@ -199,6 +206,7 @@ impl<L: Launch> ChildActor<L> {
     /// No process will come any more. The text is for the operator, `public` is for clients.
     fn give_up(&mut self, what: &str, stderr: &[String], advice: &str, public: &str) {
         self.given_up = true;
+        self.voice.ask_no_more();
         self.current.router.close(&Reject::ChildUnavailable(public.to_owned()));
         self.state.send_replace(ChildState::Failed(failure(&self.name, what, stderr, advice)));
     }

@@ -17,6 +17,7 @@ use crate::child::Outbox;
 use crate::child::backlog::{Backlog, Intake};
 use crate::child::life::{Ending, Phase, Running};
 use crate::child::lines::{Line, LineReader};
+use crate::child::probe::{Heard, ID, Question, is_answer};
 use crate::child::stdin::PumpEnd;
 use crate::child::stdout::{self, Noise, Reading};
 use crate::child::supervisor::{Exit, Order};
@@ -40,6 +41,8 @@ pub(super) enum ProcessEvent {
 enum Speech {
     /// Not before its era is known.
     Held,
+    /// It is asked for its era, and has until then to answer.
+    Asked(Instant),
     /// It is.
     Begun,
 }
@@ -67,6 +70,8 @@ pub(super) struct Tenure {
     probe: Probe,
     /// Whether the process is spoken to yet.
     speech: Speech,
+    /// What it answered when it was asked for its era, until somebody has taken that.
+    heard: Option<Heard>,
     /// What had been given to earlier processes.
     given_before: u64,
     /// Lines for the child, until the end of the turn.
@@ -89,6 +94,7 @@ impl Tenure {
             noise: Noise::new(),
             probe: Probe::default(),
             speech: Speech::Held,
+            heard: None,
             given_before: 0,
             lines_out: BytesMut::new(),
             hand_over_until: None,
@@ -142,7 +148,26 @@ impl Tenure {
     pub(super) fn begin(&mut self, running: Running) {
         self.phase = Phase::Up(Box::new(running));
         self.probe = Probe::default();
-        self.speech = Speech::Held;
+        (self.speech, self.heard) = (Speech::Held, None);
+    }
+
+    /// The process, which nobody has spoken to, is asked for its era.
+    pub(super) fn ask_for_era(&mut self, timeout: Duration, now: Instant) {
+        self.speech = Speech::Asked(now + timeout);
+        self.lines_out.put_slice(Question::Discover.message().as_bytes());
+        self.lines_out.put_u8(b'\n');
+    }
+
+    /// What came of asking, once: its answer, or that there was none in all that time.
+    pub(super) fn take_heard(&mut self, timeout: Duration, now: Instant) -> Option<Heard> {
+        if matches!(self.speech, Speech::Asked(until) if until <= now) {
+            self.hear(Heard::Silence(timeout));
+        }
+        self.heard.take()
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        (self.speech, self.heard) = (Speech::Held, Some(heard));
     }
 
     /// The router begins to speak with the process.
@@ -199,6 +224,7 @@ impl Tenure {
                     }
                 }
             }
+            Reading::Unusable { id: ID, .. } if self.is_asked() => self.hear(Heard::Unusable),
             Reading::Unusable { id, what } => {
                 self.noise.unusable(id, &what, now);
                 self.router.handle_unusable_answer(id, &what, now);
@@ -210,11 +236,17 @@ impl Tenure {
         true
     }
 
+    const fn is_asked(&self) -> bool {
+        matches!(self.speech, Speech::Asked(_))
+    }
+
     fn handle_message(&mut self, message: Message, now: Instant) {
         tracing::trace!(method = message.method(), bytes = message.bytes().len(), "message from the child");
-        if self.speech == Speech::Held {
+        match self.speech {
+            Speech::Begun => {}
+            Speech::Asked(_) if is_answer(&message) => return self.hear(Heard::Answer(message)),
             // There is nobody yet whom it could be for.
-            return;
+            Speech::Asked(_) | Speech::Held => return,
         }
         if message.kind() == Kind::Notification {
             self.cache.invalidate(message.method(), message.param_str(Param::Uri).as_deref());
@@ -341,7 +373,8 @@ impl Tenure {
         let spare = running.filter(waits).filter(|_| self.router.stage() == Stage::Waiting);
         let spare = spare.map(|running| running.launched + SPARE_STANDS_AFTER);
         let probe = config.ping_interval.and_then(|_| self.probe.due()).filter(|_| self.is_ready());
-        [phase, spare, probe, self.router.poll_timeout(), self.noise.due()].into_iter().flatten().min()
+        let asked = if let Speech::Asked(until) = self.speech { Some(until) } else { None };
+        [phase, spare, probe, asked, self.router.poll_timeout(), self.noise.due()].into_iter().flatten().min()
     }
 }
 

@@ -1,19 +1,25 @@
 //! As whose, and in which era, an actor's processes are spoken to; and the process that waits until that is known.
 //!
-//! A process is started at once, but not spoken to before its era is known. What comes for it until then waits in a router
-//! that stands in, and goes to the right one with the sessions. The same is done where a spare turns out to be for a
-//! modern exchange, and where a server refuses `initialize` with the words that it is modern.
+//! A process is started at once, but not spoken to before its era is known, except that it may be itself which is asked. What
+//! comes for it until then waits in a router that stands in, and goes to the right one with the sessions. The same is done
+//! where a spare turns out to be for a modern exchange, and where a server refuses `initialize` with the words that it is
+//! modern.
+//!
+//! A process that was asked goes on if it answered as servers do, with a `DiscoverResult` or an error. The question may
+//! have ended it, hung it or confused it; then it is replaced, once, by one that is spoken to in the legacy era from the
+//! start, and that counts for nothing.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{ChildActor, Wanted};
-use crate::child::EraSource;
-use crate::child::life::Phase;
-use crate::child::probe::is_modern_error;
+use crate::child::life::{Ending, Phase, Running};
+use crate::child::probe::{Heard, Question, Verdict, is_modern_error, judge};
 use crate::child::process::Launch;
 use crate::child::restart::Circuit;
+use crate::child::supervisor::Order;
+use crate::child::{CommandEras, EraSource, Finder, Known};
 use crate::config::RouterConfig;
 use crate::mcp::Era;
 use crate::router::{Router, Sharing};
@@ -26,14 +32,30 @@ pub(super) struct Voice {
     source: EraSource,
     /// The era of the present router; none while that stands in for the right one.
     era: Option<Era>,
-    /// Whether a process that exits may have another try, since the first one had a process of the probe beside it.
-    chance: bool,
+    /// What to find the era out with, if that is this child's task and still to be done.
+    finder: Option<Finder>,
+    /// Why a process that comes to nothing may have another try, if it may.
+    chance: Option<Chance>,
+}
+
+/// Why the first process may have come to nothing without being at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chance {
+    /// It had a process of the probe beside it.
+    Beside,
+    /// It was asked for its era.
+    Asked,
 }
 
 impl Voice {
     pub(super) fn new(config: RouterConfig, sharing: Sharing, source: EraSource) -> Self {
-        let era = source.era();
-        Self { config, sharing, source, era, chance: era.is_none() }
+        let (era, finder) = (source.era(), source.finder());
+        let chance = match (era, &finder) {
+            (Some(_), _) => None,
+            (None, Some(_)) => Some(Chance::Asked),
+            (None, None) => Some(Chance::Beside),
+        };
+        Self { config, sharing, source, era, finder, chance }
     }
 
     /// The first router.
@@ -46,9 +68,19 @@ impl Voice {
         self.era.is_some()
     }
 
-    /// Whether a process that came to nothing may have another try; that is then taken.
-    pub(super) const fn take_chance(&mut self) -> bool {
-        std::mem::replace(&mut self.chance, false)
+    /// Whether this child is to find the era out, and has not.
+    pub(super) const fn is_to_ask(&self) -> bool {
+        self.finder.is_some()
+    }
+
+    /// The era will not be found out any more.
+    pub(super) fn ask_no_more(&mut self) {
+        self.finder = None;
+    }
+
+    /// Whether a process whose handshake fails may have another try.
+    pub(super) fn may_fail(&self) -> bool {
+        self.chance == Some(Chance::Asked)
     }
 
     /// Resolves when the era is known; never if it was known before.
@@ -80,16 +112,57 @@ impl<L: Launch> ChildActor<L> {
         }
     }
 
-    /// A process exited before its handshake stood, and the one of the probe was beside it: two of them may get in each
-    /// other's way (a port, a lock). The next one is alone.
-    pub(super) fn wait_to_be_alone(&mut self, status: String, now: Instant) {
-        tracing::info!(
-            status,
-            "the child exited beside the process that is asked for its era; it is started once more"
-        );
-        self.last_status = status;
-        let wait = if self.voice.is_found() { ALONE_AFTER } else { self.config.probe_timeout + ALONE_AFTER };
+    /// The process may have come to say of which era it is.
+    pub(super) fn look_at_answer(&mut self, now: Instant) {
+        if let Some(heard) = self.current.take_heard(self.config.probe_timeout, now) {
+            self.era_heard(&heard, now);
+        }
+    }
+
+    /// This is what came of asking the process. All children of the command are spoken to accordingly.
+    pub(super) fn era_heard(&mut self, heard: &Heard, now: Instant) {
+        let Some(finder) = self.voice.finder.take() else { return };
+        let finding = judge(Question::Discover, heard);
+        finding.announce();
+        let modern = finding.verdict != Verdict::Not;
+        finder.learn(Known::All(CommandEras { modern, legacy: finding.verdict != Verdict::Speaks }));
+        let Self { current, backlog, outboxes, .. } = self;
+        match heard {
+            Heard::Answer(answer) if modern || answer.error().is_some() => {}
+            Heard::Silence(timeout) => {
+                // It may be slow to start, or pass over what it does not know, and answer all the same now.
+                if let Some(running) = current.running_mut() {
+                    running.hurry(*timeout);
+                }
+            }
+            Heard::Answer(_) | Heard::Unusable => {
+                current.end(Ending::Fault("it cannot be asked".to_owned()), Order::Stop, backlog, outboxes);
+            }
+            Heard::End | Heard::NotStarted => {}
+        }
+        self.find_voice(now);
+    }
+
+    /// A process came to nothing before its handshake stood, and may not be at fault. If it had the one of the probe beside
+    /// it, the two may have got in each other's way (a port, a lock): the next one is alone.
+    pub(super) fn takes_chance(&mut self, status: &str, now: Instant) -> bool {
+        let wait = match self.voice.chance.take() {
+            None => return false,
+            Some(Chance::Asked) => {
+                tracing::info!(status, "the child that was asked for its era is replaced by one that was not");
+                Duration::ZERO
+            }
+            Some(Chance::Beside) => {
+                tracing::info!(
+                    status,
+                    "the child exited beside the process that is asked for its era; it is started once more"
+                );
+                if self.voice.is_found() { ALONE_AFTER } else { self.config.probe_timeout + ALONE_AFTER }
+            }
+        };
+        self.last_status = status.to_owned();
         self.current.phase = Phase::Waiting { until: now + wait };
+        true
     }
 
     /// A process that nobody has spoken to is for somebody else than was thought: mcp-mux itself makes the handshake.
@@ -132,7 +205,7 @@ impl<L: Launch> ChildActor<L> {
             self.current.router.suspend(until, now);
         }
         stand_in.hand_over(&mut self.current.router, now);
-        if self.current.running().is_some() {
+        if self.current.running().is_some_and(Running::is_wanted) {
             self.current.open(&self.config, now);
         }
         if let Some(successor) = &mut self.successor {

@@ -18,8 +18,8 @@ use crate::jsonrpc::Message;
 use crate::mcp::ids::meta;
 use crate::mcp::{MODERN_REVISION, Revision, code, method};
 
-/// The id of the only request that a process is sent.
-pub(super) const ID: u64 = 1;
+/// The id of the only request that a process is sent, or of the first one of many: a router gives out others.
+pub(in crate::child) const ID: u64 = 0;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Question {
     }
 
     /// The request, in one line.
-    pub(super) fn message(self) -> String {
+    pub(in crate::child) fn message(self) -> String {
         let info = json!({"name": "mcp-mux", "version": env!("CARGO_PKG_VERSION")});
         let params = match self {
             Self::Discover => json!({"_meta": {
@@ -65,6 +65,14 @@ pub struct Finding {
     pub how: String,
 }
 
+impl Finding {
+    /// Tells the log of an answer to `server/discover`.
+    pub fn announce(&self) {
+        let era = if self.verdict == Verdict::Not { "legacy" } else { "modern" };
+        tracing::info!(era, how = self.how, "the era of the server was found out");
+    }
+}
+
 /// Which eras a command speaks, as far as one answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -77,7 +85,7 @@ pub enum Verdict {
 }
 
 /// What came of a question.
-pub(super) fn judge(question: Question, heard: &Heard) -> Finding {
+pub(in crate::child) fn judge(question: Question, heard: &Heard) -> Finding {
     let not = |how: &str| Finding { verdict: Verdict::Not, how: how.to_owned() };
     match (question, heard) {
         (Question::Discover, Heard::Answer(answer)) => judge_discover(answer),
@@ -153,7 +161,7 @@ mod tests {
     use super::*;
 
     fn answer(text: &str) -> Heard {
-        let text = format!(r#"{{"jsonrpc":"2.0","id":1,{text}}}"#);
+        let text = format!(r#"{{"jsonrpc":"2.0","id":0,{text}}}"#);
         Heard::Answer(Message::parse(Bytes::from(text), 100).unwrap())
     }
 

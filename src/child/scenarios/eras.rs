@@ -37,7 +37,7 @@ const DISCOVERED: &str = r#""result":{"supportedVersions":["2026-07-28"]}"#;
 async fn a_probe_passes_over_what_is_no_answer_and_kills_the_process() {
     let (finding, _) = asked(Question::Discover, |mut fake| async move {
         fake.writes("starting\n\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n").await;
-        fake.writes("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n").await;
+        fake.writes("{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"ping\"}\n").await;
         fake.writes("{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n").await;
         fake.writes(&format!("{}\n", "x".repeat(5000))).await;
         // More than the pipe holds.
@@ -143,6 +143,144 @@ async fn a_child_starts_at_once_and_is_spoken_to_when_its_era_is_known() {
     child.is_ordered(Order::Stop).await;
     child.exits(0);
     stopping.await.unwrap();
+}
+
+/// A world whose child asks its own process.
+fn asking() -> (World, Eras) {
+    let (tracker, (started, starts), eras) = (TaskTracker::new(), mpsc::channel(100), Eras::unknown());
+    let launcher =
+        FakeLauncher { started, failures: VecDeque::new(), pipe_bytes: 1024, liveness: |_| Liveness::Exiting };
+    let tenancy = Tenancy { era: EraSource::asking(eras.clone(), Era::Modern), ..shared() };
+    let handle = spawn_with(&child_config(&["/usr/bin/fake"]), &router_config(), tenancy, launcher, &tracker);
+    (World::around(handle, tracker, starts), eras)
+}
+
+const REFUSED: &str = r#""error":{"code":-32601,"message":"Method not found"}"#;
+
+async fn is_asked(child: &mut Fake) -> Value {
+    let question = child.reads().await;
+    assert_eq!(question["method"], "server/discover");
+    question
+}
+
+async fn says(child: &mut Fake, question: &Value, text: &str) {
+    child.writes(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{},{text}}}\n", question["id"])).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_legacy_process_that_was_asked_gets_its_handshake_and_what_waited() {
+    let (mut world, eras) = asking();
+    let mut child = world.starts().await;
+    world.attach(1).await;
+    world.asks(5).await;
+    let question = is_asked(&mut child).await;
+    child.writes("starting\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n").await;
+    says(&mut child, &question, REFUSED).await;
+    child.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    assert_eq!(eras.known(), legacy());
+    let call = child.reads().await;
+    // No id is given to a process twice.
+    assert_ne!(call["id"], question["id"]);
+    child.answers(&call).await;
+    world.is_answered(5).await;
+    assert!(world.started.try_recv().is_err(), "one process is enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_modern_process_that_was_asked_goes_on_as_a_modern_one() {
+    for (versions, legacy) in [(r#"["2026-07-28"]"#, false), (r#"["2025-11-25","2026-07-28"]"#, true)] {
+        let (mut world, eras) = asking();
+        let mut child = world.starts().await;
+        let question = is_asked(&mut child).await;
+        says(&mut child, &question, &format!(r#""result":{{"supportedVersions":{versions}}}"#)).await;
+        let handshake = is_asked(&mut child).await;
+        assert_ne!(handshake["id"], question["id"]);
+        assert_eq!(eras.known(), Known::All(CommandEras { modern: true, legacy }));
+        says(&mut child, &handshake, DISCOVERED).await;
+        world.becomes(&ChildState::Ready).await;
+        assert!(world.started.try_recv().is_err(), "one process is enough");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_passes_over_the_question_is_introduced_to_all_the_same() {
+    let (mut world, eras) = asking();
+    let mut child = world.starts().await;
+    let begun = Instant::now();
+    let question = is_asked(&mut child).await;
+    child.shakes_hands().await;
+    assert_eq!((begun.elapsed(), eras.known()), (PROBE_TIMEOUT, legacy()));
+    world.becomes(&ChildState::Ready).await;
+    // What it says now is of no use.
+    says(&mut child, &question, DISCOVERED).await;
+    assert_eq!(world.handle.era(), Era::Legacy);
+}
+
+/// What the question may do to a process, and how it is told that it is not wanted any more.
+#[derive(Clone, Copy, Debug)]
+enum Effect {
+    Exits,
+    ClosesStdout,
+    Hangs,
+    SaysSomethingElse,
+    RefusesTheHandshake,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_the_question_ends_or_confuses_is_replaced_once_and_at_no_cost() {
+    use Effect::{ClosesStdout, Exits, Hangs, RefusesTheHandshake, SaysSomethingElse};
+    for effect in [Exits, ClosesStdout, Hangs, SaysSomethingElse, RefusesTheHandshake] {
+        let (mut world, eras) = asking();
+        world.attach(1).await;
+        world.asks(5).await;
+        let mut child = world.starts().await;
+        let question = is_asked(&mut child).await;
+        match effect {
+            Exits => {}
+            ClosesStdout => child.stdout = None,
+            Hangs => assert_eq!(child.reads().await["method"], "initialize"),
+            SaysSomethingElse => says(&mut child, &question, r#""result":{"protocolVersion":"2025-11-25"}"#).await,
+            RefusesTheHandshake => {
+                says(&mut child, &question, REFUSED).await;
+                let initialize = child.reads().await;
+                says(&mut child, &initialize, r#""error":{"code":-32603,"message":"confused"}"#).await;
+            }
+        }
+        if !matches!(effect, Exits) {
+            child.is_ordered(Order::Stop).await;
+        }
+        child.exits(1);
+        let mut next = world.starts().await;
+        next.shakes_hands().await;
+        world.becomes(&ChildState::Ready).await;
+        assert_eq!(eras.known(), legacy(), "{effect:?}");
+        let call = next.reads().await;
+        next.answers(&call).await;
+        world.is_answered(5).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_process_that_comes_to_nothing_is_the_commands_fault() {
+    let (mut world, eras) = asking();
+    let child = world.starts().await;
+    child.exits(1);
+    let mut next = world.starts().await;
+    next.complains("no such file\n").await;
+    next.exits(2);
+    let said = world.fails().await;
+    assert!(said.contains("it exited (exit status: 2) before its handshake (initialize) stood"), "{said}");
+    assert!(said.contains("no such file") && eras.known() == legacy(), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_the_era_of_a_command_that_is_given_up() {
+    let (tracker, (started, _starts), eras) = (TaskTracker::new(), mpsc::channel(1), Eras::unknown());
+    let launcher = FakeLauncher { started, failures: [true].into(), pipe_bytes: 1, liveness: |_| Liveness::Exiting };
+    let tenancy = Tenancy { era: EraSource::asking(eras.clone(), Era::Modern), ..shared() };
+    let handle = spawn_with(&child_config(&["/usr/bin/fake"]), &router_config(), tenancy, launcher, &tracker);
+    assert_eq!(within(handle.era_found()).await, Era::Legacy);
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,7 +56,7 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.child.queue_bytes_max, 64 << 20);
     assert_eq!(config.child.queue_timeout, Duration::from_secs(60));
     assert_eq!(config.child.start_timeout, Duration::from_secs(60));
-    assert_eq!((config.child.era, config.child.probe_timeout), (Some(Era::Legacy), Duration::from_secs(5)));
+    assert_eq!((config.child.era, config.child.probe_timeout), (None, Duration::from_secs(5)));
     assert_eq!(config.child.stop_timeout, Duration::from_secs(5));
     assert_eq!(config.router.request_timeout, None);
     assert_eq!(config.router.request_timeout_max, None);

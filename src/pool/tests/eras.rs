@@ -43,16 +43,30 @@ async fn children_start_while_the_era_is_asked_for_and_leases_wait_for_it() {
     for (verdict, era) in
         [(Verdict::Not, Era::Legacy), (Verdict::Speaks, Era::Modern), (Verdict::SpeaksBoth, Era::Modern)]
     {
-        let (world, mut questions) = asking(Isolation::Shared, Sharing::Private, 0).await;
+        let (world, mut questions) = asking(Isolation::Principal, Sharing::Private, 0).await;
         assert_eq!((world.started(), world.tenancy(1).era.era()), (1, None));
         let waiting = world.waits_as(Era::Legacy).await;
         assert!(!waiting.is_finished());
         answer(&mut questions, Question::Discover, verdict).await;
         assert_eq!(waiting.await.unwrap().unwrap().child().era(), era);
-        // Nothing more is asked of a command that is shared, and nothing again.
+        // Nothing more is asked of a command whose children several share, and nothing again.
         assert!(questions.recv().await.is_none());
         assert_eq!(world.lease().await.unwrap().child().era(), era);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_share_the_children_the_first_of_them_finds_it_out_for_all() {
+    let ask = Box::new(|_| unreachable!("no process is started for that"));
+    let config = PoolConfig { size: count(3), ..config(Isolation::Shared) };
+    let world = world_asking(ChildState::Starting, config, Sharing::Private, Eras::unknown(), ask).await;
+    let waiting = world.waits_as(Era::Legacy).await;
+    let finders = [1, 2, 3].map(|number| world.tenancy(number).era.finder());
+    let [Some(finder), None, None] = finders else { panic!("{finders:?}") };
+    assert!(!waiting.is_finished());
+    finder.learn(Known::All(CommandEras::only(Era::Modern)));
+    assert_eq!(waiting.await.unwrap().unwrap().child().era(), Era::Modern);
+    assert!(world.tenancy(1).era.finder().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,12 +132,13 @@ async fn an_exchange_takes_no_spare_that_was_spoken_to_in_another_era() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_is_stopped_asks_no_more_and_sends_away_who_waits() {
-    let (world, mut questions) = asking(Isolation::Shared, Sharing::Private, 0).await;
+    let (world, mut questions) = asking(Isolation::Principal, Sharing::Private, 0).await;
     let (_, unanswered) = questions.recv().await.unwrap();
     let waiting = world.waits_as(Era::Legacy).await;
     let pool = world.pool.clone();
     let stopping = world.tracker.spawn(async move { pool.stop().await });
     world.stops(1).await;
+    world.stops(2).await;
     assert_eq!(waiting.await.unwrap().unwrap_err(), Reject::ShuttingDown);
     stopping.await.unwrap();
     assert!(unanswered.is_closed());
@@ -134,7 +149,7 @@ async fn a_pool_that_is_stopped_asks_no_more_and_sends_away_who_waits() {
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_question_that_has_come_to_nothing() {
     let ask: Ask = Box::new(|_| Box::pin(async { panic!("a bug") }));
-    let config = config(Isolation::Shared);
+    let config = config(Isolation::Principal);
     let world = world_asking(ChildState::Ready, config, Sharing::Private, Eras::unknown(), ask).await;
     assert_eq!(world.lease().await.unwrap().child().era(), Era::Legacy);
     assert_eq!(world.pool.eras.known(), Known::All(CommandEras::only(Era::Legacy)));
