@@ -50,7 +50,7 @@ use self::outlook::{Outlook, Weight};
 pub use self::principal::Principal;
 pub use self::tenant::Tenant;
 use self::upkeep::Ladder;
-use crate::child::probe::Probe;
+use crate::child::probe::{Probe, Question};
 use crate::child::{self, ChildGuard, ChildHandle, ChildState, EraSource, Eras, Known, OwnVariables, Tenancy};
 use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMode};
 use crate::error::{Reject, StartupError};
@@ -132,9 +132,9 @@ impl Pool {
         };
         let (tasks, era) = (tracker.clone(), child.era);
         let probe = Probe::new(&child, tenant::absent(&config.header_env), guard.clone(), tracker);
-        let ask: Ask = Box::new(move |question| {
+        let ask: Ask = Box::new(move || {
             let probe = probe.clone();
-            Box::pin(async move { probe.ask(question).await })
+            Box::pin(async move { probe.ask(Question::Initialize).await })
         });
         let spawn = move |tenancy| child::spawn(&child, &router, tenancy, guard.clone(), &tasks);
         let eras = era.map_or_else(Eras::unknown, Eras::said);
@@ -168,14 +168,13 @@ impl Pool {
             runtime: Handle::current(),
             config,
         });
-        if pool.eras.known() == Known::Nothing && pool.config.isolation != Isolation::Shared {
+        if pool.eras.known() == Known::Nothing {
             pool.run(pool.clone().find_eras(ask));
         }
         match pool.config.isolation {
             Isolation::Shared => {
                 let mut state = pool.lock();
-                let first = (Sharing::Shared, EraSource::asking(pool.eras.clone(), Era::Modern));
-                pool.begin(&mut state, Whose::Everybody, first, OwnVariables::default(), None);
+                pool.begin(&mut state, Whose::Everybody, pool.asking_manner(), OwnVariables::default(), None);
                 for _ in 1..pool.config.size.get() {
                     pool.begin(&mut state, Whose::Everybody, pool.shared_manner(), OwnVariables::default(), None);
                 }

@@ -83,6 +83,17 @@ impl Eras {
         Self { known: Arc::new(watch::Sender::new(Known::All(CommandEras::only(era)))), said: true }
     }
 
+    /// Waits until something is known.
+    ///
+    /// # Cancel safety
+    /// It only looks.
+    pub async fn anything(&self) -> Known {
+        let mut known = self.known.subscribe();
+        // The sender is a field of this very struct.
+        let known = known.wait_for(|known| *known != Known::Nothing).await.map(|known| *known);
+        known.unwrap_or(Known::Nothing)
+    }
+
     /// What is known.
     pub fn known(&self) -> Known {
         *self.known.borrow()
@@ -120,7 +131,7 @@ impl Eras {
     }
 }
 
-/// Whoever finds it out. When this is dropped, what is known is all that there will be, and nobody waits for more.
+/// Whoever finds it out. If this is dropped before, the command counts as legacy, and nobody waits for more.
 #[derive(Debug)]
 pub struct Finder(Eras);
 
@@ -138,11 +149,9 @@ impl Finder {
 
 impl Drop for Finder {
     fn drop(&mut self) {
-        let era = match self.0.known() {
-            Known::Nothing => Era::Legacy,
-            Known::Modern | Known::All(_) => Era::Modern,
-        };
-        self.0.learn(Known::All(CommandEras::only(era)));
+        if self.0.known() == Known::Nothing {
+            self.0.learn(Known::All(CommandEras::only(Era::Legacy)));
+        }
     }
 }
 
@@ -198,6 +207,11 @@ impl EraSource {
         // The sender is a field of this very struct.
         let known = known.wait_for(|known| known.choose(self.preferred).is_some()).await.map(|known| *known);
         known.ok().and_then(|known| known.choose(self.preferred)).unwrap_or_default()
+    }
+
+    /// Whether the user said that the command is of this era.
+    pub(super) fn is_said_to_be(&self, era: Era) -> bool {
+        self.eras.said && self.eras.known() == Known::All(CommandEras::only(era))
     }
 
     /// See [`Eras::correct`].

@@ -3,10 +3,10 @@
 //!
 //! The process is not used for anything else, because the question may end a server or fix the era of a dual-era one for
 //! the life of its process. One message goes to it; whatever it says until the answer comes is passed over, and then it is
-//! killed. Noise, notifications and requests of the server are passed over; its stderr
+//! stopped. Noise, notifications and requests of the server are passed over; its stderr
 //! is read and dropped, since the child that serves says the same.
 //!
-//! Invariant: however the question ends, also when nobody waits for the answer any more, the process's group is killed.
+//! Invariant: however the question ends, also when nobody waits for the answer any more, the process is stopped and its group is gone.
 //!
 //! Spec: 2026-07-28, Transports, stdio, Backward Compatibility.
 
@@ -63,11 +63,11 @@ impl Probe {
         Self { config: config.clone(), variables, guard, tracker: tracker.clone() }
     }
 
-    /// Starts a process, asks it, and has it killed. Takes no longer than `--probe-timeout`; the process is gone when the
+    /// Starts a process, asks it, and has it stopped. Takes no longer than `--probe-timeout`; the process is gone when the
     /// tracker's tasks are.
     ///
     /// # Cancel safety
-    /// Cancelled, the process is killed all the same.
+    /// Cancelled, the process is stopped all the same.
     pub async fn ask(&self, question: Question) -> Finding {
         let mut launcher = Launcher::new(&self.config, &self.variables, self.guard.clone(), self.tracker.clone());
         ask(&mut launcher, question, &self.config).await
@@ -153,11 +153,11 @@ pub(super) fn is_answer(message: &Message) -> bool {
     }
 }
 
-/// A process that is killed when this is dropped.
+/// A process that is stopped when this is dropped.
 struct Doomed(watch::Sender<Order>);
 
 impl Drop for Doomed {
     fn drop(&mut self) {
-        self.0.send_replace(Order::Kill);
+        self.0.send_replace(Order::Stop);
     }
 }

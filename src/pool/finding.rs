@@ -1,9 +1,9 @@
 //! Finding out which eras the command speaks: once, at the start, while the first children start.
 //!
-//! Where everybody shares the children, the first of them finds it out with the process that is to serve. Elsewhere the
-//! processes are clients' own, and one that is thrown away is asked. The children's handshakes wait for it, and so does who takes a lease: what a client is told depends on it. Where each
-//! session has a child of its own, it is also found out whether a modern command speaks the legacy era; that keeps only
-//! legacy sessions waiting.
+//! The first child of all, or the one on trial, finds out whether it is modern, with its own process. Where each session has
+//! a child of its own, it is also found out whether a modern command speaks the legacy era, with a process that is thrown
+//! away, since the question may fix its era. The other children's handshakes wait for what they need of that, and so does
+//! who takes a lease: what a client is told depends on it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,41 +11,51 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::Pool;
-use crate::child::probe::{Finding, Question, Verdict};
-use crate::child::{CommandEras, Finder, Known};
+use crate::child::probe::{Finding, Verdict};
+use crate::child::{CommandEras, EraSource, Eras, Known};
 use crate::config::Isolation;
 use crate::mcp::Era;
+use crate::router::Sharing;
 
-/// Asks the command something.
-pub(super) type Ask = Box<dyn Fn(Question) -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync>;
+/// Asks the command whether it is legacy.
+pub(super) type Ask = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync>;
 
 impl Pool {
-    /// Finds it out, unless the pool is stopped before.
+    /// How the child is spoken to that finds out, if that is still to be done, whether the command is modern.
+    pub(super) fn asking_manner(&self) -> (Sharing, EraSource) {
+        (Sharing::Shared, EraSource::asking(self.eras.clone(), Era::Modern))
+    }
+
+    /// Finds the rest out, unless the pool is stopped before.
     pub(super) async fn find_eras(self: Arc<Self>, ask: Ask) {
         // However this ends, nobody waits for it any more.
-        let finder = Finder::new(self.eras.clone());
+        let _settled = Settled(self.eras.clone());
         tokio::select! {
             () = self.closing.cancelled() => {}
-            () = self.ask_for_eras(&ask, &finder) => {}
+            () = self.ask_for_legacy(&ask) => {}
         }
     }
 
-    async fn ask_for_eras(&self, ask: &Ask, finder: &Finder) {
-        let found = ask(Question::Discover).await;
-        found.announce();
-        let legacy = match found.verdict {
-            Verdict::Not => return finder.learn(Known::All(CommandEras::only(Era::Legacy))),
-            Verdict::SpeaksBoth => true,
-            Verdict::Speaks if self.config.isolation == Isolation::Session => {
-                finder.learn(Known::Modern);
-                let Finding { verdict, how } = ask(Question::Initialize).await;
-                let legacy = verdict != Verdict::Not;
-                info!(legacy, how, "whether legacy sessions get a server process of their own era");
-                legacy
-            }
-            // Nobody would use it.
-            Verdict::Speaks => false,
+    async fn ask_for_legacy(&self, ask: &Ask) {
+        // Elsewhere nobody would use it.
+        if self.eras.anything().await == Known::Modern && self.config.isolation == Isolation::Session {
+            let Finding { verdict, how } = ask().await;
+            let legacy = verdict != Verdict::Not;
+            info!(legacy, how, "whether legacy sessions get a server process of their own era");
+            self.eras.learn(Known::All(CommandEras { modern: true, legacy }));
+        }
+    }
+}
+
+/// When this is dropped, what is known is all that there will be.
+struct Settled(Eras);
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        let era = match self.0.known() {
+            Known::Nothing => Era::Legacy,
+            Known::Modern | Known::All(_) => Era::Modern,
         };
-        finder.learn(Known::All(CommandEras { modern: true, legacy }));
+        self.0.learn(Known::All(CommandEras::only(era)));
     }
 }

@@ -60,5 +60,5 @@ impl Pool {
 
 /// Nobody is asked for the eras.
 fn nobody() -> Ask {
-    Box::new(|_| Box::pin(std::future::pending()))
+    Box::new(|| Box::pin(std::future::pending()))
 }

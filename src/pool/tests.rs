@@ -50,7 +50,7 @@ async fn world(change: impl FnOnce(&mut PoolConfig), isolation: Isolation) -> Wo
 async fn world_of(first: ChildState, change: impl FnOnce(&mut PoolConfig), isolation: Isolation) -> World {
     let mut config = config(isolation);
     change(&mut config);
-    let ask = Box::new(|_| unreachable!("they are known"));
+    let ask = Box::new(|| unreachable!("they are known"));
     world_asking(first, config, Sharing::Private, Eras::said(Era::Legacy), ask).await
 }
 

@@ -34,7 +34,7 @@ impl Pool {
             if state.closed {
                 return;
             }
-            self.begin(&mut state, Whose::Trial, self.shared_manner(), tenant::absent(&self.config.header_env), None)
+            self.begin(&mut state, Whose::Trial, self.asking_manner(), tenant::absent(&self.config.header_env), None)
         };
         // What its clients bring may be what the command needs.
         let weight = if self.config.header_env.is_empty() { Weight::Start } else { Weight::Sessions };
@@ -45,7 +45,8 @@ impl Pool {
                     warn!(
                         reason,
                         "the server does not start without the headers of --header-env; sessions that bring them may do \
-                         better (--env sets a variable for those that do not)"
+                         better (--env sets a variable for those that do not); it counts as legacy unless --child-era says \
+                         otherwise"
                     );
                     self.lock().stock = Stock::Useless;
                     self.outlook.presume();

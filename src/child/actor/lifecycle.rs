@@ -15,12 +15,13 @@ use super::{ChildActor, Wanted};
 use crate::child::ChildState;
 use crate::child::life::{Ending, Phase, Running, failure};
 use crate::child::lookup::SpawnError;
-use crate::child::probe::Heard;
+use crate::child::probe::{Heard, is_modern_error};
 use crate::child::process::Launch;
 use crate::child::restart::Circuit;
 use crate::child::supervisor::Order;
 use crate::config::OnChildExit;
 use crate::error::Reject;
+use crate::mcp::Era;
 use crate::router::{ChildExit, Sharing, Stage};
 
 impl<L: Launch> ChildActor<L> {
@@ -73,6 +74,7 @@ impl<L: Launch> ChildActor<L> {
         let pid = self.current.running().map(|running| running.pid);
         if self.voice.sharing == Sharing::Shared {
             tracing::info!(pid, "the child's handshake stands");
+            self.voice.confirm();
             self.proof.give();
         } else {
             tracing::debug!(pid, "the child waits for its session, or serves it");
@@ -104,9 +106,21 @@ impl<L: Launch> ChildActor<L> {
         if proven || self.voice.may_fail() {
             return current.end(Ending::Fault(what), Order::Stop, backlog, outboxes);
         }
-        let stderr = current.running().map(|running| running.tail.lines()).unwrap_or_default();
-        let advice = "check that the command is an MCP server on stdio; give it more time with --start-timeout";
-        self.give_up(&format!("did not start: {what}"), &stderr, advice, "its handshake failed");
+        let advice = match current.router.handshake_error() {
+            Some(error) if is_modern_error(error) => "it speaks 2026-07-28: take --child-era legacy away",
+            Some(_) if self.voice.is_said_to_be(Era::Modern) => {
+                "check that it speaks 2026-07-28, or take --child-era modern away"
+            }
+            Some(_) => "check that the command is an MCP server on stdio",
+            None => "check that the command is an MCP server on stdio; give it more time with --start-timeout",
+        };
+        self.fail_start(&format!("did not start: {what}"), advice, "its handshake failed");
+    }
+
+    /// The first process will not do, and no other one would.
+    pub(super) fn fail_start(&mut self, what: &str, advice: &str, public: &str) {
+        let stderr = self.current.running().map(|running| running.tail.lines()).unwrap_or_default();
+        self.give_up(what, &stderr, advice, public);
         let Self { current, backlog, outboxes, .. } = self;
         current.end(Ending::Failed, Order::Stop, backlog, outboxes);
     }

@@ -7,7 +7,8 @@
 //!
 //! A process that was asked goes on if it answered as servers do, with a `DiscoverResult` or an error. The question may
 //! have ended it, hung it or confused it; then it is replaced, once, by one that is spoken to in the legacy era from the
-//! start, and that counts for nothing.
+//! start, and that counts for nothing. If it said nothing, that it is legacy is only assumed until it answers `initialize`,
+//! and nobody else is told before.
 
 use std::time::Duration;
 
@@ -32,10 +33,21 @@ pub(super) struct Voice {
     source: EraSource,
     /// The era of the present router; none while that stands in for the right one.
     era: Option<Era>,
-    /// What to find the era out with, if that is this child's task and still to be done.
-    finder: Option<Finder>,
+    /// What to find the era out with, as long as that is this child's task and not done.
+    finder: Option<(Finder, Finding)>,
     /// Why a process that comes to nothing may have another try, if it may.
     chance: Option<Chance>,
+}
+
+/// How far it is with finding the era out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    /// Its process is still to be asked, or is being asked.
+    Open,
+    /// It said nothing, and is taken to be legacy.
+    Assumed,
+    /// It refused `initialize` then, and is taken to be modern.
+    Contradicted,
 }
 
 /// Why the first process may have come to nothing without being at fault.
@@ -49,7 +61,7 @@ enum Chance {
 
 impl Voice {
     pub(super) fn new(config: RouterConfig, sharing: Sharing, source: EraSource) -> Self {
-        let (era, finder) = (source.era(), source.finder());
+        let (era, finder) = (source.era(), source.finder().map(|finder| (finder, Finding::Open)));
         let chance = match (era, &finder) {
             (Some(_), _) => None,
             (None, Some(_)) => Some(Chance::Asked),
@@ -68,9 +80,18 @@ impl Voice {
         self.era.is_some()
     }
 
-    /// Whether this child is to find the era out, and has not.
+    /// Whether this child's process is to be asked.
     pub(super) const fn is_to_ask(&self) -> bool {
-        self.finder.is_some()
+        matches!(self.finder, Some((_, Finding::Open)))
+    }
+
+    /// The process that is spoken to in this era has shown that it speaks it.
+    pub(super) fn confirm(&mut self) {
+        let Some((finder, _)) = self.finder.take() else { return };
+        finder.learn(match self.era {
+            Some(Era::Modern) => Known::Modern,
+            Some(Era::Legacy) | None => Known::All(CommandEras::only(Era::Legacy)),
+        });
     }
 
     /// The era will not be found out any more.
@@ -81,6 +102,11 @@ impl Voice {
     /// Whether a process whose handshake fails may have another try.
     pub(super) fn may_fail(&self) -> bool {
         self.chance == Some(Chance::Asked)
+    }
+
+    /// Whether the user said that it is of this era.
+    pub(super) fn is_said_to_be(&self, era: Era) -> bool {
+        self.source.is_said_to_be(era)
     }
 
     /// Resolves when the era is known; never if it was known before.
@@ -121,26 +147,52 @@ impl<L: Launch> ChildActor<L> {
 
     /// This is what came of asking the process. All children of the command are spoken to accordingly.
     pub(super) fn era_heard(&mut self, heard: &Heard, now: Instant) {
-        let Some(finder) = self.voice.finder.take() else { return };
-        let finding = judge(Question::Discover, heard);
-        finding.announce();
-        let modern = finding.verdict != Verdict::Not;
-        finder.learn(Known::All(CommandEras { modern, legacy: finding.verdict != Verdict::Speaks }));
-        let Self { current, backlog, outboxes, .. } = self;
-        match heard {
-            Heard::Answer(answer) if modern || answer.error().is_some() => {}
-            Heard::Silence(timeout) => {
+        if !self.voice.is_to_ask() {
+            return;
+        }
+        let found = judge(Question::Discover, heard);
+        found.announce();
+        let news = match (found.verdict, heard) {
+            (Verdict::Foreign, _) => {
+                let advice = "mcp-mux speaks 2026-07-28 and the revisions before; a newer mcp-mux may speak these too";
+                return self.fail_start(
+                    &format!("cannot be used: {}", found.how),
+                    advice,
+                    "it speaks no revision known here",
+                );
+            }
+            (Verdict::SpeaksBoth, _) => Known::All(CommandEras { modern: true, legacy: true }),
+            (Verdict::Speaks, _) => Known::Modern,
+            (Verdict::Not, Heard::Silence(timeout)) => {
                 // It may be slow to start, or pass over what it does not know, and answer all the same now.
-                if let Some(running) = current.running_mut() {
+                if let Some(running) = self.current.running_mut() {
                     running.hurry(*timeout);
                 }
+                return self.assume(Finding::Assumed, Era::Legacy, now);
             }
-            Heard::Answer(_) | Heard::Unusable => {
-                current.end(Ending::Fault("it cannot be asked".to_owned()), Order::Stop, backlog, outboxes);
+            (Verdict::Not, Heard::End | Heard::NotStarted) => return self.assume(Finding::Assumed, Era::Legacy, now),
+            (Verdict::Not, Heard::Answer(_) | Heard::Unusable) => {
+                let confused = !matches!(heard, Heard::Answer(answer) if answer.error().is_some());
+                let Self { current, backlog, outboxes, .. } = self;
+                if confused {
+                    current.end(Ending::Fault("it cannot be asked".to_owned()), Order::Stop, backlog, outboxes);
+                }
+                Known::All(CommandEras::only(Era::Legacy))
             }
-            Heard::End | Heard::NotStarted => {}
+        };
+        if let Some((finder, _)) = self.voice.finder.take() {
+            finder.learn(news);
         }
         self.find_voice(now);
+    }
+
+    /// Speaks in this era, as long as nothing speaks against it.
+    fn assume(&mut self, finding: Finding, era: Era, now: Instant) {
+        if let Some((_, present)) = &mut self.voice.finder {
+            *present = finding;
+        }
+        self.voice.era = Some(era);
+        self.speak(now);
     }
 
     /// A process came to nothing before its handshake stood, and may not be at fault. If it had the one of the probe beside
@@ -149,6 +201,9 @@ impl<L: Launch> ChildActor<L> {
         let wait = match self.voice.chance.take() {
             None => return false,
             Some(Chance::Asked) => {
+                if self.voice.finder.is_some() {
+                    self.assume(Finding::Assumed, Era::Legacy, now);
+                }
                 tracing::info!(status, "the child that was asked for its era is replaced by one that was not");
                 Duration::ZERO
             }
@@ -173,21 +228,31 @@ impl<L: Launch> ChildActor<L> {
         self.find_voice(now);
     }
 
-    /// Whether the process refused `initialize` since it is modern, and is spoken to in that era from now on. The probe may
-    /// have been too early for it, or in its way.
+    /// Whether the process refused `initialize`, is modern to all appearances, and is spoken to in that era from now on. It
+    /// may have been too slow to say so, or another one was asked.
     pub(super) fn is_modern_after_all(&mut self, now: Instant) -> bool {
-        let refused = self.current.router.handshake_error().is_some_and(is_modern_error);
-        let retuned = refused && self.voice.era == Some(Era::Legacy) && self.voice.source.correct();
-        if retuned {
-            tracing::info!(era = "modern", how = "it refused initialize", "the era of the server was found out");
-            // What these sent was meant for a legacy child.
-            for exchange in self.current.router.exchanges() {
-                self.current.router.detach(exchange, now);
-            }
-            self.voice.era = None;
-            self.find_voice(now);
+        let Some(error) = self.current.router.handshake_error().filter(|_| self.voice.era == Some(Era::Legacy)) else {
+            return false;
+        };
+        // spec: 2026-07-28 basic/versioning, Backward Compatibility: with which code a modern server refuses it is its own
+        // affair, so where nothing is known but that, it is asked again.
+        let assumed = matches!(self.voice.finder, Some((_, Finding::Assumed)));
+        if assumed {
+            tracing::info!(error, "the server refused initialize and is spoken to as a modern one");
+            self.assume(Finding::Contradicted, Era::Modern, now);
+            return true;
         }
-        retuned
+        if !is_modern_error(error) || !self.voice.source.correct() {
+            return false;
+        }
+        tracing::info!(era = "modern", how = "it refused initialize", "the era of the server was found out");
+        // What these sent was meant for a legacy child.
+        for exchange in self.current.router.exchanges() {
+            self.current.router.detach(exchange, now);
+        }
+        self.voice.era = None;
+        self.find_voice(now);
+        true
     }
 
     /// Puts a router for this voice in the place of the present one, which has given nothing to a process.

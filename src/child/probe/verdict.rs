@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a `DiscoverResult` that lists 2026-07-28 | modern, and legacy if it lists one of those |
 //! | `-32022` whose `data.supported` lists 2026-07-28, `-32020`, `-32021` | modern |
+//! | either with other revisions only, none of them a legacy one | modern, but of no revision that is spoken here |
 //! | anything else, nothing, an exit | legacy |
 //!
 //! Modern SDKs list modern revisions only, also where they speak the legacy ones, so what is not listed says nothing. Where
@@ -68,7 +69,11 @@ pub struct Finding {
 impl Finding {
     /// Tells the log of an answer to `server/discover`.
     pub fn announce(&self) {
-        let era = if self.verdict == Verdict::Not { "legacy" } else { "modern" };
+        let era = match self.verdict {
+            Verdict::Not => "legacy",
+            Verdict::Speaks | Verdict::SpeaksBoth => "modern",
+            Verdict::Foreign => "unknown",
+        };
         tracing::info!(era, how = self.how, "the era of the server was found out");
     }
 }
@@ -82,6 +87,8 @@ pub enum Verdict {
     Speaks,
     /// Both.
     SpeaksBoth,
+    /// Neither: it is modern, of revisions that mcp-mux does not speak. The specification forbids to take it for legacy.
+    Foreign,
 }
 
 /// What came of a question.
@@ -101,10 +108,20 @@ fn judge_discover(answer: &Message) -> Finding {
     if let Some(error) = answer.error() {
         let text = answer.text(error);
         let how = format!("it answered with the error {}", error_code(text));
-        return Finding { verdict: if is_modern_error(text) { Verdict::Speaks } else { Verdict::Not }, how };
+        if is_modern_error(text) {
+            return Finding { verdict: Verdict::Speaks, how };
+        }
+        let error: Value = serde_json::from_str(text).unwrap_or_default();
+        let refused = code_of(&error) == Some(i64::from(code::UNSUPPORTED_VERSION));
+        return foreign(&error, "/data/supported")
+            .filter(|_| refused)
+            .unwrap_or(Finding { verdict: Verdict::Not, how });
     }
     let result = answer.result().map_or("", |result| answer.text(result));
     let result: Value = serde_json::from_str(result).unwrap_or_default();
+    if let Some(foreign) = foreign(&result, "/supportedVersions") {
+        return foreign;
+    }
     let lists = |revision: &str| lists(&result, "/supportedVersions", revision);
     let modern = lists(MODERN_REVISION);
     let legacy = Revision::ALL.iter().any(|revision| lists(revision.as_str()));
@@ -125,6 +142,21 @@ fn judge_initialize(answer: &Message) -> Finding {
     let verdict = if version.is_some() { Verdict::Speaks } else { Verdict::Not };
     let how = version.map_or("its answer has no protocolVersion", |_| "it answered initialize");
     Finding { verdict, how: how.to_owned() }
+}
+
+/// What a list of revisions says that has none that is spoken here; none for other lists, and for what is no list.
+fn foreign(value: &Value, place: &str) -> Option<Finding> {
+    let listed: Option<Vec<&str>> = value.pointer(place)?.as_array()?.iter().map(Value::as_str).collect();
+    let listed = listed.filter(|listed| !listed.is_empty())?;
+    let known =
+        |revision: &&str| *revision == MODERN_REVISION || Revision::ALL.iter().any(|one| one.as_str() == *revision);
+    let how = format!("it speaks {}", excerpt(&listed.join(", ")));
+    (!listed.iter().any(known)).then_some(Finding { verdict: Verdict::Foreign, how })
+}
+
+/// The beginning of a text that a server chose.
+fn excerpt(text: &str) -> String {
+    text.chars().take(100).collect()
 }
 
 /// Whether this error (its JSON text) comes of a server that speaks 2026-07-28.
@@ -181,7 +213,9 @@ mod tests {
             // rmcp 3.9.0.
             (r#""result":{"supportedVersions":["2024-11-05","2025-11-25","2026-07-28"]}"#, Verdict::SpeaksBoth),
             (r#""result":{"supportedVersions":["2025-11-25"]}"#, Verdict::Not),
-            (r#""result":{"supportedVersions":["2027-01-01"]}"#, Verdict::Not),
+            (r#""result":{"supportedVersions":["2027-01-01"]}"#, Verdict::Foreign),
+            (r#""result":{"supportedVersions":[]}"#, Verdict::Not),
+            (r#""result":{"supportedVersions":[7]}"#, Verdict::Not),
             (r#""result":{"supportedVersions":"2026-07-28"}"#, Verdict::Not),
             (r#""result":{}"#, Verdict::Not),
             (r#""result":[1]"#, Verdict::Not),
@@ -200,8 +234,9 @@ mod tests {
                 r#""error":{"code":-32022,"message":"x","data":{"supported":["2026-07-28"],"requested":"2026-07-28"}}"#,
                 Verdict::Speaks,
             ),
-            // Modern, but of a revision that mcp-mux does not speak; and one that does not say.
-            (r#""error":{"code":-32022,"message":"x","data":{"supported":["2027-01-01"]}}"#, Verdict::Not),
+            // Modern, but of a revision that mcp-mux does not speak; one that is legacy too; and one that does not say.
+            (r#""error":{"code":-32022,"message":"x","data":{"supported":["2027-01-01"]}}"#, Verdict::Foreign),
+            (r#""error":{"code":-32022,"message":"x","data":{"supported":["2027-01-01","2025-06-18"]}}"#, Verdict::Not),
             (r#""error":{"code":-32022,"message":"x"}"#, Verdict::Not),
             (r#""error":{"code":-99999999999,"message":"x"}"#, Verdict::Not),
             (r#""error":{"message":"x"}"#, Verdict::Not),

@@ -12,7 +12,7 @@ fn launcher() -> (FakeLauncher, mpsc::Receiver<Fake>) {
     (FakeLauncher { started, failures: VecDeque::new(), pipe_bytes: 1024, liveness: |_| Liveness::Exiting }, starts)
 }
 
-/// Asks a process that the test plays. What is left of it must be killed by then.
+/// Asks a process that the test plays. What is left of it must be stopped by then.
 async fn asked<F: Future<Output = Fake>>(question: Question, play: impl FnOnce(Fake) -> F) -> (Finding, Duration) {
     let (mut launcher, mut starts) = launcher();
     let (config, begun) = (child_config(&["/usr/bin/fake"]), Instant::now());
@@ -22,7 +22,7 @@ async fn asked<F: Future<Output = Fake>>(question: Question, play: impl FnOnce(F
     };
     let playing = async { play(starts.recv().await.expect("a process")).await };
     let (found, mut fake) = within(async { tokio::join!(asking, playing) }).await;
-    fake.is_ordered(Order::Kill).await;
+    fake.is_ordered(Order::Stop).await;
     found
 }
 
@@ -34,7 +34,7 @@ async fn answers(fake: &mut Fake, text: &str) {
 const DISCOVERED: &str = r#""result":{"supportedVersions":["2026-07-28"]}"#;
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_passes_over_what_is_no_answer_and_kills_the_process() {
+async fn a_probe_passes_over_what_is_no_answer_and_stops_the_process() {
     let (finding, _) = asked(Question::Discover, |mut fake| async move {
         fake.writes("starting\n\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n").await;
         fake.writes("{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"ping\"}\n").await;
@@ -92,11 +92,11 @@ async fn a_probe_of_what_cannot_be_started_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_is_given_up_kills_its_process() {
+async fn a_probe_that_is_given_up_stops_its_process() {
     let (mut launcher, mut starts) = launcher();
     let config = child_config(&["/usr/bin/fake"]);
     assert!(timeout(Duration::from_secs(1), ask(&mut launcher, Question::Discover, &config)).await.is_err());
-    starts.recv().await.expect("a process").is_ordered(Order::Kill).await;
+    starts.recv().await.expect("a process").is_ordered(Order::Stop).await;
 }
 
 /// A world whose child's era is not known.
@@ -196,7 +196,9 @@ async fn a_modern_process_that_was_asked_goes_on_as_a_modern_one() {
         says(&mut child, &question, &format!(r#""result":{{"supportedVersions":{versions}}}"#)).await;
         let handshake = is_asked(&mut child).await;
         assert_ne!(handshake["id"], question["id"]);
-        assert_eq!(eras.known(), Known::All(CommandEras { modern: true, legacy }));
+        // Whether one that does not list the legacy ones speaks them is another question.
+        let known = if legacy { Known::All(CommandEras { modern: true, legacy }) } else { Known::Modern };
+        assert_eq!(eras.known(), known);
         says(&mut child, &handshake, DISCOVERED).await;
         world.becomes(&ChildState::Ready).await;
         assert!(world.started.try_recv().is_err(), "one process is enough");
@@ -209,8 +211,14 @@ async fn a_process_that_passes_over_the_question_is_introduced_to_all_the_same()
     let mut child = world.starts().await;
     let begun = Instant::now();
     let question = is_asked(&mut child).await;
-    child.shakes_hands().await;
-    assert_eq!((begun.elapsed(), eras.known()), (PROBE_TIMEOUT, legacy()));
+    let initialize = child.reads().await;
+    // That it said nothing is no proof of anything.
+    assert_eq!((begun.elapsed(), eras.known()), (PROBE_TIMEOUT, Known::Nothing));
+    let result =
+        r#""result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"s","version":"1"}}"#;
+    says(&mut child, &initialize, result).await;
+    assert_eq!(child.reads().await["method"], "notifications/initialized");
+    assert_eq!(eras.known(), legacy());
     world.becomes(&ChildState::Ready).await;
     // What it says now is of no use.
     says(&mut child, &question, DISCOVERED).await;
@@ -259,6 +267,68 @@ async fn a_process_that_the_question_ends_or_confuses_is_replaced_once_and_at_no
         next.answers(&call).await;
         world.is_answered(5).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_modern_server_that_was_too_slow_or_did_not_survive_the_question_is_found_out_by_its_refusal() {
+    for exits in [false, true] {
+        let (mut world, eras) = asking();
+        world.attach(1).await;
+        world.asks(5).await;
+        let mut child = world.starts().await;
+        let question = is_asked(&mut child).await;
+        if exits {
+            child.exits(1);
+            child = world.starts().await;
+        }
+        let initialize = child.reads().await;
+        assert_eq!(initialize["method"], "initialize");
+        if !exits {
+            says(&mut child, &question, DISCOVERED).await;
+        }
+        // The code is its own affair.
+        says(&mut child, &initialize, REFUSED).await;
+        let handshake = is_asked(&mut child).await;
+        assert_eq!(eras.known(), Known::Nothing);
+        says(&mut child, &handshake, DISCOVERED).await;
+        let call = child.reads().await;
+        assert_eq!((&call["method"], eras.known()), (&json!("tools/call"), Known::Modern));
+        child.answers(&call).await;
+        world.is_answered(5).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_both_is_the_commands_fault() {
+    let (mut world, _eras) = asking();
+    for _ in 0..2 {
+        let mut child = world.starts().await;
+        // The first one is asked before anything else.
+        let mut message = child.reads().await;
+        if message["method"] == "server/discover" {
+            message = child.reads().await;
+        }
+        assert_eq!(message["method"], "initialize");
+        says(&mut child, &message, REFUSED).await;
+        let again = is_asked(&mut child).await;
+        says(&mut child, &again, REFUSED).await;
+        child.is_ordered(Order::Stop).await;
+        child.exits(0);
+    }
+    let said = world.fails().await;
+    assert!(said.contains("it refused the handshake (server/discover)") && said.contains("-32601"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_of_later_revisions_only_is_not_taken_for_a_legacy_one() {
+    let (mut world, _eras) = asking();
+    let mut child = world.starts().await;
+    let question = is_asked(&mut child).await;
+    says(&mut child, &question, r#""result":{"supportedVersions":["2027-01-01"]}"#).await;
+    child.reads_the_end().await;
+    child.exits(0);
+    let said = world.fails().await;
+    assert!(said.contains("it speaks 2027-01-01"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

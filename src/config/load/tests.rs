@@ -3,7 +3,6 @@ use std::time::Duration;
 use super::*;
 use crate::config::allow::WebOrigin;
 use crate::config::{DeclaredCapabilities, LogFormat, OnAmbiguous};
-use crate::mcp::Era;
 
 fn load_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let args = ["mcp-mux"].iter().chain(args).map(Into::into);

@@ -4,17 +4,20 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::child::CommandEras;
-use crate::child::probe::{Finding, Question, Verdict};
+use crate::child::probe::{Finding, Verdict};
 
-/// Questions that the test answers.
-type Questions = mpsc::Receiver<(Question, tokio::sync::oneshot::Sender<Verdict>)>;
+/// Processes that are asked whether they are legacy; the test answers for them.
+type Questions = mpsc::Receiver<tokio::sync::oneshot::Sender<Verdict>>;
+
+const LEGACY: Known = Known::All(CommandEras::only(Era::Legacy));
+const DUAL: Known = Known::All(CommandEras { modern: true, legacy: true });
 
 async fn asking(isolation: Isolation, own: Sharing, warm: usize) -> (World, Questions) {
     let (sender, questions) = mpsc::channel(10);
-    let ask: Ask = Box::new(move |question| {
+    let ask: Ask = Box::new(move || {
         let (sender, (answer, verdict)) = (sender.clone(), tokio::sync::oneshot::channel());
         Box::pin(async move {
-            sender.send((question, answer)).await.unwrap();
+            sender.send(answer).await.unwrap();
             Finding { verdict: verdict.await.unwrap_or(Verdict::Not), how: "the test says so".to_owned() }
         })
     });
@@ -22,14 +25,18 @@ async fn asking(isolation: Isolation, own: Sharing, warm: usize) -> (World, Ques
     (world_asking(ChildState::Ready, config, own, Eras::unknown(), ask).await, questions)
 }
 
-async fn answer(questions: &mut Questions, question: Question, verdict: Verdict) {
-    let (asked, answer) = questions.recv().await.unwrap();
-    assert_eq!(asked, question);
-    answer.send(verdict).unwrap();
+async fn answer(questions: &mut Questions, verdict: Verdict) {
+    questions.recv().await.unwrap().send(verdict).unwrap();
     settle().await;
 }
 
 impl World {
+    /// The first child finds this out.
+    async fn finds(&self, news: Known) {
+        self.tenancy(1).era.finder().expect("it is to find that out").learn(news);
+        settle().await;
+    }
+
     async fn waits_as(&self, era: Era) -> JoinHandle<Result<Lease, Reject>> {
         let (pool, tenant) = (self.pool.clone(), self.tenant(&nobody(), &[]).of_era(era));
         let waiting = self.tracker.spawn(async move { pool.lease(tenant).await });
@@ -40,14 +47,12 @@ impl World {
 
 #[tokio::test(start_paused = true)]
 async fn children_start_while_the_era_is_asked_for_and_leases_wait_for_it() {
-    for (verdict, era) in
-        [(Verdict::Not, Era::Legacy), (Verdict::Speaks, Era::Modern), (Verdict::SpeaksBoth, Era::Modern)]
-    {
+    for (news, era) in [(LEGACY, Era::Legacy), (Known::Modern, Era::Modern), (DUAL, Era::Modern)] {
         let (world, mut questions) = asking(Isolation::Principal, Sharing::Private, 0).await;
         assert_eq!((world.started(), world.tenancy(1).era.era()), (1, None));
         let waiting = world.waits_as(Era::Legacy).await;
         assert!(!waiting.is_finished());
-        answer(&mut questions, Question::Discover, verdict).await;
+        world.finds(news).await;
         assert_eq!(waiting.await.unwrap().unwrap().child().era(), era);
         // Nothing more is asked of a command whose children several share, and nothing again.
         assert!(questions.recv().await.is_none());
@@ -57,7 +62,7 @@ async fn children_start_while_the_era_is_asked_for_and_leases_wait_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn where_all_share_the_children_the_first_of_them_finds_it_out_for_all() {
-    let ask = Box::new(|_| unreachable!("no process is started for that"));
+    let ask = Box::new(|| unreachable!("no process is started for that"));
     let config = PoolConfig { size: count(3), ..config(Isolation::Shared) };
     let world = world_asking(ChildState::Starting, config, Sharing::Private, Eras::unknown(), ask).await;
     let waiting = world.waits_as(Era::Legacy).await;
@@ -73,12 +78,12 @@ async fn where_all_share_the_children_the_first_of_them_finds_it_out_for_all() {
 async fn each_tenant_of_a_dual_command_gets_a_child_of_its_own_era() {
     let (world, mut questions) = asking(Isolation::Session, Sharing::Private, 0).await;
     let (modern, legacy) = (world.waits_as(Era::Modern).await, world.waits_as(Era::Legacy).await);
-    answer(&mut questions, Question::Discover, Verdict::Speaks).await;
+    world.finds(Known::Modern).await;
     // Who needs no more than this does not wait.
     let modern = modern.await.unwrap().unwrap();
     assert_eq!((modern.child().era(), world.tenancy(modern.number()).sharing), (Era::Modern, Sharing::Shared));
     assert!(!legacy.is_finished());
-    answer(&mut questions, Question::Initialize, Verdict::Speaks).await;
+    answer(&mut questions, Verdict::Speaks).await;
     let legacy = legacy.await.unwrap().unwrap();
     assert_eq!((legacy.child().era(), world.tenancy(legacy.number()).sharing), (Era::Legacy, Sharing::Private));
     // The trial is spoken to as a shared one would be.
@@ -87,12 +92,11 @@ async fn each_tenant_of_a_dual_command_gets_a_child_of_its_own_era() {
 
 #[tokio::test(start_paused = true)]
 async fn tenants_of_a_command_of_one_era_get_that() {
-    for (first, second, era) in [(Verdict::Not, None, Era::Legacy), (Verdict::Speaks, Some(Verdict::Not), Era::Modern)]
-    {
+    for (first, second, era) in [(LEGACY, None, Era::Legacy), (Known::Modern, Some(Verdict::Not), Era::Modern)] {
         let (world, mut questions) = asking(Isolation::Session, Sharing::Private, 0).await;
-        answer(&mut questions, Question::Discover, first).await;
+        world.finds(first).await;
         if let Some(second) = second {
-            answer(&mut questions, Question::Initialize, second).await;
+            answer(&mut questions, second).await;
         }
         assert!(questions.recv().await.is_none());
         for tenant in [Era::Legacy, Era::Modern] {
@@ -104,8 +108,8 @@ async fn tenants_of_a_command_of_one_era_get_that() {
 
 #[tokio::test(start_paused = true)]
 async fn an_exchange_takes_a_spare_that_nobody_has_spoken_to() {
-    let (world, mut questions) = asking(Isolation::Session, Sharing::Private, 1).await;
-    answer(&mut questions, Question::Discover, Verdict::SpeaksBoth).await;
+    let (world, _questions) = asking(Isolation::Session, Sharing::Private, 1).await;
+    world.finds(DUAL).await;
     world.stops(1).await;
     assert_eq!((world.tenancy(2).sharing, world.tenancy(2).era.era()), (Sharing::Private, Some(Era::Legacy)));
     let lease = world.waits_as(Era::Modern).await.await.unwrap().unwrap();
@@ -121,19 +125,20 @@ async fn an_exchange_takes_a_spare_that_nobody_has_spoken_to() {
 
 #[tokio::test(start_paused = true)]
 async fn an_exchange_takes_no_spare_that_was_spoken_to_in_another_era() {
-    for (verdict, number) in [(Verdict::SpeaksBoth, 3), (Verdict::Not, 2)] {
-        let (world, mut questions) = asking(Isolation::Session, Sharing::Shared, 1).await;
-        answer(&mut questions, Question::Discover, verdict).await;
+    for (news, number) in [(DUAL, 3), (LEGACY, 2)] {
+        let (world, _questions) = asking(Isolation::Session, Sharing::Shared, 1).await;
+        world.finds(news).await;
         world.stops(1).await;
         let lease = world.waits_as(Era::Modern).await.await.unwrap().unwrap();
-        assert_eq!(lease.number(), number, "{verdict:?}");
+        assert_eq!(lease.number(), number, "{news:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_is_stopped_asks_no_more_and_sends_away_who_waits() {
-    let (world, mut questions) = asking(Isolation::Principal, Sharing::Private, 0).await;
-    let (_, unanswered) = questions.recv().await.unwrap();
+    let (world, mut questions) = asking(Isolation::Session, Sharing::Private, 0).await;
+    world.finds(Known::Modern).await;
+    let unanswered = questions.recv().await.unwrap();
     let waiting = world.waits_as(Era::Legacy).await;
     let pool = world.pool.clone();
     let stopping = world.tracker.spawn(async move { pool.stop().await });
@@ -148,9 +153,10 @@ async fn a_pool_that_is_stopped_asks_no_more_and_sends_away_who_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_question_that_has_come_to_nothing() {
-    let ask: Ask = Box::new(|_| Box::pin(async { panic!("a bug") }));
-    let config = config(Isolation::Principal);
+    let ask: Ask = Box::new(|| Box::pin(async { panic!("a bug") }));
+    let config = config(Isolation::Session);
     let world = world_asking(ChildState::Ready, config, Sharing::Private, Eras::unknown(), ask).await;
-    assert_eq!(world.lease().await.unwrap().child().era(), Era::Legacy);
-    assert_eq!(world.pool.eras.known(), Known::All(CommandEras::only(Era::Legacy)));
+    world.finds(Known::Modern).await;
+    assert_eq!(world.lease().await.unwrap().child().era(), Era::Modern);
+    assert_eq!(world.pool.eras.known(), Known::All(CommandEras::only(Era::Modern)));
 }
