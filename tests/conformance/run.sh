@@ -15,7 +15,5 @@ binary=${MCP_MUX_BIN:-$(dirname "$0")/../../target/release/mcp-mux}
 case $binary in /*) ;; *) binary=$PWD/$binary ;; esac
 cd "$(dirname "$0")"
 export MCP_MUX_BIN="$binary"
-# Not the default yet.
-export MCP_MUX_CHILD_ERA=${MCP_MUX_CHILD_ERA:-auto}
 ./install.sh
 exec node_modules/.bin/node run.mjs "$@"
