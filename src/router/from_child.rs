@@ -145,15 +145,16 @@ impl Router {
 
     fn child_request(&mut self, message: &Message, now: Instant) {
         let Some(child_request) = message.id() else { return };
+        let handshake = self.handshake_method();
+        if message.method() == handshake && self.stage() == Stage::Handshake {
+            self.handshake.refused(&format!("it sent `{handshake}` back, so it is no MCP server"));
+            return;
+        }
         if self.is_modern() {
             return self.refuse_modern_request(&child_request, message, now);
         }
         if message.method() == method::PING {
             self.tell_child(jsonrpc::result_response(&child_request, "{}"));
-            return;
-        }
-        if message.method() == method::INITIALIZE && self.stage() == Stage::Handshake {
-            self.handshake.refused("it sent `initialize` back, so it is no MCP server");
             return;
         }
         let need = Need::of(message);

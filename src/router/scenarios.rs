@@ -321,13 +321,15 @@ fn a_question_ends_with_the_requests_it_can_belong_to() {
 }
 
 #[test]
-fn a_server_that_sends_initialize_back_is_refused() {
-    let mut world = World::new(config());
-    world.begin();
-    let initialize = world.child.pop_back().unwrap();
-    world.child_says(&initialize);
-    assert!(world.router.handshake_error().unwrap().contains("no MCP server"));
-    assert!(world.child.is_empty());
+fn a_server_that_sends_the_handshake_back_is_refused() {
+    for era in [Era::Legacy, Era::Modern] {
+        let mut world = World::with_era(config(), Sharing::Shared, era);
+        world.begin();
+        let handshake = world.child.pop_back().unwrap();
+        world.child_says(&handshake);
+        assert!(world.router.handshake_error().unwrap().contains("no MCP server"));
+        assert!(world.child.is_empty());
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::child::supervisor::{Exit, Order};
 use crate::config::ChildConfig;
 use crate::jsonrpc::{Kind, Message};
 use crate::mcp::ids::Param;
+use crate::mcp::method;
 use crate::router::cache::ResponseCache;
 use crate::router::{Output, Router, SessionKey, Stage};
 
@@ -245,6 +246,8 @@ impl Tenure {
         match self.speech {
             Speech::Begun => {}
             Speech::Asked(_) if is_answer(&message) => return self.hear(Heard::Answer(message)),
+            // What sends everything back is no server.
+            Speech::Asked(_) if message.method() == method::DISCOVER => return self.hear(Heard::Unusable),
             // There is nobody yet whom it could be for.
             Speech::Asked(_) | Speech::Held => return,
         }

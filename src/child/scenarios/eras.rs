@@ -232,13 +232,14 @@ enum Effect {
     ClosesStdout,
     Hangs,
     SaysSomethingElse,
+    SendsItBack,
     RefusesTheHandshake,
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_the_question_ends_or_confuses_is_replaced_once_and_at_no_cost() {
-    use Effect::{ClosesStdout, Exits, Hangs, RefusesTheHandshake, SaysSomethingElse};
-    for effect in [Exits, ClosesStdout, Hangs, SaysSomethingElse, RefusesTheHandshake] {
+    use Effect::{ClosesStdout, Exits, Hangs, RefusesTheHandshake, SaysSomethingElse, SendsItBack};
+    for effect in [Exits, ClosesStdout, Hangs, SaysSomethingElse, SendsItBack, RefusesTheHandshake] {
         let (mut world, eras) = asking();
         world.attach(1).await;
         world.asks(5).await;
@@ -249,6 +250,7 @@ async fn a_process_that_the_question_ends_or_confuses_is_replaced_once_and_at_no
             ClosesStdout => child.stdout = None,
             Hangs => assert_eq!(child.reads().await["method"], "initialize"),
             SaysSomethingElse => says(&mut child, &question, r#""result":{"protocolVersion":"2025-11-25"}"#).await,
+            SendsItBack => child.writes(&format!("{question}\n")).await,
             RefusesTheHandshake => {
                 says(&mut child, &question, REFUSED).await;
                 let initialize = child.reads().await;
