@@ -80,9 +80,8 @@ MCP_MUX_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/mcp-mux
 export MCP_MUX_BIN
 suite '^[0-9]+ passed, [0-9]+ failed' chaos tests/chaos.sh short
 suite '^[0-9]+ passed, [0-9]+ failed' third-party tests/third_party/run.sh
-suite '^[0-9]+ passed, [0-9]+ failed' conformance tests/conformance/run.sh 'mux legacy/legacy' 'mux legacy/modern' 'mux modern/modern'
-suite '^[0-9]+ passed, [0-9]+ failed' eras tests/eras/run.sh direct legacy-client/legacy-server legacy-client/modern-server \
-    modern-client/modern-server odd
+suite '^[0-9]+ passed, [0-9]+ failed' conformance tests/conformance/run.sh
+suite '^[0-9]+ passed, [0-9]+ failed' eras tests/eras/run.sh
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
