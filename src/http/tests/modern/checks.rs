@@ -1,0 +1,145 @@
+//! What is refused, and with what: the rules of the transport.
+
+use super::*;
+
+/// A request that is refused: headers, body; status and code.
+type Refused<'a> = (Vec<(&'a str, &'a str)>, String, u16, i64);
+
+// spec: 2026-07-28 basic/transports/streamable-http, Protocol Version Header, Standard Request Headers, Server
+// Validation; basic/index, `_meta`
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_modern_request_has_its_own_code_and_names_the_request() {
+    let mut harness = harness();
+    let of = |method: &str, params: &str| body("\"r\"", method, params, "");
+    let list = of("tools/list", "");
+    let plain =
+        |meta: &str| format!(r#"{{"jsonrpc":"2.0","id":"r","method":"tools/list","params":{{"_meta":{{{meta}}}}}}}"#);
+    let version = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
+    let other = list.replace("2026-07-28", "v999.0.0");
+    let named = call("\"r\"", "", "");
+    let (post, method) = (headers("tools/list", None), ("mcp-method", "tools/list"));
+    let cases: &[Refused<'_>] = &[
+        (vec![method], list.clone(), 400, -32020),
+        (vec![("mcp-protocol-version", "2025-11-25"), method], list.clone(), 400, -32020),
+        (vec![VERSION, VERSION, method], list.clone(), 400, -32020),
+        (vec![("mcp-protocol-version", "v999.0.0"), method], other.clone(), 400, -32022),
+        (post.clone(), other, 400, -32020),
+        (post.clone(), plain(version), 400, -32602),
+        (post.clone(), plain(""), 400, -32602),
+        (post.clone(), r#"{"jsonrpc":"2.0","id":"r","method":"tools/list"}"#.to_owned(), 400, -32602),
+        (vec![VERSION], list.clone(), 400, -32020),
+        (headers("Tools/list", None), list.clone(), 400, -32020),
+        (headers("tools/call", None), list, 400, -32020),
+        (headers("tools/call", None), named.clone(), 400, -32020),
+        (headers("tools/call", Some("other")), named.clone(), 400, -32020),
+        (headers("tools/call", Some("=?base64?dA?=")), named.clone(), 400, -32020),
+        (headers("tools/call", Some("=?base64?!!!!?=")), named.clone(), 400, -32020),
+        (headers("tools/call", Some("=?BASE64?dA==?=")), named, 400, -32020),
+        (headers("resources/read", Some("a")), of("resources/read", r#""uri":"b","#), 400, -32020),
+        (headers("prompts/get", Some("a")), of("prompts/get", ""), 400, -32020),
+        (headers("initialize", None), of("initialize", ""), 404, -32601),
+        (headers("ping", None), of("ping", ""), 404, -32601),
+        (headers("logging/setLevel", None), of("logging/setLevel", ""), 404, -32601),
+        (headers("resources/subscribe", None), of("resources/subscribe", ""), 404, -32601),
+        (headers("resources/unsubscribe", None), of("resources/unsubscribe", ""), 404, -32601),
+    ];
+    for (headers, body, status, expected) in cases {
+        let answered = harness.ask("POST", "/mcp", headers, body).await;
+        assert_eq!(code(answered).await, (*status, *expected, json!("r")), "{headers:?} {body}");
+    }
+    let answered = harness
+        .ask(
+            "POST",
+            "/mcp",
+            &[("mcp-protocol-version", "x"), method],
+            &plain(r#""io.modelcontextprotocol/protocolVersion":"x","io.modelcontextprotocol/clientCapabilities":{}"#),
+        )
+        .await;
+    let data = answered.json().await["error"]["data"].clone();
+    assert_eq!((&data["requested"], &data["supported"][0]), (&json!("x"), &json!("2026-07-28")));
+    assert!(harness.child.try_next().is_none(), "the child hears of none of it");
+    assert!(harness.registry.is_empty());
+}
+
+// spec: 2026-07-28 basic/transports/streamable-http, Sending Messages 4, 5; Earlier Streamable HTTP Revisions
+#[tokio::test(start_paused = true)]
+async fn notifications_are_accepted_batches_and_other_methods_are_not() {
+    let mut harness = harness();
+    let cancelled = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":"listen:0","_meta":{{{META}}}}}}}"#
+    );
+    let bare = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    for body in [&cancelled, bare] {
+        let answered = harness.ask("POST", "/mcp", &[VERSION], body).await;
+        assert_eq!((answered.status, answered.rest().await), (StatusCode::ACCEPTED, String::new()));
+    }
+    let batch = format!("[{}]", call("1", "", ""));
+    assert_eq!(harness.ask("POST", "/mcp", &calling(), &batch).await.status, StatusCode::BAD_REQUEST);
+    for method in ["GET", "DELETE"] {
+        let answered = harness.ask(method, "/mcp", &[VERSION], "").await;
+        assert_eq!((answered.status.as_u16(), answered.header("allow")), (405, "POST"));
+    }
+    assert!(harness.child.try_next().is_none());
+}
+
+// spec: 2026-07-28 basic/transports/streamable-http, Protocol Version Header; basic/index, Error Codes
+#[tokio::test(start_paused = true)]
+async fn only_errors_of_the_protocol_have_a_status_of_their_own() {
+    let mut harness = harness();
+    let child = &mut harness.child;
+    let (answered, ()) =
+        tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+            let (origin, _) = child.is_called().await;
+            child.respond(origin, r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"m"}}"#);
+        });
+    assert_eq!(code(answered).await, (200, -32602, json!(1)));
+    harness.child.next().await.detached();
+    for (text, expected) in
+        [("-32601", 404), ("-32021", 400), ("-32020", 400), ("-32022", 400), ("-32603", 200), ("1", 200)]
+    {
+        let child = &mut harness.child;
+        let (answered, ()) =
+            tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+                child.meets().await;
+                let (origin, _) = child.takes("tools/call").await;
+                child
+                    .respond(origin, &format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{text},"message":"m"}}}}"#));
+            });
+        assert_eq!(code(answered).await, (expected, text.parse().expect("a code"), json!(1)));
+        harness.child.next().await.detached();
+    }
+    let child = &mut harness.child;
+    let (answered, ()) =
+        tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+            child.meets().await;
+            let (origin, _) = child.takes("tools/call").await;
+            child.deliver(origin, Payload::Rejected(RawId::from_json("1"), Reject::QueueFull(Duration::from_secs(1))));
+        });
+    assert_eq!(answered.header("retry-after"), "1");
+    assert_eq!(code(answered).await, (503, -31010, json!(1)));
+}
+
+// spec: 2026-07-28 basic/transports/streamable-http, Server Behavior for Custom Headers
+#[tokio::test(start_paused = true)]
+async fn headers_that_repeat_arguments_are_checked() {
+    let mut harness = harness();
+    let body = body("1", "tools/call", r#""name":"h","arguments":{"region":"eu"},"#, "");
+    for (number, (header, expected)) in
+        [(None, 400), (Some("us"), 400), (Some("eu"), 200), (Some("=?base64?ZXU=?="), 200)].into_iter().enumerate()
+    {
+        let mut headers = headers("tools/call", Some("h"));
+        headers.extend(header.map(|value| ("Mcp-Param-REGION", value)));
+        let child = &mut harness.child;
+        let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
+            child.meets().await;
+            if number == 0 {
+                child.answers("tools/list", TOOLS).await;
+            }
+            if expected == 200 {
+                child.answers("tools/call", "{}").await;
+            }
+        });
+        assert_eq!(answered.status.as_u16(), expected, "{header:?}");
+        harness.child.next().await.detached();
+    }
+}
