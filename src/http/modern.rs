@@ -89,11 +89,12 @@ impl Http {
 
     async fn exchange(&self, headers: &HeaderMap, accept: Accept, message: &Message) -> Result<Response<Body>, Fault> {
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
+        checks::version(headers, message)?;
         let envelope = Envelope::read(message)?;
         if legacy::is_gone(message.method()) {
             return Err(Fault::Method);
         }
-        checks::standard(headers, message, &envelope)?;
+        checks::standard(headers, message)?;
         if message.method() == method::LISTEN && accept == Accept::Json {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }
@@ -186,7 +187,7 @@ impl Http {
         if message.method() != method::TOOLS_CALL {
             return Ok(());
         }
-        let Some(name) = text_param(message, "name") else { return Ok(()) };
+        let Ok(Some(name)) = text_param(message, "name") else { return Ok(()) };
         let annotations = self.modern.tools.of(&name, session).await;
         checks::arguments(headers, message, &annotations)
     }

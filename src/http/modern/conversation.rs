@@ -224,7 +224,7 @@ impl Conversation {
         if method == method::TOOLS_LIST {
             self.modern.tools.pass(&message);
         }
-        let uri = text_param(&self.request, "uri").filter(|_| method == method::RESOURCES_READ);
+        let uri = text_param(&self.request, "uri").ok().flatten().filter(|_| method == method::RESOURCES_READ);
         let info = self.introduction.server_info.as_deref();
         let frame = legacy::response(&message, method, &self.id, info, uri.as_deref());
         (Said::Last(Last { status: status_of(code), ..Last::ok(frame) }), None)

@@ -37,6 +37,10 @@ async fn what_is_wrong_with_a_modern_request_has_its_own_code_and_names_the_requ
         (headers("tools/call", Some("=?BASE64?dA==?=")), named, 400, -32020),
         (headers("resources/read", Some("a")), of("resources/read", r#""uri":"b","#), 400, -32020),
         (headers("prompts/get", Some("a")), of("prompts/get", ""), 400, -32020),
+        (headers("tools/call", None), of("tools/call", r#""name":"t","name":"u","#), 400, -32020),
+        (headers("tools/call", None), of("tools/call", r#""name":"t","Name":"u","#), 400, -32020),
+        (headers("tools/call", None), of("tools/call", r#""name":"\ud800","#), 400, -32020),
+        (headers("tools/call", Some("7")), of("tools/call", r#""name":7,"#), 400, -32020),
         (headers("initialize", None), of("initialize", ""), 404, -32601),
         (headers("ping", None), of("ping", ""), 404, -32601),
         (headers("logging/setLevel", None), of("logging/setLevel", ""), 404, -32601),
@@ -52,9 +56,10 @@ async fn what_is_wrong_with_a_modern_request_has_its_own_code_and_names_the_requ
             "POST",
             "/mcp",
             &[("mcp-protocol-version", "x"), method],
-            &plain(r#""io.modelcontextprotocol/protocolVersion":"x","io.modelcontextprotocol/clientCapabilities":{}"#),
+            &plain(r#""io.modelcontextprotocol/protocolVersion":"x","io.modelcontextprotocol/clientInfo":7"#),
         )
         .await;
+    assert_eq!(answered.status, StatusCode::BAD_REQUEST, "whatever else it has: that may be of the other revision");
     let data = answered.json().await["error"]["data"].clone();
     assert_eq!((&data["requested"], &data["supported"][0]), (&json!("x"), &json!("2026-07-28")));
     assert!(harness.child.try_next().is_none(), "the child hears of none of it");
@@ -123,23 +128,35 @@ async fn only_errors_of_the_protocol_have_a_status_of_their_own() {
 #[tokio::test(start_paused = true)]
 async fn headers_that_repeat_arguments_are_checked() {
     let mut harness = harness();
-    let body = body("1", "tools/call", r#""name":"h","arguments":{"region":"eu"},"#, "");
-    for (number, (header, expected)) in
-        [(None, 400), (Some("us"), 400), (Some("eu"), 200), (Some("=?base64?ZXU=?="), 200)].into_iter().enumerate()
-    {
+    let of = |arguments: &str| body("1", "tools/call", &format!(r#""name":"h",{arguments},"#), "");
+    let eu = of(r#""arguments":{"region":"eu"}"#);
+    let mut asked = false;
+    for (header, body, expected) in [
+        (None, &eu, 400),
+        (Some("us"), &eu, 400),
+        (Some("eu"), &eu, 200),
+        (Some("=?base64?ZXU=?="), &eu, 200),
+        (None, &of(r#""arguments":{},"arguments":{"region":"eu"}"#), 400),
+        (None, &of(r#""Arguments":{},"arguments":{"region":"eu"}"#), 400),
+        (None, &of(r#""arguments":{"region":"eu","x":1e400}"#), 400),
+        (None, &of(r#""arguments":{"region":"eu","x":"\ud800"}"#), 400),
+        (Some("eu"), &of(r#""arguments":{"region":"eu","x":"\ud800"}"#), 200),
+        (Some("eu"), &of(r#""arguments":{"region":"eu","region":"us"}"#), 400),
+    ] {
         let mut headers = headers("tools/call", Some("h"));
         headers.extend(header.map(|value| ("Mcp-Param-REGION", value)));
         let child = &mut harness.child;
-        let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
+        let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, body)), async {
             child.meets().await;
-            if number == 0 {
+            if !std::mem::replace(&mut asked, true) {
                 child.answers("tools/list", TOOLS).await;
             }
             if expected == 200 {
                 child.answers("tools/call", "{}").await;
             }
         });
-        assert_eq!(answered.status.as_u16(), expected, "{header:?}");
+        let (status, code, _) = code(answered).await;
+        assert_eq!((status, code), (expected, if expected == 400 { -32020 } else { 0 }), "{header:?} {body}");
         harness.child.next().await.detached();
     }
 }
