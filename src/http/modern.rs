@@ -30,7 +30,6 @@ use self::listening::Listening;
 use self::passing::Passing;
 pub(super) use self::steps::StepBody;
 use self::steps::{Last, respond};
-use self::tools::Tools;
 use super::Http;
 use super::body::Body;
 use super::request::{self, Accept};
@@ -50,14 +49,13 @@ use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
 /// What modern exchanges have in common.
 #[derive(Debug)]
 pub(super) struct Modern {
-    tools: Tools,
     /// None where the system has no randomness: then nothing that needs it can be had.
     sealer: Option<Sealer>,
 }
 
 impl Default for Modern {
     fn default() -> Self {
-        Self { tools: Tools::default(), sealer: Sealer::random().ok() }
+        Self { sealer: Sealer::random().ok() }
     }
 }
 
@@ -110,7 +108,7 @@ impl Http {
         let session = owned.session().clone();
         session.attach().await?;
         if session.child_era() == Era::Modern {
-            self.check_arguments(headers, message, &session).await?;
+            check_arguments(headers, message, &session).await?;
             let params = message.params().map(|params| message.text(params));
             let kept = session.cache().map(|cache| cache.lookup(message.method(), params, Instant::now()));
             let ticket = match kept {
@@ -121,7 +119,7 @@ impl Http {
                 Some(Lookup::Miss(ticket)) => Some(ticket),
                 Some(Lookup::Uncacheable) | None => None,
             };
-            let passing = Passing::begin(owned, message, self.modern.clone(), ticket);
+            let passing = Passing::begin(owned, message, ticket);
             return Ok(self.say(passing.await?, accept).await);
         }
         if legacy::may_require_input(message.method()) && carries_state(message) {
@@ -146,7 +144,7 @@ impl Http {
             }
             method if legacy::is_of_another_era(method) => Err(Fault::Method),
             _ => {
-                self.check_arguments(headers, message, &session).await?;
+                check_arguments(headers, message, &session).await?;
                 if let Some(level) = envelope.level.filter(|_| introduction.logging) {
                     set_level(&session, level.as_str()).await?;
                 }
@@ -176,21 +174,15 @@ impl Http {
         let state = jsonrpc::decode_str(message.text(state)).ok_or(Fault::State("requestState must be a string"))?;
         self.modern.resume(&self.registry, message, envelope, (principal, &state)).await
     }
+}
 
-    /// The headers that repeat a tool's arguments.
-    async fn check_arguments(
-        &self,
-        headers: &HeaderMap,
-        message: &Message,
-        session: &Arc<Session>,
-    ) -> Result<(), Fault> {
-        if message.method() != method::TOOLS_CALL {
-            return Ok(());
-        }
-        let Ok(Some(name)) = text_param(message, "name") else { return Ok(()) };
-        let annotations = self.modern.tools.of(&name, session).await;
-        checks::arguments(headers, message, &annotations)
+/// Checks the headers that repeat a tool's arguments.
+async fn check_arguments(headers: &HeaderMap, message: &Message, session: &Arc<Session>) -> Result<(), Fault> {
+    if message.method() != method::TOOLS_CALL {
+        return Ok(());
     }
+    let Ok(Some(name)) = text_param(message, "name") else { return Ok(()) };
+    checks::arguments(headers, message, &tools::of(&name, session).await)
 }
 
 /// Whether a request goes on with another one.

@@ -17,6 +17,7 @@ use tracing::debug;
 
 use super::fault::{Fault, status_of};
 use super::steps::{Exchange, Last, Said};
+use super::tools::Listing;
 use super::{Modern, hand_over};
 use crate::era::discover::Introduction;
 use crate::era::envelope::Envelope;
@@ -46,6 +47,7 @@ pub(super) struct Conversation {
     level: Option<LogLevel>,
     capabilities: ClientCapabilities,
     introduction: Introduction,
+    listing: Option<Listing>,
     /// What the child asked and the client has not answered.
     open: Vec<Question>,
     /// How many questions there were.
@@ -82,6 +84,7 @@ impl Conversation {
             legacy::request(message).ok_or_else(|| Fault::Params("a member of params occurs twice".to_owned()))?;
         let session = owned.session();
         let capabilities = session.capabilities();
+        let listing = Listing::of(message, session);
         let reader = hand_over(session, sent.clone()).await?;
         Ok(Self {
             reader,
@@ -94,6 +97,7 @@ impl Conversation {
             level: envelope.level,
             capabilities,
             introduction,
+            listing,
             open: Vec::new(),
             asked: 0,
             gather_until: None,
@@ -221,8 +225,8 @@ impl Conversation {
             }
         }
         let method = self.request.method();
-        if method == method::TOOLS_LIST {
-            self.modern.tools.pass(&message);
+        if let Some(listing) = self.listing.take() {
+            listing.answered(&message);
         }
         let uri = text_param(&self.request, "uri").ok().flatten().filter(|_| method == method::RESOURCES_READ);
         let info = self.introduction.server_info.as_deref();

@@ -160,3 +160,103 @@ async fn headers_that_repeat_arguments_are_checked() {
         harness.child.next().await.detached();
     }
 }
+
+/// A call of this tool, with a header that no tool has asked for.
+fn call_of(name: &str) -> Request<Full<Bytes>> {
+    let mut headers = headers("tools/call", Some(name));
+    headers.push(("mcp-param-region", "us"));
+    let body = body("1", "tools/call", &format!(r#""name":"{name}","arguments":{{}},"#), "");
+    request("POST", "/mcp", &headers, &body)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_child_is_asked_for_its_tools_once_until_they_change() {
+    let mut harness = harness();
+    let child = &mut harness.child;
+    let (one, other, ()) = tokio::join!(harness.http.ask(call_of("h")), harness.http.ask(call_of("h")), async {
+        // One of the two asks, the other waits for it; both are refused.
+        let mut asked = 0;
+        loop {
+            match child.next().await {
+                Arrival::Attached(..) => {}
+                Arrival::Detached(_) => break,
+                Arrival::Stopped => panic!("nobody stops it"),
+                Arrival::Sent(origin, message) => match (message.method(), message.id()) {
+                    ("initialize", Some(id)) => child.respond(origin, &result(id.as_str(), INITIALIZED)),
+                    ("tools/list", Some(id)) => {
+                        asked += 1;
+                        child.respond(origin, &result(id.as_str(), TOOLS));
+                    }
+                    (method, _) => assert_eq!(method, "notifications/initialized"),
+                },
+            }
+        }
+        child.next().await.detached();
+        assert_eq!(asked, 1);
+    });
+    assert_eq!((one.status.as_u16(), other.status.as_u16()), (400, 400));
+    let long = "n".repeat(500);
+    for name in ["nope", "nope2", &long, "nope"] {
+        let child = &mut harness.child;
+        let (answered, ()) = tokio::join!(harness.http.ask(call_of(name)), async {
+            child.meets().await;
+            child.answers("tools/call", "{}").await;
+        });
+        assert_eq!(answered.status, StatusCode::OK);
+        harness.child.next().await.detached();
+    }
+    harness.handle.cache().invalidate("notifications/tools/list_changed", None);
+    let child = &mut harness.child;
+    let (answered, ()) = tokio::join!(harness.http.ask(call_of("h")), async {
+        child.meets().await;
+        child.answers("tools/list", r#"{"tools":[{"name":"h"}]}"#).await;
+        child.answers("tools/call", "{}").await;
+    });
+    assert_eq!(answered.status, StatusCode::OK, "it is not annotated any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clients_own_list_is_learnt_from() {
+    let mut harness = harness();
+    let pages =
+        [(r#""cursor":"2","#, TOOLS.replace("{\"tools\"", "{\"nextCursor\":\"3\",\"tools\"")), ("", TOOLS.to_owned())];
+    for (params, list) in pages {
+        let (body, headers) = (body("1", "tools/list", params, ""), headers("tools/list", None));
+        let child = &mut harness.child;
+        tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
+            child.meets().await;
+            child.answers("tools/list", &list).await;
+        });
+        harness.child.next().await.detached();
+        let child = &mut harness.child;
+        let (answered, ()) = tokio::join!(harness.http.ask(call_of("h")), child.meets());
+        assert_eq!(code(answered).await, (400, -32020, json!(1)));
+        harness.child.next().await.detached();
+    }
+    let child = &mut harness.child;
+    let (answered, ()) = tokio::join!(harness.http.ask(call_of("nope")), async {
+        child.meets().await;
+        child.answers("tools/call", "{}").await;
+    });
+    assert_eq!(answered.status, StatusCode::OK, "a whole list was seen");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_gives_no_list_holds_up_one_call_and_then_none_for_a_while() {
+    let mut harness = harness();
+    for (number, silent) in [true, false, true].into_iter().enumerate() {
+        let before = tokio::time::Instant::now();
+        let child = &mut harness.child;
+        let (answered, ()) = tokio::join!(harness.http.ask(call_of("h")), async {
+            child.meets().await;
+            if silent {
+                child.takes("tools/list").await;
+            }
+            child.answers("tools/call", "{}").await;
+        });
+        assert_eq!(answered.rest().await.matches("\"result\"").count(), 1);
+        assert_eq!(before.elapsed().as_secs(), if silent { 5 } else { 0 }, "{number}");
+        harness.child.next().await.detached();
+        tokio::time::advance(Duration::from_secs(if silent { 1 } else { 5 })).await;
+    }
+}
