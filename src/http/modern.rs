@@ -98,7 +98,7 @@ impl Http {
         }
         let principal = Principal::anonymous();
         if legacy::may_require_input(message.method())
-            && let Some(resumed) = self.resume(message, &envelope, &principal).await?
+            && let Some(resumed) = self.resume(headers, message, &envelope, &principal).await?
         {
             return Ok(self.say(resumed, accept).await);
         }
@@ -172,10 +172,11 @@ impl Http {
             return Ok(None);
         };
         let state = jsonrpc::decode_str(message.text(state)).ok_or(Fault::State("requestState must be a string"))?;
-        self.modern.resume(&self.registry, message, envelope, (principal, &state)).await
+        self.modern.resume(&self.registry, message, envelope, (principal, &state), headers).await
     }
 }
 
+        headers: &HeaderMap,
 /// Checks the headers that repeat a tool's arguments.
 async fn check_arguments(headers: &HeaderMap, message: &Message, session: &Arc<Session>) -> Result<(), Fault> {
     if message.method() != method::TOOLS_CALL {

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderMap;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use tracing::debug;
 use super::fault::{Fault, status_of};
 use super::steps::{Exchange, Last, Said};
 use super::tools::Listing;
-use super::{Modern, hand_over};
+use super::{Modern, check_arguments, hand_over};
 use crate::era::discover::Introduction;
 use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
@@ -326,6 +327,7 @@ impl Modern {
         message: &Message,
         envelope: &Envelope,
         (principal, state): (&Principal, &str),
+        headers: &HeaderMap,
     ) -> Result<Option<Conversation>, Fault> {
         let binding = binding(principal.name().unwrap_or_default(), message);
         if !is_ours(state) {
@@ -344,6 +346,14 @@ impl Modern {
         };
         if state.expires_unix <= unix_seconds() {
             return Err(Fault::State("requestState has expired"));
+        }
+        // Before it is taken: whoever sent the wrong headers may send the right ones.
+        let session = registry.parked().look(state.parked, |parked| {
+            let parked = parked.downcast_ref::<Conversation>();
+            parked.map(|parked| Arc::clone(parked.owned.session()))
+        });
+        if let Some(session) = session.flatten() {
+            check_arguments(headers, message, &session).await?;
         }
         let parked = registry.parked().take(state.parked, Instant::now());
         let parked = parked.and_then(|parked| parked.downcast::<Conversation>().ok());

@@ -167,3 +167,42 @@ async fn a_required_elicitation_is_asked_and_then_the_request_is_sent_again() {
     assert_eq!((&answer["id"], &answer["result"]["resultType"]), (&json!(2), &json!("complete")));
     harness.child.next().await.detached();
 }
+
+// spec: 2026-07-28 basic/transports/streamable-http, Server Behavior for Custom Headers
+#[tokio::test(start_paused = true)]
+async fn a_retry_with_wrong_headers_is_refused_and_may_come_again_with_the_right_ones() {
+    let mut harness = harness();
+    let headers = |region: &'static str| {
+        let mut headers = headers("tools/call", Some("h"));
+        headers.push(("mcp-param-region", region));
+        headers
+    };
+    let of = |more: &str| body("1", "tools/call", &format!(r#""name":"h","arguments":{{"region":"eu"}},{more}"#), "");
+    let child = &mut harness.child;
+    let (answered, origin) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers("eu"), &of(""))), async {
+        let (origin, _) = child.is_called().await;
+        child.message(origin, QUESTION);
+        origin
+    });
+    let state = answered.json().await["result"]["requestState"].clone();
+    let again = of(&format!(r#""requestState":{state},"inputResponses":{{"elicitation-1":{{"action":"accept"}}}},"#));
+    for changed in [false, true] {
+        let child = &mut harness.child;
+        if changed {
+            harness.handle.cache().invalidate("notifications/tools/list_changed", None);
+        }
+        let (refused, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers("us"), &again)), async {
+            if changed {
+                child.answers("tools/list", TOOLS).await;
+            }
+        });
+        assert_eq!(code(refused).await, (400, -32020, json!(1)));
+        assert!(harness.child.try_next().is_none(), "the question is still open");
+    }
+    let child = &mut harness.child;
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers("eu"), &again)), async {
+        assert!(child.next().await.sent().1.result().is_some());
+        child.respond(origin, &result("1", "{}"));
+    });
+    assert_eq!(answered.json().await["result"]["resultType"], "complete");
+}
