@@ -104,7 +104,9 @@ impl Http {
         }
         let tenant = self.pool.tenant(principal.clone(), headers)?.of_era(Era::Modern);
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
-        let owned = self.registry.modern(tenant, &client, envelope.level)?;
+        // What is answered without the child, or with no log messages, is no reason for it to write more of them.
+        let level = envelope.level.filter(|_| !matches!(message.method(), method::DISCOVER | method::LISTEN));
+        let owned = self.registry.modern(tenant, &client, level)?;
         let session = owned.session().clone();
         session.attach().await?;
         if session.child_era() == Era::Modern {
@@ -137,8 +139,7 @@ impl Http {
                 Ok(Last::ok(frame).into_response(accept))
             }
             method::LISTEN => {
-                let filter = Filter::read(message);
-                let filter = filter.ok_or_else(|| Fault::Params("params.notifications must be a filter".to_owned()))?;
+                let filter = Filter::read(message).map_err(|error| Fault::Params(error.to_string()))?;
                 let listening = Listening::begin(owned, id, filter, introduction.news)?;
                 Ok(self.say(listening, accept).await)
             }

@@ -65,3 +65,32 @@ async fn a_subscription_ends_with_its_client_or_its_child() {
         assert!(matches!(harness.child.next().await, Arrival::Detached(_)));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_without_log_messages_asks_for_none() {
+    let mut harness = harness();
+    let level = r#","io.modelcontextprotocol/logLevel":"debug""#;
+    for (method, params) in [("server/discover", ""), ("subscriptions/listen", r#""notifications":{},"#)] {
+        let (body, headers, child) = (body("1", method, params, level), headers(method, None), &mut harness.child);
+        let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
+            let (_, profile) = child.next().await.attached();
+            assert_eq!((profile.era, profile.level), (Era::Modern, None), "{method}");
+            child.answers("initialize", INITIALIZED).await;
+            child.takes("notifications/initialized").await;
+        });
+        assert_eq!(answered.status, StatusCode::OK);
+        drop(answered);
+        harness.child.next().await.detached();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_resources_than_may_be_are_refused() {
+    let mut harness = harness_with(|http, _| http.body_bytes_max = 200_000);
+    let filter = format!(r#""notifications":{{"resourceSubscriptions":[{}]}},"#, vec![r#""a""#; 4097].join(","));
+    let (body, headers, child) =
+        (body("1", "subscriptions/listen", &filter, ""), headers("subscriptions/listen", None), &mut harness.child);
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), child.meets());
+    assert_eq!(code(answered).await, (200, -32602, json!(1)));
+    harness.child.next().await.detached();
+}
