@@ -41,7 +41,7 @@ use crate::era::state::Sealer;
 use crate::era::{envelope, legacy};
 use crate::error::Reject;
 use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
-use crate::mcp::{Era, MODERN_REVISION, header, method};
+use crate::mcp::{Era, MODERN_REVISION, method};
 use crate::pool::Principal;
 use crate::router::cache::Lookup;
 use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
@@ -64,9 +64,22 @@ pub(super) fn is_modern(headers: &HeaderMap, foreign: bool, message: &Message) -
     match message.kind() {
         Kind::Request | Kind::Notification if envelope::is_modern(message) => true,
         Kind::Request => foreign && message.method() != method::INITIALIZE,
-        Kind::Notification => headers.get(header::PROTOCOL_VERSION).is_some_and(|value| value == MODERN_REVISION),
+        Kind::Notification => request::is_modern(headers),
         Kind::Result | Kind::Error => false,
     }
+}
+
+/// Why what came under the modern revision's header is none of its messages; none if that is `initialize`, which the
+/// legacy era has.
+pub(super) fn out_of_place(body: &jsonrpc::Body) -> Option<Reject> {
+    let what = match body {
+        jsonrpc::Body::Batch(_) => "has no JSON-RPC batches; send each message on its own",
+        jsonrpc::Body::Single(message) if matches!(message.kind(), Kind::Result | Kind::Error) => {
+            "has no responses of clients; answer with `inputResponses` in the next request"
+        }
+        jsonrpc::Body::Single(_) => return None,
+    };
+    Some(Reject::InvalidRequest(format!("revision {MODERN_REVISION} {what}")))
 }
 
 impl Http {
@@ -163,6 +176,7 @@ impl Http {
     /// Goes on with what a `requestState` of mcp-mux's stands for; none if there is no such thing in the request.
     async fn resume(
         &self,
+        headers: &HeaderMap,
         message: &Message,
         envelope: &Envelope,
         principal: &Principal,
@@ -177,7 +191,6 @@ impl Http {
     }
 }
 
-        headers: &HeaderMap,
 /// Checks the headers that repeat a tool's arguments.
 async fn check_arguments(headers: &HeaderMap, message: &Message, session: &Arc<Session>) -> Result<(), Fault> {
     if message.method() != method::TOOLS_CALL {

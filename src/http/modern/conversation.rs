@@ -28,7 +28,7 @@ use crate::era::state::{State, binding, is_ours};
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::ids::Param;
-use crate::mcp::{LogLevel, code, method};
+use crate::mcp::{Era, LogLevel, code, method};
 use crate::pool::Principal;
 use crate::router::ClientCapabilities;
 use crate::session::{Answer, Item, Owned, Parked, Registry, StreamReader, declared};
@@ -232,7 +232,7 @@ impl Conversation {
         let uri = text_param(&self.request, "uri").ok().flatten().filter(|_| method == method::RESOURCES_READ);
         let info = self.introduction.server_info.as_deref();
         let frame = legacy::response(&message, method, &self.id, info, uri.as_deref());
-        (Said::Last(Last { status: status_of(code), ..Last::ok(frame) }), None)
+        (Said::Last(Last { status: status_of(Era::Legacy, code), ..Last::ok(frame) }), None)
     }
 
     fn fail(self, fault: Fault) -> (Said, Option<Self>) {

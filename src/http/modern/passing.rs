@@ -9,7 +9,7 @@ use super::tools::Listing;
 use crate::era::{legacy, listen};
 use crate::error::Reject;
 use crate::jsonrpc::{Message, RawId};
-use crate::mcp::method;
+use crate::mcp::{Era, method};
 use crate::router::cache::Ticket;
 use crate::session::{Answer, Item, Owned, StreamReader};
 
@@ -51,7 +51,7 @@ impl Passing {
         if let (Some(ticket), Some(cache), Some(result)) = (self.ticket, self.owned.session().cache(), result) {
             cache.store(ticket, &bytes.slice(result.start..result.end), Instant::now());
         }
-        let status = status_of(message.as_ref().and_then(legacy::error_code));
+        let status = status_of(Era::Modern, message.as_ref().and_then(legacy::error_code));
         Last { status, ..Last::ok(crate::jsonrpc::Frame::new(bytes)) }
     }
 }

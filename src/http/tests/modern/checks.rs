@@ -79,12 +79,23 @@ async fn notifications_are_accepted_batches_and_other_methods_are_not() {
         assert_eq!((answered.status, answered.rest().await), (StatusCode::ACCEPTED, String::new()));
     }
     let batch = format!("[{}]", call("1", "", ""));
-    assert_eq!(harness.ask("POST", "/mcp", &calling(), &batch).await.status, StatusCode::BAD_REQUEST);
+    let response = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    for (body, why) in [(&*batch, "has no JSON-RPC batches"), (response, "has no responses of clients")] {
+        let answered = harness.ask("POST", "/mcp", &calling(), body).await;
+        assert_eq!(answered.status, StatusCode::BAD_REQUEST);
+        let error = answered.json().await["error"].clone();
+        let message = error["message"].as_str().expect("text");
+        assert!(error["code"] == -32600 && message.contains(why), "{message}");
+    }
+    let session = harness.open(Revision::V2025_11_25).await;
     for method in ["GET", "DELETE"] {
-        let answered = harness.ask(method, "/mcp", &[VERSION], "").await;
-        assert_eq!((answered.status.as_u16(), answered.header("allow")), (405, "POST"));
+        for headers in [&[VERSION][..], &[VERSION, ("mcp-session-id", &session)]] {
+            let answered = harness.ask(method, "/mcp", headers, "").await;
+            assert_eq!((answered.status.as_u16(), answered.header("allow")), (405, "POST"));
+        }
     }
     assert!(harness.child.try_next().is_none());
+    assert_eq!(harness.registry.len(), 1);
 }
 
 // spec: 2026-07-28 basic/transports/streamable-http, Protocol Version Header; basic/index, Error Codes
@@ -100,7 +111,8 @@ async fn only_errors_of_the_protocol_have_a_status_of_their_own() {
     assert_eq!(code(answered).await, (200, -32602, json!(1)));
     harness.child.next().await.detached();
     for (text, expected) in
-        [("-32601", 404), ("-32021", 400), ("-32020", 400), ("-32022", 400), ("-32603", 200), ("1", 200)]
+        // The child is a legacy one: it has its own meaning for codes of the modern protocol.
+        [("-32601", 404), ("-32021", 200), ("-32020", 200), ("-32022", 200), ("-32603", 200), ("1", 200)]
     {
         let child = &mut harness.child;
         let (answered, ()) =
@@ -157,6 +169,46 @@ async fn headers_that_repeat_arguments_are_checked() {
         });
         let (status, code, _) = code(answered).await;
         assert_eq!((status, code), (expected, if expected == 400 { -32020 } else { 0 }), "{header:?} {body}");
+        harness.child.next().await.detached();
+    }
+}
+
+// spec: 2026-07-28 basic/versioning, Backward Compatibility: it selects the legacy era
+#[tokio::test(start_paused = true)]
+async fn initialize_is_a_legacy_one_whatever_the_header_says() {
+    let mut harness = harness();
+    let body = initialize(Revision::V2025_11_25);
+    let child = &mut harness.child;
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &[VERSION], &body)), async {
+        child.next().await.attached();
+        let (origin, _) = child.next().await.sent();
+        child.initialized(origin, Revision::V2025_11_25);
+    });
+    assert_eq!(answered.status, StatusCode::OK);
+    assert_ne!(answered.header("mcp-session-id"), "");
+}
+
+// spec: 2026-07-28 basic/transports/streamable-http, Protocol Version Header: 404 is for methods that there are not
+#[tokio::test(start_paused = true)]
+async fn an_exchange_that_mcp_mux_ends_is_not_found_missing() {
+    let mut harness = harness();
+    for rejected in [true, false] {
+        let (registry, child) = (harness.registry.clone(), &mut harness.child);
+        let (answered, ()) =
+            tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+                child.meets().await;
+                let (mut origin, message) = child.next().await.sent();
+                if message.method() == "tools/list" {
+                    child.respond(origin, &result(message.id().expect("an id").as_str(), TOOLS));
+                    (origin, _) = child.takes("tools/call").await;
+                }
+                if !rejected {
+                    registry.close_all();
+                }
+                child.deliver(origin, Payload::Rejected(RawId::from_json("1"), Reject::SessionClosed));
+            });
+        assert_eq!(answered.header("retry-after"), "1");
+        assert_eq!(code(answered).await, (503, -31012, json!(1)));
         harness.child.next().await.detached();
     }
 }
@@ -259,4 +311,17 @@ async fn a_child_that_gives_no_list_holds_up_one_call_and_then_none_for_a_while(
         harness.child.next().await.detached();
         tokio::time::advance(Duration::from_secs(if silent { 1 } else { 5 })).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_may_say_of_its_client_is_taken() {
+    let mut harness = harness_with(|http, _| http.body_bytes_max = 200_000);
+    let info = |bytes: usize| format!(r#","io.modelcontextprotocol/clientInfo":{{"name":"{}"}}"#, "x".repeat(bytes));
+    let headers = headers("server/discover", None);
+    let (body, child) = (body("1", "server/discover", "", &info(61_300)), &mut harness.child);
+    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), child.meets());
+    assert_eq!(answered.status, StatusCode::OK);
+    let body = super::body("1", "server/discover", "", &info(61_440));
+    let answered = harness.ask("POST", "/mcp", &headers, &body).await;
+    assert_eq!(code(answered).await, (400, -32602, json!(1)));
 }
