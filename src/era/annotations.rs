@@ -94,9 +94,9 @@ fn collect(schema: &Value, mut path: Option<&mut Vec<String>>, found: &mut Vec<A
         }
     }
     let inner = |keyword: &&str| schema.get(*keyword);
-    let one_or_several = ONE_OR_SEVERAL.iter().filter_map(inner).flat_map(|value| match value {
-        Value::Array(several) => several.as_slice(),
-        one => std::slice::from_ref(one),
+    let one_or_several = ONE_OR_SEVERAL.iter().filter_map(inner).flat_map(|value| match value.as_array() {
+        Some(several) => several.as_slice(),
+        None => std::slice::from_ref(value),
     });
     let by_name = BY_NAME.iter().filter_map(inner).filter_map(Value::as_object).flat_map(serde_json::Map::values);
     one_or_several.chain(by_name).all(|schema| collect(schema, None, found))

@@ -38,11 +38,9 @@ pub(super) enum Fault {
 
 impl From<Reject> for Fault {
     fn from(reject: Reject) -> Self {
-        match reject {
-            // To a modern client there are no sessions, and 404 says that there is no such method.
-            Reject::SessionClosed | Reject::SessionUnknown => Self::Ended,
-            reject => Self::Reject(reject),
-        }
+        // To a modern client there are no sessions, and 404 says that there is no such method.
+        let ended = matches!(reject, Reject::SessionClosed | Reject::SessionUnknown);
+        if ended { Self::Ended } else { Self::Reject(reject) }
     }
 }
 
