@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::config::ConfigErrors;
-use crate::mcp::{Revision, code};
+use crate::mcp::{MODERN_REVISION, Revision, code};
 
 /// Why the program did not start, or had to stop by itself.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +128,7 @@ pub enum Reject {
     #[error("session not found; it may have expired: send initialize to open a new one")]
     SessionUnknown,
     /// The `MCP-Protocol-Version` header names no revision that is served.
-    #[error("unsupported MCP-Protocol-Version; supported: 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25")]
+    #[error("unsupported MCP-Protocol-Version; supported: 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25, 2026-07-28")]
     VersionUnsupported,
     /// `Last-Event-ID` names no stream of this session.
     #[error("Last-Event-ID does not name an event of this session")]
@@ -324,7 +324,10 @@ impl Reject {
                 add("limit", json!("children-max"));
                 add("value", json!(limit));
             }
-            Self::VersionUnsupported => add("supported", json!(Revision::ALL.map(Revision::as_str))),
+            Self::VersionUnsupported => {
+                let served = Revision::ALL.map(Revision::as_str).into_iter().chain([MODERN_REVISION]);
+                add("supported", served.collect());
+            }
             Self::ChildExited { exit_code, signal, stderr, .. } => {
                 if let Some(exit_code) = exit_code {
                     add("exitCode", json!(exit_code));

@@ -2,6 +2,7 @@
 //!
 //! Spec: 2026-07-28, Overview, `_meta`, Per-request protocol fields.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::jsonrpc::{ID_BYTES_MAX, Message, RawId, Span, decode_str};
@@ -15,11 +16,28 @@ pub fn is_modern(message: &Message) -> bool {
     message.member(meta, meta::PROTOCOL_VERSION).map_or(true, |found| found.is_some())
 }
 
-/// The metadata of one request.
+/// `protocolVersion`, which says what else there has to be.
+///
+/// # Errors
+/// It is missing, or no string.
+pub fn version(message: &Message) -> Result<Cow<'_, str>, EnvelopeError> {
+    let span = member(message, object(message)?, meta::PROTOCOL_VERSION)?;
+    let span = span.ok_or(EnvelopeError::Missing(meta::PROTOCOL_VERSION))?;
+    decode_str(message.text(span)).ok_or(EnvelopeError::Malformed(meta::PROTOCOL_VERSION, "a string"))
+}
+
+fn object(message: &Message) -> Result<Span, EnvelopeError> {
+    let object = message.param(Param::Meta).filter(|span| message.text(*span).starts_with('{'));
+    object.ok_or(EnvelopeError::Missing(meta::PROTOCOL_VERSION))
+}
+
+fn member(message: &Message, object: Span, name: &'static str) -> Result<Option<Span>, EnvelopeError> {
+    message.member(object, name).map_err(|_| EnvelopeError::Twice(name))
+}
+
+/// The metadata of one request, beside its [`version`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// `protocolVersion`.
-    pub version: String,
     /// `clientInfo` as spelled.
     pub client_info: Option<Arc<str>>,
     /// `clientCapabilities` as spelled.
@@ -42,6 +60,9 @@ pub enum EnvelopeError {
     /// It is there twice, or in another case.
     #[error("params._meta: {0} occurs twice, or in another upper or lower case")]
     Twice(&'static str),
+    /// What is kept of it would be too much.
+    #[error("params._meta: {info} and {capabilities} together must not be larger than 60 KiB", info = meta::CLIENT_INFO, capabilities = meta::CLIENT_CAPABILITIES)]
+    TooLarge,
 }
 
 impl Envelope {
@@ -50,27 +71,20 @@ impl Envelope {
     /// # Errors
     /// A required field is missing, or one is not what it has to be.
     pub fn read(message: &Message) -> Result<Self, EnvelopeError> {
-        let object = message.param(Param::Meta).filter(|span| message.text(*span).starts_with('{'));
-        let object = object.ok_or(EnvelopeError::Missing(meta::PROTOCOL_VERSION))?;
-        let member = |name: &'static str| -> Result<Option<Span>, EnvelopeError> {
-            message.member(object, name).map_err(|_| EnvelopeError::Twice(name))
-        };
+        let object = object(message)?;
+        let member = |name: &'static str| member(message, object, name);
         let kept = |name: &'static str| -> Result<Option<Arc<str>>, EnvelopeError> {
             let Some(text) = member(name)?.map(|span| message.text(span)) else { return Ok(None) };
             if !text.starts_with('{') {
                 return Err(EnvelopeError::Malformed(name, "an object"));
             }
-            if text.len() > KEPT_BYTES_MAX {
-                return Err(EnvelopeError::Malformed(name, "no larger than 64 KiB"));
-            }
             Ok(Some(text.into()))
         };
-        let version = member(meta::PROTOCOL_VERSION)?.ok_or(EnvelopeError::Missing(meta::PROTOCOL_VERSION))?;
-        let version = decode_str(message.text(version))
-            .ok_or(EnvelopeError::Malformed(meta::PROTOCOL_VERSION, "a string"))?
-            .into_owned();
         let capabilities = kept(meta::CLIENT_CAPABILITIES)?.ok_or(EnvelopeError::Missing(meta::CLIENT_CAPABILITIES))?;
         let client_info = kept(meta::CLIENT_INFO)?;
+        if capabilities.len() + client_info.as_ref().map_or(0, |info| info.len()) > KEPT_BYTES_MAX {
+            return Err(EnvelopeError::TooLarge);
+        }
         let level = match member(meta::LOG_LEVEL)? {
             None => None,
             Some(span) => Some(
@@ -81,21 +95,26 @@ impl Envelope {
         };
         let token = member(PROGRESS_TOKEN)?.map(|span| message.text(span));
         let token = token.filter(|text| text.len() <= ID_BYTES_MAX).map(RawId::from_json);
-        Ok(Self { version, client_info, capabilities, level, token })
+        Ok(Self { client_info, capabilities, level, token })
     }
 }
 
-/// The largest `clientInfo` and `clientCapabilities`: an exchange keeps them.
-const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// The largest `clientInfo` and `clientCapabilities` together: an exchange keeps them, as the `initialize` they stand for,
+/// of which a session takes 64 KiB.
+const KEPT_BYTES_MAX: usize = 60 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::jsonrpc::DEPTH_MAX;
 
-    fn read(meta: &str) -> Result<Envelope, EnvelopeError> {
+    fn message(meta: &str) -> Message {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"_meta":{meta}}}}}"#);
-        Envelope::read(&Message::parse(text.into(), DEPTH_MAX).expect("a message"))
+        Message::parse(text.into(), DEPTH_MAX).expect("a message")
+    }
+
+    fn read(meta: &str) -> Result<Envelope, EnvelopeError> {
+        Envelope::read(&message(meta))
     }
 
     const VERSION: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
@@ -105,29 +124,43 @@ mod tests {
     #[test]
     fn required_fields_are_required_and_the_others_are_not() {
         let envelope = read(&format!("{{{VERSION},{CAPABILITIES}}}")).expect("complete");
-        assert_eq!((&*envelope.version, &*envelope.capabilities), ("2026-07-28", r#"{"sampling": {}}"#));
+        assert_eq!(&*envelope.capabilities, r#"{"sampling": {}}"#);
         assert_eq!((envelope.client_info, envelope.level, envelope.token), (None, None, None));
         let level = r#""io.modelcontextprotocol/logLevel":"error","progressToken":1e2"#;
         let envelope = read(&format!("{{{VERSION},{CAPABILITIES},{level}}}")).expect("complete");
         assert_eq!(envelope.level, Some(LogLevel::Error));
         assert_eq!(envelope.token, Some(RawId::from_json("1e2")));
-        assert_eq!(read("{}"), Err(EnvelopeError::Missing(meta::PROTOCOL_VERSION)));
-        assert_eq!(read("7"), Err(EnvelopeError::Missing(meta::PROTOCOL_VERSION)));
         assert_eq!(read(&format!("{{{VERSION}}}")), Err(EnvelopeError::Missing(meta::CLIENT_CAPABILITIES)));
-        assert_eq!(
-            read(&format!("{{{VERSION},{VERSION},{CAPABILITIES}}}")),
-            Err(EnvelopeError::Twice(meta::PROTOCOL_VERSION))
-        );
-        for wrong in [
-            r#""io.modelcontextprotocol/protocolVersion":7"#,
-            r#""io.modelcontextprotocol/protocolVersion":"v","io.modelcontextprotocol/clientCapabilities":[]"#,
-        ] {
-            assert!(matches!(read(&format!("{{{wrong}}}")), Err(EnvelopeError::Malformed(..))), "{wrong}");
-        }
         for wrong in [r#""io.modelcontextprotocol/logLevel":"loud""#, r#""io.modelcontextprotocol/clientInfo":"x""#] {
             let read = read(&format!("{{{VERSION},{CAPABILITIES},{wrong}}}"));
             assert!(matches!(read, Err(EnvelopeError::Malformed(..))), "{wrong}");
         }
+    }
+
+    // spec: 2026-07-28 basic/index, `_meta`: another revision may have other fields
+    #[test]
+    fn version_is_read_before_anything_else() {
+        let version = |meta: &str| version(&message(meta)).map(Cow::into_owned);
+        assert_eq!(version(&format!("{{{VERSION}}}")), Ok("2026-07-28".to_owned()));
+        for missing in ["{}", "7"] {
+            assert_eq!(version(missing), Err(EnvelopeError::Missing(meta::PROTOCOL_VERSION)));
+        }
+        assert_eq!(version(&format!("{{{VERSION},{VERSION}}}")), Err(EnvelopeError::Twice(meta::PROTOCOL_VERSION)));
+        let number = version(r#"{"io.modelcontextprotocol/protocolVersion":7}"#);
+        assert_eq!(number, Err(EnvelopeError::Malformed(meta::PROTOCOL_VERSION, "a string")));
+    }
+
+    #[test]
+    fn what_is_kept_has_one_limit() {
+        let padded = |name: &str, bytes: usize| format!(r#""{name}":{{"x":"{}"}}"#, "x".repeat(bytes - 8));
+        let of = |info, capabilities| {
+            let (info, capabilities) =
+                (padded(meta::CLIENT_INFO, info), padded(meta::CLIENT_CAPABILITIES, capabilities));
+            read(&format!("{{{VERSION},{info},{capabilities}}}")).map(drop)
+        };
+        assert_eq!(of(30 * 1024, 30 * 1024), Ok(()));
+        let refused = of(30 * 1024, 30 * 1024 + 1).expect_err("too large");
+        assert!(refused.to_string().contains("clientInfo and io.modelcontextprotocol/clientCapabilities"), "{refused}");
     }
 
     #[test]

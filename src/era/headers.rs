@@ -38,10 +38,19 @@ pub fn name_source(method: &str) -> Option<&'static str> {
     }
 }
 
-/// A string member of `params`; none if it is not there, not a string, or there twice.
-pub fn text_param<'a>(message: &'a Message, name: &str) -> Option<Cow<'a, str>> {
-    let span = message.member(message.params()?, name).ok()??;
-    decode_str(message.text(span))
+/// A member of `params` of which nobody can say what text it is: two parsers may read it differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("occurs twice, or in another upper or lower case, or is no string of Unicode characters")]
+pub struct NoText;
+
+/// A string member of `params`; none if it is not there.
+///
+/// # Errors
+/// It is there in a way that does not say what text it is.
+pub fn text_param<'a>(message: &'a Message, name: &str) -> Result<Option<Cow<'a, str>>, NoText> {
+    let Some(params) = message.params() else { return Ok(None) };
+    let member = message.member(params, name).map_err(|_| NoText)?;
+    member.map(|span| decode_str(message.text(span)).ok_or(NoText)).transpose()
 }
 
 #[cfg(test)]
@@ -67,6 +76,26 @@ mod tests {
         }
         for value in ["=?base64?SGVsbG8?=", "=?base64?SGVs!!!bG8=?=", "=?base64?/w==?=", "=?base64?SGVsbG8= ?="] {
             assert_eq!(decode(value), Err(NotBase64), "{value}");
+        }
+    }
+
+    #[test]
+    fn text_is_what_every_parser_reads_alike() {
+        for (params, expected) in [
+            (r#"{"name":"t"}"#, Ok(Some("t"))),
+            (r#"{"n\u0061me":"\u0074"}"#, Ok(Some("t"))),
+            (r#"{}"#, Ok(None)),
+            (r#"{"name":"t","name":"t"}"#, Err(NoText)),
+            (r#"{"name":"t","Name":"u"}"#, Err(NoText)),
+            (r#"{"NAME":"t"}"#, Err(NoText)),
+            (r#"{"name":"\ud800"}"#, Err(NoText)),
+            (r#"{"name":7}"#, Err(NoText)),
+            (r#"{"name":null}"#, Err(NoText)),
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{params}}}"#);
+            let message = Message::parse(text.into(), crate::jsonrpc::DEPTH_MAX).expect("a message");
+            let read = text_param(&message, "name");
+            assert_eq!(read.as_ref().map(Option::as_deref), expected.as_ref().map(|text| *text), "{params}");
         }
     }
 }

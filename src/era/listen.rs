@@ -2,7 +2,10 @@
 //!
 //! Spec: 2026-07-28, Subscriptions.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::discover::News;
@@ -19,14 +22,26 @@ pub struct Filter {
     pub tools_list_changed: bool,
     pub prompts_list_changed: bool,
     pub resources_list_changed: bool,
+    #[serde(deserialize_with = "bounded")]
     pub resource_subscriptions: Vec<String>,
 }
 
+/// What is asked for is none, or more than one may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("params.notifications must be a filter, with no more than {SUBSCRIPTIONS_MAX} resourceSubscriptions")]
+pub struct NoFilter;
+
+/// The most resources that one listener, or session, may subscribe to.
+pub const SUBSCRIPTIONS_MAX: usize = 4096;
+
 impl Filter {
-    /// Reads it; none if it is missing or not what it has to be.
-    pub fn read(message: &Message) -> Option<Self> {
-        let span = message.member(message.params()?, "notifications").ok()??;
-        serde_json::from_str(message.text(span)).ok()
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is missing, not what it has to be, or too much.
+    pub fn read(message: &Message) -> Result<Self, NoFilter> {
+        let span = message.params().and_then(|params| message.member(params, "notifications").ok()?);
+        serde_json::from_str(message.text(span.ok_or(NoFilter)?)).map_err(|_| NoFilter)
     }
 
     /// What of it a child can do.
@@ -72,6 +87,30 @@ impl Filter {
     }
 }
 
+/// Reads no further than to what is too much.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Texts;
+    impl<'de> Visitor<'de> for Texts {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "no more than {SUBSCRIPTIONS_MAX} strings")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut texts = Vec::new();
+            while let Some(text) = seq.next_element()? {
+                if texts.len() >= SUBSCRIPTIONS_MAX {
+                    return Err(A::Error::invalid_length(texts.len() + 1, &self));
+                }
+                texts.push(text);
+            }
+            Ok(texts)
+        }
+    }
+    deserializer.deserialize_seq(Texts)
+}
+
 /// A notification of the child as an event of this subscription.
 pub fn event(message: &Message, id: &RawId) -> Frame {
     let frame = Frame::new(message.bytes().clone());
@@ -105,7 +144,7 @@ mod tests {
         serde_json::from_slice(&frame.into_bytes()).expect("JSON")
     }
 
-    fn filter(notifications: &str) -> Option<Filter> {
+    fn filter(notifications: &str) -> Result<Filter, NoFilter> {
         let params = format!(r#"{{"notifications":{notifications}}}"#);
         Filter::read(&message(&format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{params}}}"#
@@ -135,9 +174,14 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_none() {
-        assert_eq!(filter("{}"), Some(Filter::default()));
-        assert_eq!((filter("7"), filter(r#"{"resourceSubscriptions":"a"}"#), filter("null")), (None, None, None));
-        assert_eq!(Filter::read(&message(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#)), None);
+        assert_eq!(filter("{}"), Ok(Filter::default()));
+        for wrong in ["7", r#"{"resourceSubscriptions":"a"}"#, r#"{"resourceSubscriptions":[7]}"#, "null"] {
+            assert_eq!(filter(wrong), Err(NoFilter), "{wrong}");
+        }
+        assert_eq!(Filter::read(&message(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#)), Err(NoFilter));
+        let many = |count| format!(r#"{{"resourceSubscriptions":[{}]}}"#, vec![r#""a""#; count].join(","));
+        assert_eq!(filter(&many(4096)).map(|filter| filter.resource_subscriptions.len()), Ok(4096));
+        assert_eq!(filter(&many(4097)), Err(NoFilter));
     }
 
     #[test]

@@ -30,7 +30,6 @@ use self::listening::Listening;
 use self::passing::Passing;
 pub(super) use self::steps::StepBody;
 use self::steps::{Last, respond};
-use self::tools::Tools;
 use super::Http;
 use super::body::Body;
 use super::request::{self, Accept};
@@ -42,7 +41,7 @@ use crate::era::state::Sealer;
 use crate::era::{envelope, legacy};
 use crate::error::Reject;
 use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
-use crate::mcp::{Era, MODERN_REVISION, header, method};
+use crate::mcp::{Era, MODERN_REVISION, method};
 use crate::pool::Principal;
 use crate::router::cache::Lookup;
 use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
@@ -50,14 +49,13 @@ use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
 /// What modern exchanges have in common.
 #[derive(Debug)]
 pub(super) struct Modern {
-    tools: Tools,
     /// None where the system has no randomness: then nothing that needs it can be had.
     sealer: Option<Sealer>,
 }
 
 impl Default for Modern {
     fn default() -> Self {
-        Self { tools: Tools::default(), sealer: Sealer::random().ok() }
+        Self { sealer: Sealer::random().ok() }
     }
 }
 
@@ -66,9 +64,22 @@ pub(super) fn is_modern(headers: &HeaderMap, foreign: bool, message: &Message) -
     match message.kind() {
         Kind::Request | Kind::Notification if envelope::is_modern(message) => true,
         Kind::Request => foreign && message.method() != method::INITIALIZE,
-        Kind::Notification => headers.get(header::PROTOCOL_VERSION).is_some_and(|value| value == MODERN_REVISION),
+        Kind::Notification => request::is_modern(headers),
         Kind::Result | Kind::Error => false,
     }
+}
+
+/// Why what came under the modern revision's header is none of its messages; none if that is `initialize`, which the
+/// legacy era has.
+pub(super) fn out_of_place(body: &jsonrpc::Body) -> Option<Reject> {
+    let what = match body {
+        jsonrpc::Body::Batch(_) => "has no JSON-RPC batches; send each message on its own",
+        jsonrpc::Body::Single(message) if matches!(message.kind(), Kind::Result | Kind::Error) => {
+            "has no responses of clients; answer with `inputResponses` in the next request"
+        }
+        jsonrpc::Body::Single(_) => return None,
+    };
+    Some(Reject::InvalidRequest(format!("revision {MODERN_REVISION} {what}")))
 }
 
 impl Http {
@@ -89,27 +100,30 @@ impl Http {
 
     async fn exchange(&self, headers: &HeaderMap, accept: Accept, message: &Message) -> Result<Response<Body>, Fault> {
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
+        checks::version(headers, message)?;
         let envelope = Envelope::read(message)?;
         if legacy::is_gone(message.method()) {
             return Err(Fault::Method);
         }
-        checks::standard(headers, message, &envelope)?;
+        checks::standard(headers, message)?;
         if message.method() == method::LISTEN && accept == Accept::Json {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }
         let principal = Principal::anonymous();
         if legacy::may_require_input(message.method())
-            && let Some(resumed) = self.resume(message, &envelope, &principal).await?
+            && let Some(resumed) = self.resume(headers, message, &envelope, &principal).await?
         {
             return Ok(self.say(resumed, accept).await);
         }
         let tenant = self.pool.tenant(principal.clone(), headers)?.of_era(Era::Modern);
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
-        let owned = self.registry.modern(tenant, &client, envelope.level)?;
+        // What is answered without the child, or with no log messages, is no reason for it to write more of them.
+        let level = envelope.level.filter(|_| !matches!(message.method(), method::DISCOVER | method::LISTEN));
+        let owned = self.registry.modern(tenant, &client, level)?;
         let session = owned.session().clone();
         session.attach().await?;
         if session.child_era() == Era::Modern {
-            self.check_arguments(headers, message, &session).await?;
+            check_arguments(headers, message, &session).await?;
             let params = message.params().map(|params| message.text(params));
             let kept = session.cache().map(|cache| cache.lookup(message.method(), params, Instant::now()));
             let ticket = match kept {
@@ -120,7 +134,7 @@ impl Http {
                 Some(Lookup::Miss(ticket)) => Some(ticket),
                 Some(Lookup::Uncacheable) | None => None,
             };
-            let passing = Passing::begin(owned, message, self.modern.clone(), ticket);
+            let passing = Passing::begin(owned, message, ticket);
             return Ok(self.say(passing.await?, accept).await);
         }
         if legacy::may_require_input(message.method()) && carries_state(message) {
@@ -138,14 +152,13 @@ impl Http {
                 Ok(Last::ok(frame).into_response(accept))
             }
             method::LISTEN => {
-                let filter = Filter::read(message);
-                let filter = filter.ok_or_else(|| Fault::Params("params.notifications must be a filter".to_owned()))?;
+                let filter = Filter::read(message).map_err(|error| Fault::Params(error.to_string()))?;
                 let listening = Listening::begin(owned, id, filter, introduction.news)?;
                 Ok(self.say(listening, accept).await)
             }
             method if legacy::is_of_another_era(method) => Err(Fault::Method),
             _ => {
-                self.check_arguments(headers, message, &session).await?;
+                check_arguments(headers, message, &session).await?;
                 if let Some(level) = envelope.level.filter(|_| introduction.logging) {
                     set_level(&session, level.as_str()).await?;
                 }
@@ -163,6 +176,7 @@ impl Http {
     /// Goes on with what a `requestState` of mcp-mux's stands for; none if there is no such thing in the request.
     async fn resume(
         &self,
+        headers: &HeaderMap,
         message: &Message,
         envelope: &Envelope,
         principal: &Principal,
@@ -173,23 +187,17 @@ impl Http {
             return Ok(None);
         };
         let state = jsonrpc::decode_str(message.text(state)).ok_or(Fault::State("requestState must be a string"))?;
-        self.modern.resume(&self.registry, message, envelope, (principal, &state)).await
+        self.modern.resume(&self.registry, message, envelope, (principal, &state), headers).await
     }
+}
 
-    /// The headers that repeat a tool's arguments.
-    async fn check_arguments(
-        &self,
-        headers: &HeaderMap,
-        message: &Message,
-        session: &Arc<Session>,
-    ) -> Result<(), Fault> {
-        if message.method() != method::TOOLS_CALL {
-            return Ok(());
-        }
-        let Some(name) = text_param(message, "name") else { return Ok(()) };
-        let annotations = self.modern.tools.of(&name, session).await;
-        checks::arguments(headers, message, &annotations)
+/// Checks the headers that repeat a tool's arguments.
+async fn check_arguments(headers: &HeaderMap, message: &Message, session: &Arc<Session>) -> Result<(), Fault> {
+    if message.method() != method::TOOLS_CALL {
+        return Ok(());
     }
+    let Ok(Some(name)) = text_param(message, "name") else { return Ok(()) };
+    checks::arguments(headers, message, &tools::of(&name, session).await)
 }
 
 /// Whether a request goes on with another one.

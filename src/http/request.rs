@@ -12,7 +12,7 @@ use super::body::Body;
 use crate::config::HttpConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, ParseError, RawId};
-use crate::mcp::{Revision, header};
+use crate::mcp::{MODERN_REVISION, Revision, header};
 
 /// A request that is refused: why, and which JSON-RPC request the answer is to name.
 #[derive(Debug)]
@@ -177,6 +177,12 @@ pub(super) fn protocol_version(headers: &HeaderMap) -> Result<Option<Revision>, 
         (Some(revision), None) => Ok(Some(revision)),
         (Some(_) | None, _) => Err(Reject::VersionUnsupported),
     }
+}
+
+/// Whether `MCP-Protocol-Version` names the modern revision, and nothing else.
+pub(super) fn is_modern(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::PROTOCOL_VERSION).iter();
+    values.next().is_some_and(|value| value == MODERN_REVISION) && values.next().is_none()
 }
 
 /// Reads a body and parses it.

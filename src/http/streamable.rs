@@ -48,7 +48,7 @@ impl Http {
             (_, &Method::POST) => self.post(&parts.headers, body).await,
             // spec: 2026-07-28 basic/transports/streamable-http, Earlier Streamable HTTP Revisions
             (SessionMode::Sessions, &Method::GET | &Method::DELETE)
-                if !parts.headers.contains_key(header::SESSION_ID) =>
+                if request::is_modern(&parts.headers) || !parts.headers.contains_key(header::SESSION_ID) =>
             {
                 Err(Reject::MethodNotAllowed("POST").into())
             }
@@ -82,6 +82,11 @@ impl Http {
             debug!(method = message.method(), bytes = message.bytes().len(), "POST of the modern era");
             return Ok(self.modern(headers, accept, message).await);
         }
+        // spec: 2026-07-28 basic/versioning, Backward Compatibility: `initialize` selects the legacy era
+        let version = match version {
+            Err(_) if request::is_modern(headers) => modern::out_of_place(&body).map_or(Ok(None), Err),
+            version => version,
+        };
         let (version, session) = (version?, session?);
         match body {
             jsonrpc::Body::Single(message) => {

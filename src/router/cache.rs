@@ -11,9 +11,13 @@
 //! each in it, and nothing of one is served for another: a server that has a process for each user has no way to know
 //! that its "public" would be shared by more. The least recently used goes first.
 //!
+//! With them goes what is known of the child's [`Tools`], which goes stale with its lists.
+//!
 //! Pure, but for the lock of [`ResponseCache`]: the time is an input.
 //!
 //! Spec: 2026-07-28, Caching.
+
+mod tools;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,6 +29,8 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+
+pub use tools::{Extent, Tools, ToolsTicket};
 
 use crate::mcp::method;
 
@@ -38,6 +44,8 @@ const AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct ResponseCache {
     cache: Arc<Mutex<Cache>>,
     scope: u64,
+    /// Of this scope only.
+    tools: Tools,
 }
 
 /// What there is for a request.
@@ -63,13 +71,20 @@ pub struct Ticket {
 impl ResponseCache {
     /// One that keeps up to `bytes_max`; none at all if that is 0.
     pub fn new(bytes_max: usize) -> Self {
-        Self { cache: Arc::new(Mutex::new(Cache::new(bytes_max))), scope: 0 }
+        Self { cache: Arc::new(Mutex::new(Cache::new(bytes_max))), scope: 0, tools: Tools::default() }
     }
 
-    /// The part of it that is of children with this number alone.
+    /// The part of it that is of children with this number alone. What is known of tools is shared by clones of one value
+    /// only: another part knows nothing of them yet.
     #[must_use]
     pub fn scoped(&self, scope: u64) -> Self {
-        Self { cache: Arc::clone(&self.cache), scope }
+        let tools = if scope == self.scope { self.tools.clone() } else { Tools::default() };
+        Self { cache: Arc::clone(&self.cache), scope, tools }
+    }
+
+    /// What is known of the tools; of a child of either era.
+    pub const fn tools(&self) -> &Tools {
+        &self.tools
     }
 
     /// What there is for a request. `params` is the JSON text of its `params`, if it has any.
@@ -91,11 +106,15 @@ impl ResponseCache {
             method::RESOURCE_UPDATED => uri.map_or(Stale::Kind(Kind::Resources), Stale::Resource),
             _ => return,
         };
+        if method == method::TOOLS_LIST_CHANGED {
+            self.tools.clear();
+        }
         self.lock().invalidate(self.scope, stale);
     }
 
     /// The child is another one from now on, or gone.
     pub fn clear(&self) {
+        self.tools.clear();
         self.lock().clear(self.scope);
     }
 

@@ -10,7 +10,7 @@ use super::io::SessionKey;
 /// How many folders up a part of a resource is looked for.
 const PARTS_MAX: usize = 64;
 /// The most resources one session may be subscribed to.
-pub(super) const PER_SESSION_MAX: usize = 4096;
+pub(super) const PER_SESSION_MAX: usize = crate::era::listen::SUBSCRIPTIONS_MAX;
 
 /// Who is subscribed to what.
 #[derive(Debug, Default)]

@@ -59,6 +59,11 @@ impl<T> Parked<T> {
         (now < deadline).then_some(value)
     }
 
+    /// Looks at one that waits. Whoever comes first still has it.
+    pub fn look<R>(&self, number: u128, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.lock().get(&number).map(|(_, value)| look(value))
+    }
+
     /// Drops those whose time is over at `now`.
     pub fn sweep(&self, now: Instant) {
         let over: Vec<_> = {
@@ -99,6 +104,7 @@ mod tests {
         let parked = Parked::new(2);
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         parked.put(1, "a", now + second);
+        assert_eq!((parked.look(1, |value| value.len()), parked.look(2, |value| value.len())), (Some(1), None));
         assert_eq!((parked.take(1, now), parked.take(1, now), parked.take(2, now)), (Some("a"), None, None));
         parked.put(1, "a", now + second);
         assert_eq!(parked.take(1, now + second), None);

@@ -2,30 +2,36 @@
 //!
 //! Spec: 2026-07-28, Streamable HTTP, Request Metadata, Server Validation.
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, HeaderValue};
-use serde_json::Value;
 
 use super::fault::Fault;
 use crate::era::annotations::{self, Annotation};
-use crate::era::envelope::Envelope;
+use crate::era::envelope;
 use crate::era::headers::{decode, name_source, text_param};
 use crate::jsonrpc::Message;
 use crate::mcp::{MODERN_REVISION, header};
 
-/// Checks everything that can be checked without knowing the child.
+/// Checks that the request is of a revision that is served. To be called first: what a request has to look like, its
+/// revision says.
+///
+/// # Errors
+/// It does not say so, or not in one voice, or it is of another one.
+pub(super) fn version(headers: &HeaderMap, message: &Message) -> Result<(), Fault> {
+    let version = envelope::version(message)?;
+    same(headers, header::PROTOCOL_VERSION, &version)?;
+    if version == MODERN_REVISION { Ok(()) } else { Err(Fault::Version(version.into_owned())) }
+}
+
+/// Checks everything else that can be checked without knowing the child.
 ///
 /// # Errors
 /// What does not hold.
-pub(super) fn standard(headers: &HeaderMap, message: &Message, envelope: &Envelope) -> Result<(), Fault> {
-    same(headers, header::PROTOCOL_VERSION, &envelope.version)?;
-    if envelope.version != MODERN_REVISION {
-        return Err(Fault::Version(envelope.version.clone()));
-    }
+pub(super) fn standard(headers: &HeaderMap, message: &Message) -> Result<(), Fault> {
     same(headers, header::METHOD, message.method())?;
     let Some(source) = name_source(message.method()) else { return Ok(()) };
-    let (given, body) = (only(headers, header::NAME)?, text_param(message, source));
+    let body = text_param(message, source)
+        .map_err(|error| Fault::Header(format!("{} cannot be compared: params.{source} {error}", header::NAME)))?;
+    let given = only(headers, header::NAME)?;
     match (given, body) {
         (Some(given), Some(body)) => {
             let given = decode(given).map_err(|error| Fault::Header(format!("{} is {error}", header::NAME)))?;
@@ -69,12 +75,17 @@ pub(super) fn arguments(headers: &HeaderMap, message: &Message, annotations: &[A
     if annotations.is_empty() {
         return Ok(());
     }
-    let arguments = message.params().and_then(|params| message.member(params, "arguments").ok().flatten());
-    let arguments: Value = arguments.and_then(|span| serde_json::from_str(message.text(span)).ok()).unwrap_or_default();
+    let arguments = match message.params().map(|params| message.member(params, "arguments")) {
+        Some(Err(_)) => {
+            let what = format!("{}* cannot be compared: params.arguments occurs twice", header::PARAM_PREFIX);
+            return Err(Fault::Header(what));
+        }
+        Some(Ok(arguments)) => arguments,
+        None => None,
+    };
     for annotation in annotations {
         let name = format!("{}{}", header::PARAM_PREFIX, annotation.header);
-        let given: Option<Cow<'_, str>> = only(headers, &name)?.map(Cow::Borrowed);
-        annotations::check(annotation, &arguments, given.as_deref())
+        annotations::check(annotation, message, arguments, only(headers, &name)?)
             .map_err(|what| Fault::Header(format!("{name} {what}")))?;
     }
     Ok(())

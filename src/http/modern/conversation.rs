@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderMap;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -17,7 +18,8 @@ use tracing::debug;
 
 use super::fault::{Fault, status_of};
 use super::steps::{Exchange, Last, Said};
-use super::{Modern, hand_over};
+use super::tools::Listing;
+use super::{Modern, check_arguments, hand_over};
 use crate::era::discover::Introduction;
 use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
@@ -26,7 +28,7 @@ use crate::era::state::{State, binding, is_ours};
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::ids::Param;
-use crate::mcp::{LogLevel, code, method};
+use crate::mcp::{Era, LogLevel, code, method};
 use crate::pool::Principal;
 use crate::router::ClientCapabilities;
 use crate::session::{Answer, Item, Owned, Parked, Registry, StreamReader, declared};
@@ -46,6 +48,7 @@ pub(super) struct Conversation {
     level: Option<LogLevel>,
     capabilities: ClientCapabilities,
     introduction: Introduction,
+    listing: Option<Listing>,
     /// What the child asked and the client has not answered.
     open: Vec<Question>,
     /// How many questions there were.
@@ -82,6 +85,7 @@ impl Conversation {
             legacy::request(message).ok_or_else(|| Fault::Params("a member of params occurs twice".to_owned()))?;
         let session = owned.session();
         let capabilities = session.capabilities();
+        let listing = Listing::of(message, session);
         let reader = hand_over(session, sent.clone()).await?;
         Ok(Self {
             reader,
@@ -94,6 +98,7 @@ impl Conversation {
             level: envelope.level,
             capabilities,
             introduction,
+            listing,
             open: Vec::new(),
             asked: 0,
             gather_until: None,
@@ -221,13 +226,13 @@ impl Conversation {
             }
         }
         let method = self.request.method();
-        if method == method::TOOLS_LIST {
-            self.modern.tools.pass(&message);
+        if let Some(listing) = self.listing.take() {
+            listing.answered(&message);
         }
-        let uri = text_param(&self.request, "uri").filter(|_| method == method::RESOURCES_READ);
+        let uri = text_param(&self.request, "uri").ok().flatten().filter(|_| method == method::RESOURCES_READ);
         let info = self.introduction.server_info.as_deref();
         let frame = legacy::response(&message, method, &self.id, info, uri.as_deref());
-        (Said::Last(Last { status: status_of(code), ..Last::ok(frame) }), None)
+        (Said::Last(Last { status: status_of(Era::Legacy, code), ..Last::ok(frame) }), None)
     }
 
     fn fail(self, fault: Fault) -> (Said, Option<Self>) {
@@ -322,6 +327,7 @@ impl Modern {
         message: &Message,
         envelope: &Envelope,
         (principal, state): (&Principal, &str),
+        headers: &HeaderMap,
     ) -> Result<Option<Conversation>, Fault> {
         let binding = binding(principal.name().unwrap_or_default(), message);
         if !is_ours(state) {
@@ -340,6 +346,14 @@ impl Modern {
         };
         if state.expires_unix <= unix_seconds() {
             return Err(Fault::State("requestState has expired"));
+        }
+        // Before it is taken: whoever sent the wrong headers may send the right ones.
+        let session = registry.parked().look(state.parked, |parked| {
+            let parked = parked.downcast_ref::<Conversation>();
+            parked.map(|parked| Arc::clone(parked.owned.session()))
+        });
+        if let Some(session) = session.flatten() {
+            check_arguments(headers, message, &session).await?;
         }
         let parked = registry.parked().take(state.parked, Instant::now());
         let parked = parked.and_then(|parked| parked.downcast::<Conversation>().ok());

@@ -2,6 +2,8 @@
 //!
 //! Spec: 2026-07-28, Overview, Error Codes; Streamable HTTP, Server Validation.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -9,13 +11,15 @@ use super::steps::Last;
 use crate::era::envelope::EnvelopeError;
 use crate::error::Reject;
 use crate::jsonrpc::{self, RawId};
-use crate::mcp::{MODERN_REVISION, code};
+use crate::mcp::{Era, MODERN_REVISION, code};
 
 /// Why a modern request gets an error of mcp-mux's own.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// As legacy ones may.
     Reject(Reject),
+    /// mcp-mux ended the exchange, as it does when it stops.
+    Ended,
     /// A required field of `_meta` is missing or not what it has to be.
     Envelope(EnvelopeError),
     /// A header is missing, malformed, or says something else than the body.
@@ -34,7 +38,9 @@ pub(super) enum Fault {
 
 impl From<Reject> for Fault {
     fn from(reject: Reject) -> Self {
-        Self::Reject(reject)
+        // To a modern client there are no sessions, and 404 says that there is no such method.
+        let ended = matches!(reject, Reject::SessionClosed | Reject::SessionUnknown);
+        if ended { Self::Ended } else { Self::Reject(reject) }
     }
 }
 
@@ -52,6 +58,10 @@ impl Fault {
             Self::Reject(reject) => {
                 let wire = reject.wire();
                 (wire.status, wire.code, wire.kind, reject.to_string())
+            }
+            Self::Ended => {
+                let what = "the exchange was ended before the server answered".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, "exchange-ended", what)
             }
             Self::Envelope(error) => (bad, code::INVALID_PARAMS, "invalid-meta", error.to_string()),
             Self::Header(what) => (bad, code::HEADER_MISMATCH, "header-mismatch", format!("header mismatch: {what}")),
@@ -89,6 +99,7 @@ impl Fault {
             Self::Reject(reject) => (reject.data(), reject.retry_after()),
             Self::Version(requested) => own(json!({"supported": [MODERN_REVISION], "requested": requested})),
             Self::Capability(required) => own(json!({"requiredCapabilities": required})),
+            Self::Ended => (own(Value::Null).0, Some(Duration::from_secs(1))),
             Self::Envelope(_) | Self::Header(_) | Self::Method | Self::Params(_) | Self::State(_) => own(Value::Null),
         };
         let error = json!({"code": code, "message": message, "data": data});
@@ -96,11 +107,14 @@ impl Fault {
     }
 }
 
-/// The HTTP status of an error that a child answered with.
-pub(super) fn status_of(code: Option<i32>) -> StatusCode {
-    match code {
-        Some(code::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
-        Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
-        Some(_) | None => StatusCode::OK,
+/// The HTTP status of an error that a child answered with. A legacy one that uses a code of the modern protocol means
+/// something else by it.
+pub(super) fn status_of(child: Era, code: Option<i32>) -> StatusCode {
+    match (child, code) {
+        (_, Some(code::METHOD_NOT_FOUND)) => StatusCode::NOT_FOUND,
+        (Era::Modern, Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION)) => {
+            StatusCode::BAD_REQUEST
+        }
+        (_, Some(_) | None) => StatusCode::OK,
     }
 }

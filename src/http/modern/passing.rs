@@ -1,16 +1,15 @@
 //! An exchange with a child of the modern era: what comes is passed on as it is.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::fault::{Fault, status_of};
+use super::hand_over;
 use super::steps::{Exchange, Last, Said};
-use super::{Modern, hand_over};
+use super::tools::Listing;
 use crate::era::{legacy, listen};
 use crate::error::Reject;
 use crate::jsonrpc::{Message, RawId};
-use crate::mcp::method;
+use crate::mcp::{Era, method};
 use crate::router::cache::Ticket;
 use crate::session::{Answer, Item, Owned, StreamReader};
 
@@ -19,9 +18,8 @@ pub(super) struct Passing {
     reader: StreamReader,
     /// For a subscription: ends when mcp-mux is about to.
     standing: Option<StreamReader>,
-    modern: Arc<Modern>,
     id: RawId,
-    method: Box<str>,
+    listing: Option<Listing>,
     /// Under which the result is kept, if it may be.
     ticket: Option<Ticket>,
     /// After the readers, which are to leave first.
@@ -30,17 +28,13 @@ pub(super) struct Passing {
 
 impl Passing {
     /// Hands the request over.
-    pub(super) async fn begin(
-        owned: Owned,
-        message: &Message,
-        modern: Arc<Modern>,
-        ticket: Option<Ticket>,
-    ) -> Result<Self, Fault> {
+    pub(super) async fn begin(owned: Owned, message: &Message, ticket: Option<Ticket>) -> Result<Self, Fault> {
         let session = owned.session();
+        let listing = Listing::of(message, session);
         let standing = (message.method() == method::LISTEN).then(|| session.open_standing()).transpose()?;
         let reader = hand_over(session, message.clone()).await?;
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
-        Ok(Self { reader, standing, modern, id, method: message.method().into(), ticket, owned })
+        Ok(Self { reader, standing, id, listing, ticket, owned })
     }
 
     fn finish(self, answer: Answer) -> Last {
@@ -50,14 +44,14 @@ impl Passing {
         };
         let bytes = frame.into_bytes();
         let message = Message::parse(bytes.clone(), usize::MAX).ok();
-        if let Some(message) = message.as_ref().filter(|_| *self.method == *method::TOOLS_LIST) {
-            self.modern.tools.pass(message);
+        if let (Some(listing), Some(message)) = (self.listing, &message) {
+            listing.answered(message);
         }
         let result = message.as_ref().and_then(Message::result);
         if let (Some(ticket), Some(cache), Some(result)) = (self.ticket, self.owned.session().cache(), result) {
             cache.store(ticket, &bytes.slice(result.start..result.end), Instant::now());
         }
-        let status = status_of(message.as_ref().and_then(legacy::error_code));
+        let status = status_of(Era::Modern, message.as_ref().and_then(legacy::error_code));
         Last { status, ..Last::ok(crate::jsonrpc::Frame::new(bytes)) }
     }
 }

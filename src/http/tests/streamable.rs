@@ -248,7 +248,7 @@ async fn what_is_wrong_with_a_request_has_its_own_status() {
         ("POST", &[named], &init, 400, "invalid-request"),
         ("POST", &[unknown], &init, 404, "session-unknown"),
         ("POST", &[named, (deep, "2026-07-28")], CALL, 400, "invalid-meta"),
-        ("POST", &[named, (deep, "2026-07-28")], &init, 400, "version-unsupported"),
+        ("POST", &[named, (deep, "2026-07-28")], &init, 400, "invalid-request"),
         ("POST", &[named, ("content-type", "text/plain")], CALL, 415, "unsupported-media-type"),
         ("POST", &[named, ("accept", "text/html")], CALL, 406, "not-acceptable"),
         ("POST", &[named], "{", 400, "parse-error"),

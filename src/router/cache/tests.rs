@@ -164,3 +164,20 @@ fn scopes_have_nothing_of_each_other() {
     two.clear();
     assert_eq!(cache.lock().bytes, 0);
 }
+
+#[test]
+fn tools_are_known_to_one_scope_and_as_long_as_its_lists() {
+    let all = ResponseCache::new(0);
+    let known = |cache: &ResponseCache| cache.tools().of("t", Instant::now()).is_some();
+    let learn = |cache: &ResponseCache| cache.tools().learn(cache.tools().ticket(), Vec::new(), Extent::Whole);
+    let (shared, one) = (all.scoped(0), all.scoped(1));
+    learn(&shared);
+    assert!(known(&all) && known(&all.scoped(0)) && !known(&one));
+    learn(&one);
+    shared.invalidate(method::TOOLS_LIST_CHANGED, None);
+    assert!(!known(&all) && known(&one.clone()));
+    one.invalidate(method::PROMPTS_LIST_CHANGED, None);
+    assert!(known(&one));
+    one.clone().clear();
+    assert!(!known(&one));
+}
