@@ -196,6 +196,10 @@ impl Router {
                 continue;
             }
             let Some(request) = self.requests.get(id) else { continue };
+            if self.waits_for_its_client(request, now) {
+                self.renew_deadline(id, now);
+                continue;
+            }
             let reject = self.timeout_reject(request, now);
             self.abort(id, reject, now);
         }

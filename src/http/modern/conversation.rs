@@ -41,6 +41,8 @@ pub(super) struct Conversation {
     request: Message,
     /// As the child has it.
     sent: Message,
+    /// When it was handed over.
+    begun: Instant,
     id: RawId,
     token: Option<RawId>,
     level: Option<LogLevel>,
@@ -89,6 +91,7 @@ impl Conversation {
             principal: principal.name().unwrap_or_default().into(),
             request: message.clone(),
             sent,
+            begun: Instant::now(),
             id,
             token: envelope.token.clone(),
             level: envelope.level,
@@ -239,7 +242,12 @@ impl Conversation {
     /// Ends this round: the client is asked, and the conversation waits for it.
     fn park(mut self) -> (Said, Option<Self>) {
         self.gather_until = None;
-        let state = State { parked: Parked::<()>::number(), expires_unix: unix_seconds() + PARKED_TIME.as_secs() };
+        let registry = Arc::clone(self.owned.registry());
+        let now = Instant::now();
+        let deadline = registry.input_deadline(self.begun, now);
+        // Rounded up: the deadline is what counts.
+        let left = deadline.saturating_duration_since(now).as_secs() + 1;
+        let state = State { parked: Parked::<()>::number(), expires_unix: unix_seconds().saturating_add(left) };
         let binding = binding(&self.principal, &self.request);
         let sealed = self.modern.sealer.as_ref().and_then(|sealer| sealer.seal(state, &binding).ok());
         let Some(sealed) = sealed else {
@@ -248,9 +256,17 @@ impl Conversation {
         let requests = self.open.iter().map(|question| (&*question.key, &*question.request));
         let frame = legacy::input_required(&self.id, requests, &sealed, self.introduction.server_info.as_deref());
         debug!(session = %self.owned.session().id(), questions = self.open.len(), "the client is asked");
-        let registry = Arc::clone(self.owned.registry());
-        registry.parked().put(state.parked, Box::new(self), Instant::now() + PARKED_TIME);
-        (Said::Last(Last::ok(frame)), None)
+        let (id, bytes) = (self.id.clone(), self.bytes());
+        match registry.park(state.parked, Box::new(self), bytes, deadline) {
+            Ok(()) => (Said::Last(Last::ok(frame)), None),
+            Err(reject) => (Said::Last(Fault::from(reject).into_last(Some(&id))), None),
+        }
+    }
+
+    /// What it holds while it is parked.
+    fn bytes(&self) -> usize {
+        let questions: usize = self.open.iter().map(|question| question.request.len()).sum();
+        self.request.bytes().len() + self.sent.bytes().len() + questions
     }
 
     /// The client has come back: what it answers goes to the child.
@@ -281,6 +297,7 @@ impl Conversation {
         if !self.open.is_empty() {
             self.gather_until = Some(Instant::now() + GATHER);
         } else if std::mem::take(&mut self.again) {
+            self.begun = Instant::now();
             self.reader = hand_over(self.owned.session(), self.sent.clone()).await?;
         }
         Ok(())
@@ -362,7 +379,5 @@ fn unix_seconds() -> u64 {
 
 /// How long it is waited for more questions: a server that asks several at once writes them in one go.
 const GATHER: Duration = Duration::from_millis(10);
-/// How long a client may take to come back.
-const PARKED_TIME: Duration = Duration::from_secs(600);
 /// The most questions of a round.
 const QUESTIONS_MAX: usize = 256;

@@ -430,14 +430,112 @@ async fn a_state_is_of_use_once_unaltered_and_for_its_own_request() {
 async fn a_client_that_never_comes_back_is_given_up() {
     let mut harness = harness();
     let (_, first) = harness.asked(&[QUESTION]).await;
-    harness.registry.sweep(tokio::time::Instant::now() + Duration::from_secs(599));
+    harness.registry.sweep(tokio::time::Instant::now() + Duration::from_secs(119));
     assert_eq!(harness.registry.len(), 1);
-    tokio::time::advance(Duration::from_secs(600)).await;
+    tokio::time::advance(Duration::from_secs(120)).await;
     harness.registry.sweep(tokio::time::Instant::now());
     harness.child.next().await.detached();
     assert!(harness.registry.is_empty() && harness.registry.parked().is_empty());
     let late = retry("2", &first["requestState"], "{}");
     assert_eq!(code(harness.retry(&late).await).await, (200, -32602, json!(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_never_waited_for_longer_than_a_request_may_take() {
+    let mut harness = harness_with(|_, session| session.request_timeout_max = Some(Duration::from_secs(7)));
+    harness.asked(&[QUESTION]).await;
+    let mut swept = tokio::time::Instant::now() + Duration::from_secs(6);
+    harness.registry.sweep(swept);
+    assert_eq!(harness.registry.parked().len(), 1);
+    swept += Duration::from_secs(1);
+    harness.registry.sweep(swept);
+    assert!(harness.registry.is_empty() && harness.registry.parked().is_empty());
+}
+
+/// An `Http` over one child of its own for each, and the future that makes room for others.
+async fn own(children_max: usize) -> (Http, testing::Own) {
+    let own = testing::own(|pool| pool.children_max = children_max.try_into().expect("not zero")).await;
+    (Http::new(config(), guard(), own.registry.clone(), own.pool.clone()), own)
+}
+
+/// The child that was started next asks its client.
+async fn asks(own: &testing::Own) -> FakeChild {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (_, mut child) = own.child();
+    child.meets().await;
+    let (mut origin, mut message) = child.next().await.sent();
+    if message.method() == "tools/list" {
+        child.respond(origin, &result(message.id().expect("an id").as_str(), TOOLS));
+        (origin, message) = child.next().await.sent();
+    }
+    assert_eq!(message.method(), "tools/call");
+    child.message(origin, QUESTION);
+    child
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_back_yet_makes_room_for_who_waits_for_a_child() {
+    let (http, own) = own(2).await;
+    let body = call("1", "", "");
+    let ask = || http.ask(request("POST", "/mcp", &calling(), &body));
+    let (first, mut child) = tokio::join!(ask(), asks(&own));
+    let state = first.json().await["result"]["requestState"].clone();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let (_, _second) = tokio::join!(ask(), asks(&own));
+    assert_eq!(own.registry.parked().len(), 2);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let scene = async {
+        let (third, _third) = tokio::join!(ask(), async {
+            child.next().await.detached();
+            assert!(matches!(child.next().await, Arrival::Stopped));
+            child.exits();
+            asks(&own).await
+        });
+        assert_eq!(third.json().await["result"]["resultType"], "input_required");
+        assert_eq!(own.registry.parked().len(), 2, "no more than is needed");
+        let late = retry("2", &state, r#"{"elicitation-1":{"action":"accept"}}"#);
+        let refused = http.ask(request("POST", "/mcp", &calling(), &late)).await;
+        assert_eq!(code(refused).await, (200, -32602, json!(2)));
+        stop.cancel();
+    };
+    tokio::join!(own.registry.run(stop.clone()), scene);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_parks_while_others_wait_for_a_child_makes_room() {
+    let (http, own) = own(1).await;
+    let body = call("1", "", "");
+    let ask = || http.ask(request("POST", "/mcp", &calling(), &body));
+    let (_, _, ()) = tokio::join!(
+        ask(),
+        async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            ask().await
+        },
+        async {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            let mut child = asks(&own).await;
+            child.next().await.detached();
+            assert!(matches!(child.next().await, Arrival::Stopped));
+            child.exits();
+            asks(&own).await;
+        }
+    );
+    assert_eq!(own.registry.parked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_waited_for_after_the_end() {
+    let mut harness = harness();
+    let child = &mut harness.child;
+    let (answered, ()) =
+        tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+            let (origin, _) = child.is_called().await;
+            child.message(origin, QUESTION);
+            harness.registry.close_all();
+        });
+    assert_eq!(code(answered).await, (503, -31012, json!(1)));
+    assert_eq!((harness.registry.parked().len(), std::sync::Arc::strong_count(&harness.registry)), (0, 2));
 }
 
 // spec: 2026-07-28 basic/index, `_meta`: a server must not rely on capabilities that were not declared
