@@ -169,6 +169,20 @@ pub mod method {
     pub const TOOLS_CALL: &str = "tools/call";
     pub const PROMPTS_GET: &str = "prompts/get";
 
+    /// Whether a result of this method may be an `InputRequiredResult` (2026-07-28, Multi Round-Trip Requests, Supported
+    /// Requests).
+    pub fn may_require_input(method: &str) -> bool {
+        matches!(method, TOOLS_CALL | PROMPTS_GET | RESOURCES_READ)
+    }
+
+    /// Whether a result of this method says how long it may be served again (2026-07-28, Caching, Cacheable Results).
+    pub fn is_cacheable(method: &str) -> bool {
+        matches!(
+            method,
+            DISCOVER | TOOLS_LIST | PROMPTS_LIST | RESOURCES_LIST | RESOURCE_TEMPLATES_LIST | RESOURCES_READ
+        )
+    }
+
     /// Whether a request of a client may be carried out twice, so that it can be sent again when nobody knows whether it
     /// was carried out: those that only read, and those that the specification says are cheap to ask for. Of 2025-11-25:
     /// Ping; Pagination, Operations Supporting Pagination (the `*/list` methods of a server); Tasks, Listing Tasks;

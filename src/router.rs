@@ -31,6 +31,7 @@ mod id_table;
 mod in_flight;
 mod io;
 mod levels;
+pub mod need;
 mod own;
 mod private;
 mod purpose;

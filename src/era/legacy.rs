@@ -29,11 +29,6 @@ pub fn is_of_another_era(method: &str) -> bool {
     matches!(method, method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL)
 }
 
-/// Whether a result of this method may be an `InputRequiredResult` (Supported Requests).
-pub fn may_require_input(method: &str) -> bool {
-    matches!(method, method::TOOLS_CALL | method::PROMPTS_GET | method::RESOURCES_READ)
-}
-
 /// A request without what is the modern protocol's own; none if it has something twice.
 pub fn request(message: &Message) -> Option<Message> {
     let mut frame = Frame::new(message.bytes().clone());
@@ -41,7 +36,7 @@ pub fn request(message: &Message) -> Option<Message> {
         let own = [meta::PROTOCOL_VERSION, meta::CLIENT_INFO, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL];
         frame = edit::remove(frame, message, object, &own).ok()?;
     }
-    if let Some(params) = message.params().filter(|_| may_require_input(message.method())) {
+    if let Some(params) = message.params().filter(|_| method::may_require_input(message.method())) {
         frame = edit::remove(frame, message, params, &["inputResponses", "requestState"]).ok()?;
     }
     Message::parse(frame.into_bytes(), usize::MAX).ok()
@@ -76,7 +71,7 @@ fn result(mut frame: Frame, message: &Message, method: &str, server_info: Option
         Ok(None) => members.push(r#""resultType":"complete""#.to_owned()),
         Err(_) => {}
     }
-    if is_cacheable(method) {
+    if method::is_cacheable(method) {
         if absent("ttlMs") {
             members.push(r#""ttlMs":0"#.to_owned());
         }
@@ -97,18 +92,6 @@ fn result(mut frame: Frame, message: &Message, method: &str, server_info: Option
         }
     }
     if members.is_empty() { frame } else { edit::insert(frame, message, object, &members.join(",")) }
-}
-
-/// Caching, Cacheable Results.
-fn is_cacheable(method: &str) -> bool {
-    matches!(
-        method,
-        method::TOOLS_LIST
-            | method::PROMPTS_LIST
-            | method::RESOURCES_LIST
-            | method::RESOURCE_TEMPLATES_LIST
-            | method::RESOURCES_READ
-    )
 }
 
 /// The code of a missing resource is another in 2026-07-28 (Resources, Error Handling), and names the resource.

@@ -98,7 +98,7 @@ impl Http {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }
         let principal = Principal::anonymous();
-        if legacy::may_require_input(message.method())
+        if method::may_require_input(message.method())
             && let Some(resumed) = self.resume(message, &envelope, &principal).await?
         {
             return Ok(self.say(resumed, accept).await);
@@ -123,7 +123,7 @@ impl Http {
             let passing = Passing::begin(owned, message, self.modern.clone(), ticket);
             return Ok(self.say(passing.await?, accept).await);
         }
-        if legacy::may_require_input(message.method()) && carries_state(message) {
+        if method::may_require_input(message.method()) && carries_state(message) {
             return Err(Fault::State(
                 "requestState is not valid for this request: it was altered, or given for another request or client",
             ));

@@ -4,11 +4,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::attribution::{Need, Unattributed};
+use super::attribution::Unattributed;
 use super::handshake::Outcome;
 use super::id_table::ChildId;
 use super::in_flight::Phase;
 use super::io::{Payload, SessionKey, Stage, StreamId};
+use super::need::Need;
 use super::own::Own;
 use super::purpose::Purpose;
 use super::questions::{Asker, Question};

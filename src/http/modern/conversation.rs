@@ -29,6 +29,7 @@ use crate::mcp::ids::Param;
 use crate::mcp::{LogLevel, code, method};
 use crate::pool::Principal;
 use crate::router::ClientCapabilities;
+use crate::router::need::Need;
 use crate::session::{Answer, Item, Owned, Parked, Registry, StreamReader, declared};
 
 /// A request under way.
@@ -149,40 +150,29 @@ impl Conversation {
 
     async fn question(&mut self, message: &Message) {
         let Some(id) = message.id() else { return };
-        let url = message.param_str(Param::Mode).as_deref() == Some("url");
-        let (kind, declared, required) = match message.method() {
-            method::ROOTS_LIST => ("roots", self.capabilities.roots, json!({"roots": {}})),
-            method::SAMPLING => ("sampling", self.capabilities.sampling, json!({"sampling": {}})),
-            method::ELICITATION if url => {
-                ("elicitation", self.capabilities.elicitation_url, json!({"elicitation": {"url": {}}}))
-            }
-            method::ELICITATION => {
-                ("elicitation", self.capabilities.elicitation_form, json!({"elicitation": {"form": {}}}))
-            }
-            _ => {
-                let error =
-                    json!({"code": code::METHOD_NOT_FOUND, "message": "clients of 2026-07-28 have no such method"});
-                return self.refuse(&id, &error).await;
-            }
+        let need = Need::of(message);
+        let Some(required) = need.required() else {
+            let error = json!({"code": code::METHOD_NOT_FOUND, "message": "clients of 2026-07-28 have no such method"});
+            return self.refuse(&id, &error).await;
         };
-        if !declared {
+        if !need.is_met_by(self.capabilities) {
             let message = "the client did not declare the capability for this request";
             let data = json!({"requiredCapabilities": required});
             return self
                 .refuse(&id, &json!({"code": code::MISSING_CAPABILITY, "message": message, "data": data}))
                 .await;
         }
-        let possible = legacy::may_require_input(self.request.method()) && self.open.len() < QUESTIONS_MAX;
+        let possible = method::may_require_input(self.request.method()) && self.open.len() < QUESTIONS_MAX;
         let Some(request) = legacy::input_request(message).filter(|_| possible) else {
             let message = "the client cannot be asked that during this request";
             return self.refuse(&id, &json!({"code": code::QUESTION_REFUSED, "message": message})).await;
         };
-        self.ask(kind, Some(id), request);
+        self.ask(need, Some(id), request);
     }
 
-    fn ask(&mut self, kind: &str, id: Option<RawId>, request: String) {
+    fn ask(&mut self, need: Need, id: Option<RawId>, request: String) {
         self.asked += 1;
-        self.open.push(Question { key: format!("{kind}-{}", self.asked), id, request });
+        self.open.push(Question { key: format!("{}-{}", need.capability(), self.asked), id, request });
         self.gather_until.get_or_insert_with(|| Instant::now() + GATHER);
     }
 
@@ -209,14 +199,14 @@ impl Conversation {
             Err(error) => return self.fail(Reject::ChildAnswerUnusable(error.to_string()).into()),
         };
         let code = legacy::error_code(&message);
-        if code == Some(code::URL_ELICITATION_REQUIRED) && legacy::may_require_input(self.request.method()) {
+        if code == Some(code::URL_ELICITATION_REQUIRED) && method::may_require_input(self.request.method()) {
             if !self.capabilities.elicitation_url {
                 return self.fail(Fault::Capability(json!({"elicitation": {"url": {}}})));
             }
             // What the child asked before it gave up is pointless now.
             self.open.clear();
             for request in legacy::required_elicitations(&message).into_iter().take(QUESTIONS_MAX) {
-                self.ask("elicitation", None, request);
+                self.ask(Need::ElicitationUrl, None, request);
             }
             if !self.open.is_empty() {
                 self.again = true;
