@@ -226,6 +226,7 @@ pub mod code {
     pub const INVALID_REQUEST: i32 = -32600;
     pub const INVALID_PARAMS: i32 = -32602;
     pub const METHOD_NOT_FOUND: i32 = -32601;
+    pub const INTERNAL_ERROR: i32 = -32603;
     /// 2025-11-25 and older, Resources, Error Handling; later it is [`INVALID_PARAMS`].
     pub const RESOURCE_NOT_FOUND: i32 = -32002;
     /// 2026-07-28, Overview, Error Codes.
@@ -234,6 +235,8 @@ pub mod code {
     pub const UNSUPPORTED_VERSION: i32 = -32022;
     /// 2025-11-25, Elicitation, URL Elicitation Required.
     pub const URL_ELICITATION_REQUIRED: i32 = -32042;
+    /// What the specification keeps for itself since 2026-07-28 (Overview, Error Codes).
+    pub const RESERVED: std::ops::RangeInclusive<i32> = -32099..=-32020;
     /// The child exited while the request was in flight.
     pub const CHILD_EXITED: i32 = -31000;
     /// The child is not running or did not finish its handshake in time.

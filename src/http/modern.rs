@@ -97,13 +97,13 @@ impl Http {
         if message.method() == method::LISTEN && accept == Accept::Json {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }
-        let principal = Principal::anonymous();
+        let tenant = self.pool.tenant(Principal::anonymous(), headers)?.of_era(Era::Modern);
+        let who = tenant.identity();
         if method::may_require_input(message.method())
-            && let Some(resumed) = self.resume(message, &envelope, &principal).await?
+            && let Some(resumed) = self.resume(message, &envelope, &who).await?
         {
             return Ok(self.say(resumed, accept).await);
         }
-        let tenant = self.pool.tenant(principal.clone(), headers)?.of_era(Era::Modern);
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
         let owned = self.registry.modern(tenant, &client, envelope.level)?;
         let session = owned.session().clone();
@@ -150,7 +150,7 @@ impl Http {
                     set_level(&session, level.as_str()).await?;
                 }
                 let conversation =
-                    Conversation::begin(owned, message, &envelope, introduction, (&principal, self.modern.clone()));
+                    Conversation::begin(owned, message, &envelope, introduction, (who, self.modern.clone()));
                 Ok(self.say(conversation.await?, accept).await)
             }
         }
@@ -161,19 +161,14 @@ impl Http {
     }
 
     /// Goes on with what a `requestState` of mcp-mux's stands for; none if there is no such thing in the request.
-    async fn resume(
-        &self,
-        message: &Message,
-        envelope: &Envelope,
-        principal: &Principal,
-    ) -> Result<Option<Conversation>, Fault> {
+    async fn resume(&self, message: &Message, envelope: &Envelope, who: &[u8]) -> Result<Option<Conversation>, Fault> {
         let params = message.params();
         let state = params.map(|params| message.member(params, "requestState")).transpose();
         let Some(state) = state.map_err(|_| Fault::State("requestState occurs twice"))?.flatten() else {
             return Ok(None);
         };
         let state = jsonrpc::decode_str(message.text(state)).ok_or(Fault::State("requestState must be a string"))?;
-        self.modern.resume(&self.registry, message, envelope, (principal, &state)).await
+        self.modern.resume(&self.registry, message, envelope, (who, &state)).await
     }
 
     /// The headers that repeat a tool's arguments.

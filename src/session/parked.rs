@@ -129,6 +129,11 @@ impl<T> Parked<T> {
         drop(all);
     }
 
+    /// How many bytes they hold.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lock().values.len()
@@ -177,7 +182,7 @@ mod tests {
         put(4, 60, 4).expect("not closed");
         assert_eq!((parked.take(2, now), parked.take(3, now), parked.take(1, now)), (None, None, Some(1)));
         put(5, 1000, 9).expect("not closed");
-        assert_eq!((parked.take(4, now), parked.take(5, now), parked.lock().bytes), (None, Some(5), 0));
+        assert_eq!((parked.take(4, now), parked.take(5, now), parked.bytes()), (None, Some(5), 0));
     }
 
     #[tokio::test(start_paused = true)]
