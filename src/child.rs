@@ -39,7 +39,7 @@ mod supervisor;
 pub(crate) mod testing;
 mod text;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,6 +113,11 @@ impl OwnVariables {
     /// Each with its value; without one it is not inherited either.
     pub const fn new(variables: Vec<(String, Option<OsString>)>) -> Self {
         Self(variables)
+    }
+
+    /// Their values, in their order.
+    pub fn values(&self) -> impl Iterator<Item = Option<&OsStr>> {
+        self.0.iter().map(|(_, value)| value.as_deref())
     }
 
     /// Whether none has a value.

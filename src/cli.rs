@@ -262,6 +262,15 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "none")]
     pub request_timeout_max: String,
 
+    /// How long a client of 2026-07-28 may take to come back with what a server before it asked
+    ///
+    /// Such a client is asked by an answer and goes on with a request of its own; until then its request in the server and
+    /// whatever it holds there (a process of its own, its turn) are kept. When nobody came back in time, or others wait
+    /// for the process (--children-max), the server's question gets an error and its request is cancelled. This time does
+    /// not count for --request-timeout, but for --request-timeout-max, and is never longer than that.
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "2m")]
+    pub input_timeout: String,
+
     /// The most requests in flight in one session
     #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "128")]
     pub in_flight_max: String,

@@ -106,6 +106,10 @@ pub struct SessionConfig {
     pub replay_events: usize,
     /// The most bytes of events kept for replay in one session.
     pub replay_bytes: usize,
+    /// How long a modern client may take to come back with what a legacy child asked.
+    pub input_timeout: Duration,
+    /// How long a request may go on, with that; none: for ever.
+    pub request_timeout_max: Option<Duration>,
 }
 
 /// Who shares which child.

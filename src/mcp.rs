@@ -169,6 +169,20 @@ pub mod method {
     pub const TOOLS_CALL: &str = "tools/call";
     pub const PROMPTS_GET: &str = "prompts/get";
 
+    /// Whether a result of this method may be an `InputRequiredResult` (2026-07-28, Multi Round-Trip Requests, Supported
+    /// Requests).
+    pub fn may_require_input(method: &str) -> bool {
+        matches!(method, TOOLS_CALL | PROMPTS_GET | RESOURCES_READ)
+    }
+
+    /// Whether a result of this method says how long it may be served again (2026-07-28, Caching, Cacheable Results).
+    pub fn is_cacheable(method: &str) -> bool {
+        matches!(
+            method,
+            DISCOVER | TOOLS_LIST | PROMPTS_LIST | RESOURCES_LIST | RESOURCE_TEMPLATES_LIST | RESOURCES_READ
+        )
+    }
+
     /// Whether a request of a client may be carried out twice, so that it can be sent again when nobody knows whether it
     /// was carried out: those that only read, and those that the specification says are cheap to ask for. Of 2025-11-25:
     /// Ping; Pagination, Operations Supporting Pagination (the `*/list` methods of a server); Tasks, Listing Tasks;
@@ -212,6 +226,7 @@ pub mod code {
     pub const INVALID_REQUEST: i32 = -32600;
     pub const INVALID_PARAMS: i32 = -32602;
     pub const METHOD_NOT_FOUND: i32 = -32601;
+    pub const INTERNAL_ERROR: i32 = -32603;
     /// 2025-11-25 and older, Resources, Error Handling; later it is [`INVALID_PARAMS`].
     pub const RESOURCE_NOT_FOUND: i32 = -32002;
     /// 2026-07-28, Overview, Error Codes.
@@ -220,6 +235,8 @@ pub mod code {
     pub const UNSUPPORTED_VERSION: i32 = -32022;
     /// 2025-11-25, Elicitation, URL Elicitation Required.
     pub const URL_ELICITATION_REQUIRED: i32 = -32042;
+    /// What the specification keeps for itself since 2026-07-28 (Overview, Error Codes).
+    pub const RESERVED: std::ops::RangeInclusive<i32> = -32099..=-32020;
     /// The child exited while the request was in flight.
     pub const CHILD_EXITED: i32 = -31000;
     /// The child is not running or did not finish its handshake in time.

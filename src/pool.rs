@@ -79,6 +79,8 @@ pub struct Pool {
     state: Mutex<State>,
     /// Tells those who wait that a principal has a child now.
     arrived: Notify,
+    /// Tells that somebody waits for a place and nothing here can make room.
+    crowded: Notify,
     closing: CancellationToken,
     tracker: TaskTracker,
     /// Leases end wherever they are dropped.
@@ -163,6 +165,7 @@ impl Pool {
             watermark: Watermark::new("--children-max", places_max, "sessions wait for one that ends"),
             state: Mutex::default(),
             arrived: Notify::new(),
+            crowded: Notify::new(),
             closing: CancellationToken::new(),
             tracker: tracker.clone(),
             runtime: Handle::current(),

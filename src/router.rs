@@ -31,6 +31,7 @@ mod id_table;
 mod in_flight;
 mod io;
 mod levels;
+pub mod need;
 mod own;
 mod private;
 mod purpose;
@@ -196,6 +197,10 @@ impl Router {
                 continue;
             }
             let Some(request) = self.requests.get(id) else { continue };
+            if self.waits_for_its_client(request, now) {
+                self.renew_deadline(id, now);
+                continue;
+            }
             let reject = self.timeout_reject(request, now);
             self.abort(id, reject, now);
         }

@@ -145,6 +145,8 @@ mod tests {
             sessions_max: NonZeroUsize::MIN,
             replay_events: 1,
             replay_bytes: 1,
+            input_timeout: Duration::ZERO,
+            request_timeout_max: None,
         };
         let stop_timeout = Duration::from_secs(7);
         let parts = Parts {

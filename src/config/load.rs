@@ -220,6 +220,8 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
     let sessions_max = reader.read("sessions-max", &cli.sessions_max, values::some_count);
     // Its problems are reported where the router's configuration is read.
     let in_flight_max = values::some_count(&cli.in_flight_max).ok();
+    let request_timeout_max = values::optional_duration(&cli.request_timeout_max).ok();
+    let input_timeout = reader.read("input-timeout", &cli.input_timeout, values::duration);
     let replay_events = reader.read("replay-events", &cli.replay_events, values::count);
     let replay_bytes = reader.read("replay-bytes", &cli.replay_bytes, values::size);
     Some(SessionConfig {
@@ -229,6 +231,8 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
         in_flight_max: in_flight_max?,
         replay_events: replay_events?,
         replay_bytes: replay_bytes?,
+        input_timeout: input_timeout?,
+        request_timeout_max: request_timeout_max?,
     })
 }
 

@@ -5,8 +5,8 @@
 use serde_json::Value;
 
 use super::edit;
-use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message, RawId};
-use crate::mcp::ids::{PROGRESS_TOKEN, Param, meta};
+use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message, RawId, Span};
+use crate::mcp::ids::{PROGRESS_TOKEN, Param, RELATED_TASK, meta};
 use crate::mcp::{MODERN_REVISION, Revision, code, method};
 
 /// Whether 2026-07-28 has no longer, for a legacy child, what a client asks for. (Tasks are an extension, and those of
@@ -29,20 +29,16 @@ pub fn is_of_another_era(method: &str) -> bool {
     matches!(method, method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL)
 }
 
-/// Whether a result of this method may be an `InputRequiredResult` (Supported Requests).
-pub fn may_require_input(method: &str) -> bool {
-    matches!(method, method::TOOLS_CALL | method::PROMPTS_GET | method::RESOURCES_READ)
-}
-
-/// A request without what is the modern protocol's own; none if it has something twice.
+/// A request without what is the modern protocol's own, and without what would make a task of it for a legacy child: those are
+/// not offered to modern clients. None if it has something twice.
 pub fn request(message: &Message) -> Option<Message> {
     let mut frame = Frame::new(message.bytes().clone());
     if let Some(object) = message.param(Param::Meta).filter(|span| message.text(*span).starts_with('{')) {
-        let own = [meta::PROTOCOL_VERSION, meta::CLIENT_INFO, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL];
+        let own = [meta::PROTOCOL_VERSION, meta::CLIENT_INFO, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL, RELATED_TASK];
         frame = edit::remove(frame, message, object, &own).ok()?;
     }
-    if let Some(params) = message.params().filter(|_| may_require_input(message.method())) {
-        frame = edit::remove(frame, message, params, &["inputResponses", "requestState"]).ok()?;
+    if let Some(params) = message.params().filter(|_| method::may_require_input(message.method())) {
+        frame = edit::remove(frame, message, params, &["inputResponses", "requestState", "task"]).ok()?;
     }
     Message::parse(frame.into_bytes(), usize::MAX).ok()
 }
@@ -54,29 +50,39 @@ pub fn initialize_params(capabilities: &str, client_info: Option<&str>) -> Strin
     format!(r#"{{"protocolVersion":"{}","capabilities":{capabilities},"clientInfo":{info}}}"#, Revision::LATEST)
 }
 
-/// A legacy child's response as a modern client is to have it. `uri`: that of a `resources/read`.
-pub fn response(message: &Message, method: &str, id: &RawId, server_info: Option<&str>, uri: Option<&str>) -> Frame {
+/// A legacy child's response as a modern client is to have it, and the code of an error. `uri`: that of a `resources/read`.
+///
+/// # Errors
+/// It is none that a modern client could read: why.
+pub fn response(
+    message: &Message,
+    method: &str,
+    id: &RawId,
+    server_info: Option<&str>,
+    uri: Option<&str>,
+) -> Result<(Option<i32>, Frame), &'static str> {
     let mut frame = Frame::new(message.bytes().clone());
     if let Some(span) = message.id_span() {
         frame = frame.replace(span, id.as_str());
     }
     match message.kind() {
-        Kind::Result => result(frame, message, method, server_info),
-        Kind::Error => error(frame, message, uri),
-        Kind::Request | Kind::Notification => frame,
+        Kind::Result => Ok((None, result(frame, message, method, server_info)?)),
+        Kind::Error => Ok(error(frame, message, uri)),
+        Kind::Request | Kind::Notification => Err("it is no response"),
     }
 }
 
-fn result(mut frame: Frame, message: &Message, method: &str, server_info: Option<&str>) -> Frame {
-    let Some(object) = message.result().filter(|span| message.text(*span).starts_with('{')) else { return frame };
+fn result(mut frame: Frame, message: &Message, method: &str, server_info: Option<&str>) -> Result<Frame, &'static str> {
+    let object = message.result().filter(|span| message.text(*span).starts_with('{'));
+    let object = object.ok_or("its result is no object")?;
     let mut members = Vec::new();
     let absent = |name: &str| message.member(object, name).is_ok_and(|found| found.is_none());
     match message.member(object, "resultType") {
         Ok(Some(span)) => frame = frame.replace(span, r#""complete""#),
         Ok(None) => members.push(r#""resultType":"complete""#.to_owned()),
-        Err(_) => {}
+        Err(_) => return Err("`resultType` of its result is there twice"),
     }
-    if is_cacheable(method) {
+    if method::is_cacheable(method) {
         if absent("ttlMs") {
             members.push(r#""ttlMs":0"#.to_owned());
         }
@@ -96,27 +102,31 @@ fn result(mut frame: Frame, message: &Message, method: &str, server_info: Option
             Ok(Some(_)) | Err(_) => {}
         }
     }
-    if members.is_empty() { frame } else { edit::insert(frame, message, object, &members.join(",")) }
+    Ok(if members.is_empty() { frame } else { edit::insert(frame, message, object, &members.join(",")) })
 }
 
-/// Caching, Cacheable Results.
-fn is_cacheable(method: &str) -> bool {
-    matches!(
-        method,
-        method::TOOLS_LIST
-            | method::PROMPTS_LIST
-            | method::RESOURCES_LIST
-            | method::RESOURCE_TEMPLATES_LIST
-            | method::RESOURCES_READ
-    )
-}
-
-/// The code of a missing resource is another in 2026-07-28 (Resources, Error Handling), and names the resource.
-fn error(mut frame: Frame, message: &Message, uri: Option<&str>) -> Frame {
-    if error_code(message) != Some(code::RESOURCE_NOT_FOUND) {
-        return frame;
+/// An error with its code: that of a missing resource is another in 2026-07-28 (Resources, Error Handling), and those that
+/// revision keeps for itself mean nothing from a legacy child (Overview, Error Codes: -32042 must not be sent any more).
+fn error(frame: Frame, message: &Message, uri: Option<&str>) -> (Option<i32>, Frame) {
+    let Some(object) = message.error() else { return (None, frame) };
+    match error_code(message) {
+        Some(code::RESOURCE_NOT_FOUND) => (Some(code::INVALID_PARAMS), missing_resource(frame, message, object, uri)),
+        Some(code) if !code::RESERVED.contains(&code) => (Some(code), frame),
+        Some(_) | None => (Some(code::INTERNAL_ERROR), frame.replace(object, hidden_error(message, object))),
     }
-    let Some(object) = message.error() else { return frame };
+}
+
+/// An error with its own code and data in the data of another one.
+fn hidden_error(message: &Message, object: Span) -> String {
+    let member = |name: &str| message.member(object, name).ok().flatten().map(|span| message.text(span));
+    let text = member("message").filter(|text| text.starts_with('"'));
+    let text = text.unwrap_or("\"the server answered with an error of another revision\"");
+    let kept = ["code", "data"].into_iter().filter_map(|name| Some(format!(r#""{name}":{}"#, member(name)?)));
+    let kept = kept.collect::<Vec<_>>().join(",");
+    format!(r#"{{"code":{},"message":{text},"data":{{{kept}}}}}"#, code::INTERNAL_ERROR)
+}
+
+fn missing_resource(mut frame: Frame, message: &Message, object: Span, uri: Option<&str>) -> Frame {
     if let Ok(Some(span)) = message.member(object, "code") {
         frame = frame.replace(span, code::INVALID_PARAMS.to_string());
     }
@@ -136,6 +146,13 @@ fn error(mut frame: Frame, message: &Message, uri: Option<&str>) -> Frame {
 pub fn error_code(message: &Message) -> Option<i32> {
     let span = message.member(message.error()?, "code").ok()??;
     message.text(span).parse().ok()
+}
+
+/// The capabilities that an error response says a client should have declared (2026-07-28, Overview, `_meta`).
+pub fn required_capabilities(message: &Message) -> Option<Value> {
+    let data = message.member(message.error()?, "data").ok()??;
+    let required = message.member(data, "requiredCapabilities").ok()??;
+    serde_json::from_str(message.text(required)).ok()
 }
 
 /// A question of the child as an entry of `inputRequests`: what only its own era has is left out.
@@ -163,6 +180,10 @@ pub fn required_elicitations(message: &Message) -> Vec<String> {
     let request = |params: &Value| {
         let mut params = params.as_object().filter(|params| params.get("url").is_some_and(Value::is_string))?.clone();
         params.remove("elicitationId");
+        // Only these are meant, whether they say so or not.
+        if params.entry("mode").or_insert_with(|| "url".into()) != "url" {
+            return None;
+        }
         Some(serde_json::json!({"method": method::ELICITATION, "params": params}).to_string())
     };
     elicitations.into_iter().flatten().filter_map(request).collect()
@@ -229,7 +250,7 @@ mod tests {
         let id = RawId::from_json("\"r\"");
         let of = |result: &str, method| {
             let answer = message(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#));
-            json(response(&answer, method, &id, Some(r#"{"name":"s"}"#), None))
+            json(response(&answer, method, &id, Some(r#"{"name":"s"}"#), None).expect("readable").1)
         };
         let info = json!({"io.modelcontextprotocol/serverInfo": {"name": "s"}});
         assert_eq!(
@@ -251,7 +272,7 @@ mod tests {
         let id = RawId::from_json("1");
         let of = |error: &str| {
             let answer = message(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#));
-            json(response(&answer, "resources/read", &id, None, Some("a://\"b")))["error"].clone()
+            json(response(&answer, "resources/read", &id, None, Some("a://\"b")).expect("readable").1)["error"].clone()
         };
         let expected = json!({"code": -32602, "message": "m", "data": {"uri": "a://\"b"}});
         assert_eq!(of(r#"{"code":-32002,"message":"m"}"#), expected);
@@ -259,6 +280,68 @@ mod tests {
         assert_eq!(of(r#"{"code":-32002,"message":"m","data":{"x":1}}"#)["data"], json!({"uri": "a://\"b", "x": 1}));
         assert_eq!(of(r#"{"code":-32002,"message":"m","data":{"uri":"c"}}"#)["data"], json!({"uri": "c"}));
         assert_eq!(of(r#"{"code":-32001,"message":"m"}"#), json!({"code": -32001, "message": "m"}));
+    }
+
+    // spec: 2026-07-28 basic/index, Error Codes
+    #[test]
+    fn a_code_that_means_another_thing_is_kept_in_the_data() {
+        let id = RawId::from_json("1");
+        let of = |error: &str| {
+            let answer = message(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#));
+            let (code, frame) = response(&answer, "tools/call", &id, None, None).expect("readable");
+            (code, json(frame)["error"].clone())
+        };
+        let hidden =
+            |message: &str, data: Value| (Some(-32603), json!({"code": -32603, "message": message, "data": data}));
+        for code in [-32042, -32020, -32021, -32022, -32099] {
+            assert_eq!(of(&format!(r#"{{"code":{code},"message":"m"}}"#)), hidden("m", json!({"code": code})));
+        }
+        let data = json!({"code": -32042, "data": {"elicitations": []}});
+        assert_eq!(of(r#"{"code":-32042,"message":"m","data":{"elicitations":[]}}"#), hidden("m", data));
+        assert_eq!(of(r#"{"code":-32042.0,"message":"m"}"#), hidden("m", json!({"code": -32042.0})));
+        let text = "the server answered with an error of another revision";
+        assert_eq!(of(r#"{"code":1,"code":-32042}"#), hidden(text, json!({})));
+        for code in [-32019, -32100, -32601, 7] {
+            let error = json!({"code": code, "message": "m"});
+            assert_eq!(of(&error.to_string()), (Some(code), error));
+        }
+    }
+
+    #[test]
+    fn what_is_no_result_cannot_be_passed_on() {
+        let id = RawId::from_json("1");
+        for result in ["[]", "7", "null", "\"x\"", r#"{"resultType":"a","resultType":"b"}"#] {
+            let answer = message(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#));
+            assert!(response(&answer, "tools/call", &id, None, None).is_err(), "{result}");
+        }
+    }
+
+    // spec: 2025-11-25 client/elicitation, URL Elicitation Required
+    #[test]
+    fn elicitations_that_are_required_are_of_url_mode() {
+        let of = |elicitations: &str| {
+            let error = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32042,"message":"m","data":{{"elicitations":{elicitations}}}}}}}"#
+            );
+            let found = required_elicitations(&message(&error));
+            found
+                .iter()
+                .map(|one| serde_json::from_str::<Value>(one).expect("JSON")["params"].clone())
+                .collect::<Vec<_>>()
+        };
+        let expected = json!({"mode": "url", "url": "https://x", "message": "m"});
+        assert_eq!(of(r#"[{"url":"https://x","message":"m","elicitationId":"e"}]"#), [expected]);
+        for other in ["[]", "{}", "7", "[7]", r#"[{"mode":"form","url":"https://x"}]"#, r#"[{"mode":"url"}]"#] {
+            assert_eq!(of(other), [Value::Null; 0], "{other}");
+        }
+    }
+
+    // Tasks are of one era each.
+    #[test]
+    fn a_request_makes_no_task() {
+        let modern = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","task":{"ttl":1},"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"},"x":1}}}"#;
+        let legacy = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{"x":1}}}"#;
+        assert_eq!(text(request(&message(modern)).expect("translated").bytes()), legacy);
     }
 
     #[test]

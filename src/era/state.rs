@@ -1,8 +1,8 @@
 //! `requestState`: what a client keeps for mcp-mux between two rounds of a request.
 //!
 //! It says which parked exchange is meant and until when, is encrypted and authenticated under a key that only this
-//! process knows, and is bound to the request: the principal, the method and the params that matter go into the
-//! authentication, so that with any other the state does not open.
+//! process knows, and is bound to the request: who asks, the method and the params that matter go into the authentication,
+//! so that with any other the state does not open.
 //!
 //! Spec: 2026-07-28, Multi Round-Trip Requests, Server Requirements 4 and 5.
 
@@ -12,9 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, Generate, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
-use serde_json::Value;
 
-use crate::jsonrpc::Message;
+use super::edit;
+use crate::jsonrpc::{Message, Span};
 
 /// What a `requestState` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,8 @@ impl Sealer {
     }
 }
 
-/// Whether a state was made by an mcp-mux, and not by a server of the modern era, whose own ones are none of our business.
+/// Whether a state was made by an mcp-mux: not by another server of the modern era, whose own ones are none of our business.
+/// It may be one behind this one, and then the state does not open.
 pub fn is_ours(text: &str) -> bool {
     text.starts_with(PREFIX)
 }
@@ -85,18 +86,62 @@ const PREFIX: &str = "mcp-mux.";
 #[error("the operating system gave no random bytes")]
 pub struct NoRandomness;
 
-/// What a state is bound to: who asks, for what method, with what params. What differs between a request and its retry
-/// does not count, nor does how the same value is spelled.
-pub fn binding(principal: &str, message: &Message) -> Vec<u8> {
-    let mut params: Value =
-        message.params().and_then(|span| serde_json::from_str(message.text(span)).ok()).unwrap_or_default();
-    if let Some(params) = params.as_object_mut() {
-        for name in ["_meta", "inputResponses", "requestState"] {
-            params.remove(name);
-        }
+/// What a state is bound to: who asks (bytes that nobody else has), for what method, with what params. Each part with its
+/// length, so that no two read the same.
+///
+/// Of the params what the client adds to a retry does not count, nor `_meta`, which each request has of its own; nor do blanks
+/// and where among them `name`, `arguments` and `uri` stand, which a client may write anew. Everything else has to be spelled
+/// as it was. Nothing is decoded: what two parsers may read differently is two spellings, and a tree of a large request is
+/// many times as large.
+pub fn binding(who: &[u8], message: &Message) -> Vec<u8> {
+    let mut out = Vec::new();
+    part(&mut out, |out| out.extend_from_slice(who));
+    part(&mut out, |out| out.extend_from_slice(message.method().as_bytes()));
+    let Some(params) = message.params() else { return out };
+    let salient = ["name", "arguments", "uri"];
+    for name in salient {
+        let value = message.member(params, name).ok().flatten();
+        part(&mut out, |out| value.into_iter().for_each(|span| tokens(out, message.text(span))));
     }
-    // As JSON, so that no two different triples read the same.
-    serde_json::json!([principal, message.method(), params]).to_string().into_bytes()
+    // One that occurs twice stays where it is.
+    let once = |name: &&str| matches!(message.member(params, name), Ok(Some(_)));
+    let left_out = salient.into_iter().chain(["_meta", "inputResponses", "requestState"]).filter(once);
+    let left_out = edit::extents(message, params, &left_out.collect::<Vec<_>>()).unwrap_or_default();
+    part(&mut out, |out| {
+        let mut start = params.start;
+        for span in left_out {
+            tokens(out, message.text(Span { start, end: span.start }));
+            start = span.end;
+        }
+        tokens(out, message.text(Span { start, end: params.end }));
+    });
+    out
+}
+
+/// A part with its length before it.
+fn part(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 8]);
+    write(out);
+    let length = u64::try_from(out.len() - at - 8).unwrap_or(u64::MAX);
+    if let Some(place) = out.get_mut(at..at + 8) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// JSON text without the blanks between its tokens.
+fn tokens(out: &mut Vec<u8>, text: &str) {
+    let (mut in_string, mut escaped) = (false, false);
+    out.reserve(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' if !in_string => continue,
+            b'"' if !escaped => in_string = !in_string,
+            _ => {}
+        }
+        escaped = in_string && byte == b'\\' && !escaped;
+        out.push(byte);
+    }
 }
 
 const NONCE_BYTES: usize = 24;
@@ -135,12 +180,37 @@ mod tests {
 
     #[test]
     fn a_binding_is_of_what_matters() {
-        let of = |params: &str| binding("", &call(params));
-        let first = of(r#"{"name":"a","arguments":{"x":1,"y":[2]},"_meta":{"progressToken":1}}"#);
-        let retry = r#"{"inputResponses":{"k":{}},"requestState":"s","arguments":{"y":[2], "x":1},"name":"\u0061","_meta":{"progressToken":2}}"#;
+        let of = |params: &str| binding(b"", &call(params));
+        let first = of(r#"{"name":"a","arguments":{"x":1,"y":"\\\" {"},"x":2,"_meta":{"progressToken":1}}"#);
+        let retry = r#"{ "inputResponses":{"k":{}},"x":2 ,"requestState":"s", "arguments": {"x": 1,"y":"\\\" {" },"_meta":{"progressToken":2},"name":"a"}"#;
         assert_eq!(first, of(retry));
-        assert_ne!(first, of(r#"{"name":"a","arguments":{"x":1,"y":[3]}}"#));
-        assert_ne!(first, of(r#"{"name":"b","arguments":{"x":1,"y":[2]}}"#));
-        assert_ne!(first, binding("p", &call(retry)));
+        for other in [
+            retry.replace("\"x\": 1", "\"x\": 2"),
+            retry.replace("\"name\":\"a\"", "\"name\":\"b\""),
+            retry.replace("\"x\":2", "\"x\":3"),
+            retry.replace("\"x\":2", "\"z\":2"),
+            retry.replace("\\\" {", "\\\"{"),
+        ] {
+            assert_ne!(first, of(&other), "{other}");
+        }
+        assert_ne!(first, binding(b"p", &call(retry)));
+        assert_ne!(of(r#"{"name":"a","uri":"b"}"#), of(r#"{"name":"a","arguments":"b"}"#));
+        let without = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+        assert!(!binding(b"", &Message::parse(without.into(), DEPTH_MAX).expect("a message")).is_empty());
+    }
+
+    #[test]
+    fn what_is_spelled_differently_is_different() {
+        let of = |n: &str| binding(b"", &call(&format!(r#"{{"name":"a","arguments":{{"n":{n}}}}}"#)));
+        let spelled =
+            ["1e400", "1e401", "12345678901234567890123", "12345678901234567890124", r#""\ud800""#, r#""\ud801""#];
+        for (at, one) in spelled.iter().enumerate() {
+            for other in spelled.iter().skip(at + 1) {
+                assert_ne!(of(one), of(other));
+            }
+        }
+        // Neither reads as nothing at all.
+        let twice = |params: &str| binding(b"", &call(params));
+        assert_ne!(twice(r#"{"name":"a","name":"b"}"#), twice(r#"{"name":"a","name":"c"}"#));
     }
 }

@@ -109,13 +109,13 @@ impl Http {
         if message.method() == method::LISTEN && accept == Accept::Json {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }
-        let principal = Principal::anonymous();
-        if legacy::may_require_input(message.method())
-            && let Some(resumed) = self.resume(headers, message, &envelope, &principal).await?
+        let tenant = self.pool.tenant(Principal::anonymous(), headers)?.of_era(Era::Modern);
+        let who = tenant.identity();
+        if method::may_require_input(message.method())
+            && let Some(resumed) = self.resume(headers, message, &envelope, &who).await?
         {
             return Ok(self.say(resumed, accept).await);
         }
-        let tenant = self.pool.tenant(principal.clone(), headers)?.of_era(Era::Modern);
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
         // What is answered without the child, or with no log messages, is no reason for it to write more of them.
         let level = envelope.level.filter(|_| !matches!(message.method(), method::DISCOVER | method::LISTEN));
@@ -137,7 +137,7 @@ impl Http {
             let passing = Passing::begin(owned, message, ticket);
             return Ok(self.say(passing.await?, accept).await);
         }
-        if legacy::may_require_input(message.method()) && carries_state(message) {
+        if method::may_require_input(message.method()) && carries_state(message) {
             return Err(Fault::State(
                 "requestState is not valid for this request: it was altered, or given for another request or client",
             ));
@@ -163,7 +163,7 @@ impl Http {
                     set_level(&session, level.as_str()).await?;
                 }
                 let conversation =
-                    Conversation::begin(owned, message, &envelope, introduction, (&principal, self.modern.clone()));
+                    Conversation::begin(owned, message, &envelope, introduction, (who, self.modern.clone()));
                 Ok(self.say(conversation.await?, accept).await)
             }
         }
@@ -179,7 +179,7 @@ impl Http {
         headers: &HeaderMap,
         message: &Message,
         envelope: &Envelope,
-        principal: &Principal,
+        who: &[u8],
     ) -> Result<Option<Conversation>, Fault> {
         let params = message.params();
         let state = params.map(|params| message.member(params, "requestState")).transpose();
@@ -187,7 +187,7 @@ impl Http {
             return Ok(None);
         };
         let state = jsonrpc::decode_str(message.text(state)).ok_or(Fault::State("requestState must be a string"))?;
-        self.modern.resume(&self.registry, message, envelope, (principal, &state), headers).await
+        self.modern.resume(&self.registry, message, envelope, (who, &state), headers).await
     }
 }
 

@@ -40,6 +40,20 @@ impl Tenant {
         Ok(Self { principal, variables: OwnVariables::new(variables), era: Era::Legacy })
     }
 
+    /// Bytes that no other tenant has: whom it acts for and what it brings. They hold the values, so they are to be shown to
+    /// nobody.
+    pub fn identity(&self) -> Vec<u8> {
+        let mut identity = Vec::new();
+        let variables = self.variables.values().map(|value| value.map(OsStr::as_bytes));
+        for part in std::iter::once(self.principal.name().map(str::as_bytes)).chain(variables) {
+            identity.push(u8::from(part.is_some()));
+            let part = part.unwrap_or_default();
+            identity.extend_from_slice(&part.len().to_be_bytes());
+            identity.extend_from_slice(part);
+        }
+        identity
+    }
+
     /// The same, of that era: a session is legacy, an exchange of one modern request is modern.
     #[must_use]
     pub fn of_era(self, era: Era) -> Self {
@@ -50,4 +64,39 @@ impl Tenant {
 /// What stands for a client that brings none of these headers.
 pub(super) fn absent(wanted: &[HeaderEnv]) -> OwnVariables {
     OwnVariables::new(wanted.iter().map(|one| (one.variable.clone(), None)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn every_tenant_has_an_identity_of_its_own() {
+        let wanted: Vec<HeaderEnv> = ["x-a", "x-b"]
+            .map(|header| HeaderEnv { header: HeaderName::from_static(header), variable: header.to_owned() })
+            .into();
+        let of = |principal, values: &[(&'static str, &'static str)]| {
+            let headers =
+                values.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            Tenant::new(principal, &headers.collect(), &wanted).expect("no header twice").identity()
+        };
+        let nobody = Principal::anonymous;
+        let all = [
+            of(nobody(), &[]),
+            of(nobody(), &[("x-a", "")]),
+            of(nobody(), &[("x-a", "1")]),
+            of(nobody(), &[("x-b", "1")]),
+            of(nobody(), &[("x-a", "1"), ("x-b", "1")]),
+            of(nobody(), &[("x-a", "11")]),
+            of(Principal::named(""), &[]),
+            of(Principal::named("p"), &[]),
+            of(Principal::named("p"), &[("x-a", "1")]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");
+        }
+        assert_eq!(of(nobody(), &[("x-a", "1"), ("x-other", "2")]), of(nobody(), &[("x-a", "1")]));
+    }
 }

@@ -78,16 +78,35 @@ impl Pool {
         if state.closed {
             return;
         }
-        let wanted = match self.config.isolation {
+        for _ in 0..self.missing_places(state) {
+            let Some(number) = state.members.longest_unused() else { return self.crowded.notify_one() };
+            self.end(state, number);
+        }
+    }
+
+    /// How many places are wanted beyond those that become free anyway.
+    fn missing_places(&self, state: &State) -> usize {
+        let wanted: usize = match self.config.isolation {
             Isolation::Shared => 0,
             // They will share one.
             Isolation::Principal => state.waiting.len(),
             Isolation::Session => state.waiting.values().sum(),
         };
-        for _ in self.places.available_permits() + state.members.places_to_come()..wanted {
-            let Some(number) = state.members.longest_unused() else { return };
-            self.end(state, number);
-        }
+        wanted.saturating_sub(self.places.available_permits() + state.members.places_to_come())
+    }
+
+    /// Waits until it may be that [`Pool::lacks_room`].
+    ///
+    /// # Cancel safety
+    /// Cancelled before it returns, nothing was taken.
+    pub async fn crowded(&self) {
+        self.crowded.notified().await;
+    }
+
+    /// Whether somebody waits for a place, and would have one if a lease were given back: each is of a child of its own.
+    pub fn lacks_room(&self) -> bool {
+        let state = self.lock();
+        self.config.isolation == Isolation::Session && !state.closed && self.missing_places(&state) > 0
     }
 
     /// Stops what nobody has used for so long, until the pool is stopped.

@@ -10,73 +10,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Router;
 use super::id_table::ChildId;
-use super::io::{ClientCapabilities, SessionKey, StreamId};
+use super::io::{SessionKey, StreamId};
+use super::need::Need;
 use crate::jsonrpc::{Duplicate, Message, RawId};
 use crate::mcp::ids::{PROGRESS_TOKEN, Param, RELATED_TASK};
-use crate::mcp::method;
-
-/// What a session must have declared to be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
-    Roots,
-    Sampling,
-    ElicitationForm,
-    ElicitationUrl,
-    /// A log level: log messages of a modern child, which sends them only for requests that ask for them.
-    Log,
-    /// Nothing: log messages, and requests of an extension.
-    Nothing,
-}
-
-impl Need {
-    /// What this request of the child needs.
-    pub(super) fn of(message: &Message) -> Self {
-        match message.method() {
-            method::ROOTS_LIST => Self::Roots,
-            method::SAMPLING => Self::Sampling,
-            method::ELICITATION if message.param_str(Param::Mode).as_deref() == Some("url") => Self::ElicitationUrl,
-            method::ELICITATION => Self::ElicitationForm,
-            _ => Self::Nothing,
-        }
-    }
-
-    const fn is_met_by(self, capabilities: ClientCapabilities) -> bool {
-        match self {
-            Self::Roots => capabilities.roots,
-            Self::Sampling => capabilities.sampling,
-            Self::ElicitationForm => capabilities.elicitation_form,
-            Self::ElicitationUrl => capabilities.elicitation_url,
-            Self::Log | Self::Nothing => true,
-        }
-    }
-
-    /// As a modern client would declare it.
-    pub(super) fn required(self) -> Option<Value> {
-        match self {
-            Self::Roots => Some(json!({"roots": {}})),
-            Self::Sampling => Some(json!({"sampling": {}})),
-            Self::ElicitationForm => Some(json!({"elicitation": {"form": {}}})),
-            Self::ElicitationUrl => Some(json!({"elicitation": {"url": {}}})),
-            Self::Log | Self::Nothing => None,
-        }
-    }
-
-    /// The capability's name.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Roots => "roots",
-            Self::Sampling => "sampling",
-            Self::ElicitationForm => "elicitation",
-            Self::ElicitationUrl => "elicitation.url",
-            Self::Log | Self::Nothing => "",
-        }
-    }
-}
 
 /// Why something belongs to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

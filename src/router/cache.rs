@@ -137,13 +137,12 @@ impl Kind {
 
     /// Of a cacheable method.
     fn of(method: &str) -> Option<Self> {
-        match method {
-            method::DISCOVER => Some(Self::Server),
-            method::TOOLS_LIST => Some(Self::Tools),
-            method::PROMPTS_LIST => Some(Self::Prompts),
-            method::RESOURCES_LIST | method::RESOURCE_TEMPLATES_LIST | method::RESOURCES_READ => Some(Self::Resources),
-            _ => None,
-        }
+        method::is_cacheable(method).then_some(match method {
+            method::DISCOVER => Self::Server,
+            method::TOOLS_LIST => Self::Tools,
+            method::PROMPTS_LIST => Self::Prompts,
+            _ => Self::Resources,
+        })
     }
 }
 

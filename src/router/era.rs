@@ -112,9 +112,8 @@ impl Router {
             Between::Modern if message.method() == method::LISTEN => Ok(Purpose::Listen),
             Between::Modern => Ok(Purpose::Plain),
             Between::Translated => Ok(match (Purpose::of(message)?, message.method()) {
-                // spec: 2026-07-28 basic/patterns/mrtr, Supported Requests.
-                (_, method::TOOLS_CALL | method::PROMPTS_GET) => Purpose::MayAsk,
                 (_, method::RESOURCES_READ) => Purpose::Reads,
+                (_, method) if method::may_require_input(method) => Purpose::MayAsk,
                 (
                     purpose @ (Purpose::Initialize
                     | Purpose::SetLevel(_)

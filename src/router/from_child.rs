@@ -4,11 +4,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::attribution::{Need, Unattributed};
+use super::attribution::Unattributed;
 use super::handshake::Outcome;
 use super::id_table::ChildId;
 use super::in_flight::Phase;
 use super::io::{Payload, SessionKey, Stage, StreamId};
+use super::need::Need;
 use super::own::Own;
 use super::purpose::Purpose;
 use super::questions::{Asker, Question};
@@ -232,7 +233,7 @@ impl Router {
         }
         match message.method() {
             method::PROGRESS => self.child_progress(message, now),
-            method::CANCELLED => self.child_cancels(message),
+            method::CANCELLED => self.child_cancels(message, now),
             method::TASK_STATUS => self.task_status(message),
             _ if self.tenant().is_some() => self.tell_tenant(message),
             method::MESSAGE => self.log_message(message, now),
@@ -283,12 +284,13 @@ impl Router {
     }
 
     /// The child gives up a question of its own.
-    fn child_cancels(&mut self, message: &Message) {
+    fn child_cancels(&mut self, message: &Message, now: Instant) {
         let Some(span) = message.param(Param::RequestId) else { return };
         let Some(id) = self.questions.by_child_request(&RawId::from_json(message.text(span))) else { return };
         if let Some(question) = self.questions.close(id) {
             let frame = Frame::new(message.bytes().clone()).replace(span, id.text());
             self.tell_session(question.session, question.stream, Payload::Message(frame));
+            self.end_waiting_for(question.session, now);
         }
     }
 

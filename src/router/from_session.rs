@@ -359,6 +359,7 @@ impl Router {
         match asked.and_then(|id| self.questions.close(id)) {
             Some(Question { asker: Asker::Child { request, .. }, .. }) => {
                 self.tell_child(with_id(message, request.as_str()));
+                self.end_waiting_for(session, now);
             }
             Some(Question { asker: Asker::Round(request), .. }) => {
                 if let Some(id) = id {
@@ -381,6 +382,24 @@ impl Router {
         let queue = matches!(request.phase, Phase::Queued(_)).then(|| request.waits_since + self.config.queue_timeout);
         let deadline = [last, quiet, queue].into_iter().flatten().min();
         self.requests.set_deadline(id, deadline);
+    }
+
+    /// Whether a request is silent since its client is asked something: a modern one, whose time for that is limited
+    /// (`--input-timeout`). A legacy one may never answer.
+    pub(super) fn waits_for_its_client(&self, request: &InFlight, now: Instant) -> bool {
+        let session = request.origin.session;
+        let ended = self.timeouts(request).1.is_some_and(|max| now >= request.accepted + max);
+        let written = matches!(request.phase, Phase::Written);
+        written && !ended && self.is_exchange(session) && self.questions.any_of(session)
+    }
+
+    /// A client answered, or need not any more: from now on its requests may be silent for as long as others.
+    pub(super) fn end_waiting_for(&mut self, session: SessionKey, now: Instant) {
+        if self.is_exchange(session) {
+            for id in self.requests.of_session(session).collect::<Vec<_>>() {
+                self.renew_deadline(id, now);
+            }
+        }
     }
 
     /// `--request-timeout` and `--request-timeout-max`, as they apply to a request. A subscription goes on for as long as its

@@ -614,6 +614,41 @@ fn timeouts_cancel_in_the_child_are_reset_by_progress_and_end_at_the_maximum() {
 }
 
 #[test]
+fn the_time_in_which_a_modern_client_is_asked_is_not_the_childs_silence() {
+    let second = Duration::from_secs(1);
+    let limits = RouterConfig { request_timeout: Some(2 * second), request_timeout_max: Some(9 * second), ..config() };
+    let question = r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#;
+    for era in [Era::Legacy, Era::Modern] {
+        let mut world = World::ready_with(limits.clone());
+        let a = SessionKey(1);
+        world.router.attach(a, Profile { era, capabilities: ASKABLE, ..Profile::default() });
+        world.calls(a, 1, "1", "{}");
+        world.child_says(question);
+        let Seen::Message(asked) = &world.seen_by(a)[0] else { panic!("not asked") };
+        let asked = json_of(asked)["id"].clone();
+        (0..4).for_each(|_| world.advance(second));
+        if era == Era::Legacy {
+            assert_eq!(world.seen_by(a)[..1], [Seen::Rejected("1".to_owned(), "request-timeout")]);
+            continue;
+        }
+        world.advance(second);
+        world.says(a, 1, &format!(r#"{{"jsonrpc":"2.0","id":{asked},"result":{{"roots":[]}}}}"#)).unwrap();
+        world.advance(second);
+        assert_eq!(world.seen_by(a), [], "from the answer on it may be silent for as long as ever");
+        world.advance(second);
+        assert_eq!(world.seen_by(a), [Seen::Rejected("1".to_owned(), "request-timeout")]);
+        // Nor is it longer than a request may take.
+        world.calls(a, 1, "2", "{}");
+        world.child_says(question);
+        world.seen.clear();
+        (0..8).for_each(|_| world.advance(second));
+        assert_eq!(world.seen_by(a), []);
+        world.advance(second);
+        assert_eq!(world.seen_by(a)[0], Seen::Rejected("2".to_owned(), "request-timeout"));
+    }
+}
+
+#[test]
 fn a_task_belongs_to_the_session_whose_request_made_it() {
     let mut world = World::ready();
     let (a, b) = (world.attach(1, NONE), world.attach(2, NONE));

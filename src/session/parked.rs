@@ -1,8 +1,9 @@
 //! Exchanges that wait for their client to come back: each holds a place among the sessions, a lease on its child and
 //! what the layer above needs to go on.
 //!
-//! Invariants: never more than the limit; each is taken at most once; one whose time is over is dropped, and so closed and
-//! detached, which answers its child's questions with an error and cancels its request.
+//! Invariants: never more than the limits, in number and in bytes (but for a single one that is larger); each is taken at
+//! most once; one whose time is over is dropped, and so closed and detached, which answers its child's questions with an
+//! error and cancels its request; none is taken in after the end.
 //!
 //! Spec: 2026-07-28, Multi Round-Trip Requests, Server Requirements 5.
 
@@ -16,22 +17,50 @@ use uuid::Uuid;
 /// Values that wait to be taken by a random number, until a deadline.
 pub struct Parked<T> {
     limit: usize,
-    waiting: Mutex<HashMap<u128, (Instant, T)>>,
+    bytes_max: usize,
+    waiting: Mutex<Waiting<T>>,
+}
+
+struct Waiting<T> {
+    values: HashMap<u128, Value<T>>,
+    bytes: usize,
+    closed: bool,
+}
+
+struct Value<T> {
+    deadline: Instant,
+    bytes: usize,
+    value: T,
 }
 
 impl<T> fmt::Debug for Parked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Parked({})", self.lock().len())
+        write!(f, "Parked({})", self.len())
+    }
+}
+
+impl<T> Waiting<T> {
+    fn remove(&mut self, number: u128) -> Option<Value<T>> {
+        let value = self.values.remove(&number)?;
+        self.bytes -= value.bytes;
+        Some(value)
+    }
+
+    /// Takes out the one that would be dropped first.
+    fn remove_next(&mut self) -> Option<Value<T>> {
+        let next = self.values.iter().min_by_key(|(_, value)| value.deadline).map(|(number, _)| *number);
+        self.remove(next?)
     }
 }
 
 impl<T> Parked<T> {
-    /// None yet, and never more than `limit`.
-    pub fn new(limit: usize) -> Self {
-        Self { limit, waiting: Mutex::default() }
+    /// None yet, and never more than `limit`, nor than `bytes_max` in all.
+    pub fn new(limit: usize, bytes_max: usize) -> Self {
+        let waiting = Waiting { values: HashMap::new(), bytes: 0, closed: false };
+        Self { limit, bytes_max, waiting: Mutex::new(waiting) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u128, (Instant, T)>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -40,50 +69,79 @@ impl<T> Parked<T> {
         Uuid::new_v4().as_u128()
     }
 
-    /// Puts one down under a [`Parked::number`]. Where there are too many, the one that would be dropped first is.
-    pub fn put(&self, number: u128, value: T, deadline: Instant) {
-        let displaced = {
+    /// Puts one down under a [`Parked::number`]; `bytes` is what it holds. Where there are too many, or too large ones, those
+    /// that would be dropped first are.
+    ///
+    /// # Errors
+    /// It comes after the end, and is returned.
+    pub fn put(&self, number: u128, value: T, bytes: usize, deadline: Instant) -> Result<(), T> {
+        let mut displaced = Vec::new();
+        {
             let mut waiting = self.lock();
-            let oldest = waiting.iter().min_by_key(|(_, (deadline, _))| *deadline).map(|(number, _)| *number);
-            let displaced = oldest.filter(|_| waiting.len() >= self.limit).and_then(|number| waiting.remove(&number));
-            waiting.insert(number, (deadline, value));
-            displaced
-        };
+            if waiting.closed {
+                return Err(value);
+            }
+            let room = self.bytes_max.saturating_sub(bytes);
+            while waiting.values.len() >= self.limit || waiting.bytes > room {
+                let Some(next) = waiting.remove_next() else { break };
+                displaced.push(next);
+            }
+            waiting.bytes += bytes;
+            waiting.values.insert(number, Value { deadline, bytes, value });
+        }
         // Closed outside the lock.
         drop(displaced);
+        Ok(())
     }
 
     /// Takes one: the first to come has it.
     pub fn take(&self, number: u128, now: Instant) -> Option<T> {
-        let (deadline, value) = self.lock().remove(&number)?;
+        let Value { deadline, value, .. } = self.lock().remove(number)?;
         (now < deadline).then_some(value)
     }
 
     /// Looks at one that waits. Whoever comes first still has it.
     pub fn look<R>(&self, number: u128, look: impl FnOnce(&T) -> R) -> Option<R> {
-        self.lock().get(&number).map(|(_, value)| look(value))
+        self.lock().values.get(&number).map(|parked| look(&parked.value))
+    }
+
+    /// Drops the one that would be dropped first; whether there was one.
+    pub fn drop_next(&self) -> bool {
+        let next = self.lock().remove_next();
+        next.is_some()
     }
 
     /// Drops those whose time is over at `now`.
     pub fn sweep(&self, now: Instant) {
         let over: Vec<_> = {
             let mut waiting = self.lock();
+            let over = |value: &Value<T>| value.deadline <= now;
             let numbers: Vec<u128> =
-                waiting.iter().filter(|(_, (deadline, _))| *deadline <= now).map(|(number, _)| *number).collect();
-            numbers.into_iter().filter_map(|number| waiting.remove(&number)).collect()
+                waiting.values.iter().filter(|(_, value)| over(value)).map(|(number, _)| *number).collect();
+            numbers.into_iter().filter_map(|number| waiting.remove(number)).collect()
         };
         drop(over);
     }
 
-    /// Drops all.
-    pub fn clear(&self) {
-        let all = std::mem::take(&mut *self.lock());
+    /// Drops all, and takes none in any more.
+    pub fn close(&self) {
+        let all = {
+            let mut waiting = self.lock();
+            waiting.closed = true;
+            waiting.bytes = 0;
+            std::mem::take(&mut waiting.values)
+        };
         drop(all);
+    }
+
+    /// How many bytes they hold.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().values.len()
     }
 
     /// Whether there are none.
@@ -101,24 +159,45 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_is_taken_once_and_in_time() {
-        let parked = Parked::new(2);
+        let parked = Parked::new(2, 100);
         let (now, second) = (Instant::now(), Duration::from_secs(1));
-        parked.put(1, "a", now + second);
+        let put = |number, value, deadline| parked.put(number, value, 1, deadline).expect("not closed");
+        put(1, "a", now + second);
         assert_eq!((parked.look(1, |value| value.len()), parked.look(2, |value| value.len())), (Some(1), None));
         assert_eq!((parked.take(1, now), parked.take(1, now), parked.take(2, now)), (Some("a"), None, None));
-        parked.put(1, "a", now + second);
+        put(1, "a", now + second);
         assert_eq!(parked.take(1, now + second), None);
-        let value = Arc::new(());
-        parked.put(1, "a", now + second);
-        parked.put(2, "b", now + second * 2);
-        parked.put(3, "c", now + second * 3);
+        put(1, "a", now + second);
+        put(2, "b", now + second * 2);
+        put(3, "c", now + second * 3);
         assert_eq!((parked.take(1, now), parked.len()), (None, 2));
         parked.sweep(now + second * 2);
         assert_eq!((parked.take(2, now), parked.take(3, now)), (None, Some("c")));
-        assert!(parked.is_empty());
-        let other = Parked::new(2);
-        other.put(1, Arc::clone(&value), now);
-        other.clear();
+        assert!(parked.is_empty() && !parked.drop_next());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_would_be_dropped_first_give_way_to_large_ones() {
+        let parked = Parked::new(9, 100);
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let put = |number, bytes, seconds| parked.put(number, number, bytes, now + second * seconds);
+        put(1, 40, 3).expect("not closed");
+        put(2, 40, 1).expect("not closed");
+        put(3, 20, 2).expect("not closed");
+        assert_eq!(parked.len(), 3);
+        put(4, 60, 4).expect("not closed");
+        assert_eq!((parked.take(2, now), parked.take(3, now), parked.take(1, now)), (None, None, Some(1)));
+        put(5, 1000, 9).expect("not closed");
+        assert_eq!((parked.take(4, now), parked.take(5, now), parked.bytes()), (None, Some(5), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_all_are_dropped_and_none_is_taken_in() {
+        let (parked, value, now) = (Parked::new(2, 100), Arc::new(()), Instant::now());
+        parked.put(1, Arc::clone(&value), 1, now).expect("not closed");
+        parked.close();
         assert_eq!(Arc::strong_count(&value), 1);
+        assert!(parked.put(2, Arc::clone(&value), 1, now).is_err());
+        assert_eq!((Arc::strong_count(&value), parked.len()), (1, 0));
     }
 }

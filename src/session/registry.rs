@@ -43,7 +43,7 @@ impl Registry {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arc::new(Self {
             watermark: Watermark::new("--sessions-max", config.sessions_max.get(), "new sessions are refused"),
-            parked: Parked::new((config.sessions_max.get() / 2).max(1)),
+            parked: Parked::new((config.sessions_max.get() / 2).max(1), PARKED_BYTES_MAX),
             config,
             shared: Arc::new(Shared { pool, readers: AtomicUsize::new(0), unasked: Unasked::default() }),
             sessions: Mutex::default(),
@@ -68,9 +68,40 @@ impl Registry {
         self.len() == 0
     }
 
-    /// The exchanges that wait for their clients to come back.
+    /// The exchanges that wait for their clients to come back. They come in by [`Registry::park`].
     pub const fn parked(&self) -> &Parked<Box<dyn Any + Send>> {
         &self.parked
+    }
+
+    /// Until when a client that is asked at `now` may come back, with a request that began at `begun`.
+    pub fn input_deadline(&self, begun: Instant, now: Instant) -> Instant {
+        let deadline = now + self.config.input_timeout;
+        self.config.request_timeout_max.map_or(deadline, |max| deadline.min(begun + max))
+    }
+
+    /// Puts an exchange down until its client comes back: see [`Parked::put`]. Where others wait for a child, the one that
+    /// would be given up first makes room.
+    ///
+    /// # Errors
+    /// [`Reject::ShuttingDown`]: all sessions were closed.
+    pub fn park(
+        &self,
+        number: u128,
+        exchange: Box<dyn Any + Send>,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<(), Reject> {
+        // Dropped only here, outside the lock.
+        self.parked.put(number, exchange, bytes, deadline).map_err(|_| Reject::ShuttingDown)?;
+        self.make_room();
+        Ok(())
+    }
+
+    /// As many exchanges as others wait for a child of their own are not waited for any longer.
+    fn make_room(&self) {
+        while self.shared.pool.lacks_room() && self.parked.drop_next() {
+            debug!("an exchange that waits for its client was given up, since its child's place is needed");
+        }
     }
 
     /// How many streams are being read, over all sessions and exchanges.
@@ -195,17 +226,26 @@ impl Registry {
         self.parked.sweep(now);
     }
 
-    /// Sweeps, and answers children where no client will, until `stop` is cancelled.
+    /// Sweeps, makes room in the pool, and answers children where no client will, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.sweep_from_time_to_time() => {}
+            () = self.make_room_where_it_is_wanted() => {}
             () = self.shared.unasked.answer() => {}
         }
     }
 
+    async fn make_room_where_it_is_wanted(&self) {
+        loop {
+            self.shared.pool.crowded().await;
+            self.make_room();
+        }
+    }
+
     async fn sweep_from_time_to_time(&self) {
-        let shortest = [self.config.idle_timeout, self.config.age_max].into_iter().flatten().min();
+        let limits = [self.config.idle_timeout, self.config.age_max, Some(self.config.input_timeout)];
+        let shortest = limits.into_iter().flatten().min();
         let period = shortest.map_or(SWEEP_PERIOD_MAX, |limit| (limit / 4).clamp(SWEEP_PERIOD_MIN, SWEEP_PERIOD_MAX));
         loop {
             tokio::time::sleep(period).await;
@@ -226,7 +266,7 @@ impl Registry {
     /// Closes all sessions.
     pub fn close_all(&self) {
         self.ending.store(true, Ordering::Release);
-        self.parked.clear();
+        self.parked.close();
         let sessions = std::mem::take(&mut *self.lock());
         for session in sessions.into_values() {
             session.close(CloseReason::ShuttingDown);
@@ -272,5 +312,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The most bytes that exchanges hold which wait for their clients to come back.
+const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 const SWEEP_PERIOD_MIN: Duration = Duration::from_millis(100);
 const SWEEP_PERIOD_MAX: Duration = Duration::from_secs(30);

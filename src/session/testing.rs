@@ -128,6 +128,8 @@ pub(crate) fn config() -> SessionConfig {
         in_flight_max: NonZeroUsize::new(300).expect("not zero"),
         replay_events: 16,
         replay_bytes: 64 * 1024,
+        input_timeout: Duration::from_secs(120),
+        request_timeout_max: None,
     }
 }
 

@@ -59,6 +59,7 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.child.stop_timeout, Duration::from_secs(5));
     assert_eq!(config.router.request_timeout, None);
     assert_eq!(config.router.request_timeout_max, None);
+    assert_eq!((config.session.input_timeout, config.session.request_timeout_max), (Duration::from_secs(120), None));
     assert_eq!(config.router.in_flight_max.get(), 128);
     assert_eq!(config.router.queue_timeout, Duration::from_secs(60));
     assert_eq!(config.router.on_ambiguous, OnAmbiguous::Reject);

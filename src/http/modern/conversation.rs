@@ -29,25 +29,30 @@ use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::ids::Param;
 use crate::mcp::{Era, LogLevel, code, method};
-use crate::pool::Principal;
 use crate::router::ClientCapabilities;
+use crate::router::need::Need;
 use crate::session::{Answer, Item, Owned, Parked, Registry, StreamReader, declared};
 
 /// A request under way.
 pub(super) struct Conversation {
     reader: StreamReader,
     modern: Arc<Modern>,
-    /// Whom it is for.
-    principal: Box<str>,
-    /// As the client sent it last.
-    request: Message,
-    /// As the child has it.
-    sent: Message,
+    /// Whom it is for, as only it is: see [`crate::pool::Tenant::identity`].
+    who: Vec<u8>,
+    /// As the client sent it last; none while it is parked, for its retry brings it again.
+    request: Option<Message>,
+    method: Box<str>,
+    /// Of a `resources/read`.
+    uri: Option<Box<str>>,
+    /// When it was handed over.
+    begun: Instant,
     id: RawId,
     token: Option<RawId>,
     level: Option<LogLevel>,
     capabilities: ClientCapabilities,
-    introduction: Introduction,
+    server_info: Option<Box<str>>,
+    /// What of the client's words its session keeps.
+    client_bytes: usize,
     listing: Option<Listing>,
     /// What the child asked and the client has not answered.
     open: Vec<Question>,
@@ -57,6 +62,8 @@ pub(super) struct Conversation {
     gather_until: Option<Instant>,
     /// The child is done with the request until the client has seen to the open questions: then it is sent again.
     again: bool,
+    /// What the child was last told that the client did not declare.
+    refused: Option<Need>,
     /// After the reader, which is to leave first.
     owned: Owned,
 }
@@ -67,6 +74,8 @@ struct Question {
     key: String,
     /// The id to answer it under; none if the child does not wait for an answer.
     id: Option<RawId>,
+    /// What the client must have declared.
+    need: Need,
     /// As the client is asked.
     request: String,
 }
@@ -78,31 +87,38 @@ impl Conversation {
         message: &Message,
         envelope: &Envelope,
         introduction: Introduction,
-        (principal, modern): (&Principal, Arc<Modern>),
+        (who, modern): (Vec<u8>, Arc<Modern>),
     ) -> Result<Self, Fault> {
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
-        let sent =
-            legacy::request(message).ok_or_else(|| Fault::Params("a member of params occurs twice".to_owned()))?;
+        let uri = text_param(message, "uri")
+            .ok()
+            .flatten()
+            .filter(|_| message.method() == method::RESOURCES_READ)
+            .map(Into::into);
         let session = owned.session();
         let capabilities = session.capabilities();
         let listing = Listing::of(message, session);
-        let reader = hand_over(session, sent.clone()).await?;
+        let reader = hand_over(session, translated(message)?).await?;
         Ok(Self {
             reader,
             modern,
-            principal: principal.name().unwrap_or_default().into(),
-            request: message.clone(),
-            sent,
+            who,
+            request: Some(message.clone()),
+            method: message.method().into(),
+            uri,
+            begun: Instant::now(),
             id,
             token: envelope.token.clone(),
             level: envelope.level,
             capabilities,
-            introduction,
+            server_info: introduction.server_info,
+            client_bytes: envelope.capabilities.len() + envelope.client_info.as_ref().map_or(0, |info| info.len()),
             listing,
             open: Vec::new(),
             asked: 0,
             gather_until: None,
             again: false,
+            refused: None,
             owned,
         })
     }
@@ -110,16 +126,14 @@ impl Conversation {
     // --- what the child says ---
 
     /// What of a message is for the client.
-    async fn message(&mut self, frame: Frame) -> Option<Frame> {
-        let message = Message::parse(frame.into_bytes(), usize::MAX).ok()?;
+    async fn message(&mut self, frame: Frame) -> Result<Option<Frame>, Reject> {
+        let Ok(message) = Message::parse(frame.into_bytes(), usize::MAX) else { return Ok(None) };
         match message.kind() {
-            Kind::Notification => self.notification(&message),
-            Kind::Request => {
-                self.question(&message).await;
-                None
-            }
-            Kind::Result | Kind::Error => None,
+            Kind::Notification => return Ok(self.notification(&message)),
+            Kind::Request => self.question(&message).await?,
+            Kind::Result | Kind::Error => {}
         }
+        Ok(None)
     }
 
     fn notification(&mut self, message: &Message) -> Option<Frame> {
@@ -149,55 +163,48 @@ impl Conversation {
         }
     }
 
-    async fn question(&mut self, message: &Message) {
-        let Some(id) = message.id() else { return };
-        let url = message.param_str(Param::Mode).as_deref() == Some("url");
-        let (kind, declared, required) = match message.method() {
-            method::ROOTS_LIST => ("roots", self.capabilities.roots, json!({"roots": {}})),
-            method::SAMPLING => ("sampling", self.capabilities.sampling, json!({"sampling": {}})),
-            method::ELICITATION if url => {
-                ("elicitation", self.capabilities.elicitation_url, json!({"elicitation": {"url": {}}}))
-            }
-            method::ELICITATION => {
-                ("elicitation", self.capabilities.elicitation_form, json!({"elicitation": {"form": {}}}))
-            }
-            _ => {
-                let error =
-                    json!({"code": code::METHOD_NOT_FOUND, "message": "clients of 2026-07-28 have no such method"});
-                return self.refuse(&id, &error).await;
-            }
-        };
-        if !declared {
-            let message = "the client did not declare the capability for this request";
-            let data = json!({"requiredCapabilities": required});
-            return self
-                .refuse(&id, &json!({"code": code::MISSING_CAPABILITY, "message": message, "data": data}))
-                .await;
+    async fn question(&mut self, message: &Message) -> Result<(), Reject> {
+        let Some(id) = message.id() else { return Ok(()) };
+        let need = Need::of(message);
+        if need.required().is_none() {
+            let error = json!({"code": code::METHOD_NOT_FOUND, "message": "clients of 2026-07-28 have no such method"});
+            return self.refuse(&id, &error).await;
         }
-        let possible = legacy::may_require_input(self.request.method()) && self.open.len() < QUESTIONS_MAX;
-        let Some(request) = legacy::input_request(message).filter(|_| possible) else {
+        if !need.is_met_by(self.capabilities) {
+            return self.refuse_undeclared(&id, need).await;
+        }
+        let bytes = self.open_bytes();
+        let possible = method::may_require_input(&self.method) && self.open.len() < QUESTIONS_MAX;
+        let request = legacy::input_request(message).filter(|_| possible);
+        let Some(request) = request.filter(|request| bytes == 0 || bytes + request.len() <= QUESTIONS_BYTES_MAX) else {
             let message = "the client cannot be asked that during this request";
             return self.refuse(&id, &json!({"code": code::QUESTION_REFUSED, "message": message})).await;
         };
-        self.ask(kind, Some(id), request);
+        self.ask(need, Some(id), request);
+        Ok(())
     }
 
-    fn ask(&mut self, kind: &str, id: Option<RawId>, request: String) {
+    fn ask(&mut self, need: Need, id: Option<RawId>, request: String) {
         self.asked += 1;
-        self.open.push(Question { key: format!("{kind}-{}", self.asked), id, request });
+        self.open.push(Question { key: format!("{}-{}", need.capability(), self.asked), id, need, request });
         self.gather_until.get_or_insert_with(|| Instant::now() + GATHER);
     }
 
-    async fn refuse(&self, id: &RawId, error: &Value) {
-        self.tell(jsonrpc::error_response(Some(id), error)).await;
+    async fn refuse_undeclared(&mut self, id: &RawId, need: Need) -> Result<(), Reject> {
+        self.refused = Some(need);
+        let message = "the client did not declare the capability for this request";
+        let data = json!({"requiredCapabilities": need.required()});
+        self.refuse(id, &json!({"code": code::MISSING_CAPABILITY, "message": message, "data": data})).await
     }
 
-    /// Answers the child.
-    async fn tell(&self, answer: Frame) {
-        let Ok(answer) = Message::parse(answer.into_bytes(), usize::MAX) else { return };
-        if let Err(reject) = self.owned.session().send(answer).await {
-            debug!(kind = reject.wire().kind, "the child did not take an answer");
-        }
+    async fn refuse(&self, id: &RawId, error: &Value) -> Result<(), Reject> {
+        self.tell(jsonrpc::error_response(Some(id), error)).await
+    }
+
+    /// Answers the child. Where that fails, the child would wait for ever, so the exchange does too.
+    async fn tell(&self, answer: Frame) -> Result<(), Reject> {
+        let answer = Message::parse(answer.into_bytes(), usize::MAX);
+        self.owned.session().send(answer.map_err(|error| Reject::InvalidRequest(error.to_string()))?).await
     }
 
     /// The child answered the request.
@@ -211,28 +218,39 @@ impl Conversation {
             Err(error) => return self.fail(Reject::ChildAnswerUnusable(error.to_string()).into()),
         };
         let code = legacy::error_code(&message);
-        if code == Some(code::URL_ELICITATION_REQUIRED) && legacy::may_require_input(self.request.method()) {
-            if !self.capabilities.elicitation_url {
-                return self.fail(Fault::Capability(json!({"elicitation": {"url": {}}})));
+        if code == Some(code::URL_ELICITATION_REQUIRED) && method::may_require_input(&self.method) {
+            let required = legacy::required_elicitations(&message);
+            if !required.is_empty() && !Need::ElicitationUrl.is_met_by(self.capabilities) {
+                return self.fail(lacks(Need::ElicitationUrl));
             }
-            // What the child asked before it gave up is pointless now.
-            self.open.clear();
-            for request in legacy::required_elicitations(&message).into_iter().take(QUESTIONS_MAX) {
-                self.ask("elicitation", None, request);
-            }
-            if !self.open.is_empty() {
+            if !required.is_empty() {
+                // What the child asked before it gave up is pointless now.
+                self.open.clear();
+                required.into_iter().take(QUESTIONS_MAX).for_each(|one| self.ask(Need::ElicitationUrl, None, one));
                 self.again = true;
                 return self.park();
             }
         }
-        let method = self.request.method();
+        if code == Some(code::MISSING_CAPABILITY)
+            && let Some(need) = self.refused.or_else(|| self.missing(&message))
+        {
+            return self.fail(lacks(need));
+        }
         if let Some(listing) = self.listing.take() {
             listing.answered(&message);
         }
-        let uri = text_param(&self.request, "uri").ok().flatten().filter(|_| method == method::RESOURCES_READ);
-        let info = self.introduction.server_info.as_deref();
-        let frame = legacy::response(&message, method, &self.id, info, uri.as_deref());
-        (Said::Last(Last { status: status_of(Era::Legacy, code), ..Last::ok(frame) }), None)
+        let info = self.server_info.as_deref();
+        match legacy::response(&message, &self.method, &self.id, info, self.uri.as_deref()) {
+            Ok((code, frame)) => (Said::Last(Last { status: status_of(Era::Legacy, code), ..Last::ok(frame) }), None),
+            Err(what) => self.fail(Reject::ChildAnswerUnusable(what.to_owned()).into()),
+        }
+    }
+
+    /// What an error of the child says that the client did not declare: it may have been told so by the router.
+    fn missing(&self, error: &Message) -> Option<Need> {
+        let said = legacy::required_capabilities(error)?;
+        let missing = |need: &Need| !need.is_met_by(self.capabilities) && need.required().as_ref() == Some(&said);
+        Need::CAPABILITIES.into_iter().find(missing)
     }
 
     fn fail(self, fault: Fault) -> (Said, Option<Self>) {
@@ -244,18 +262,39 @@ impl Conversation {
     /// Ends this round: the client is asked, and the conversation waits for it.
     fn park(mut self) -> (Said, Option<Self>) {
         self.gather_until = None;
-        let state = State { parked: Parked::<()>::number(), expires_unix: unix_seconds() + PARKED_TIME.as_secs() };
-        let binding = binding(&self.principal, &self.request);
+        let registry = Arc::clone(self.owned.registry());
+        let now = Instant::now();
+        let deadline = registry.input_deadline(self.begun, now);
+        // Rounded up: the deadline is what counts.
+        let left = deadline.saturating_duration_since(now).as_secs() + 1;
+        let state = State { parked: Parked::<()>::number(), expires_unix: unix_seconds().saturating_add(left) };
+        // What the retry brings again is not kept.
+        let request = self.request.take();
+        let binding = request.map(|request| binding(&self.who, &request)).unwrap_or_default();
         let sealed = self.modern.sealer.as_ref().and_then(|sealer| sealer.seal(state, &binding).ok());
         let Some(sealed) = sealed else {
             return self.fail(Reject::ChildUnavailable("the system gave no random bytes".to_owned()).into());
         };
         let requests = self.open.iter().map(|question| (&*question.key, &*question.request));
-        let frame = legacy::input_required(&self.id, requests, &sealed, self.introduction.server_info.as_deref());
+        let frame = legacy::input_required(&self.id, requests, &sealed, self.server_info.as_deref());
         debug!(session = %self.owned.session().id(), questions = self.open.len(), "the client is asked");
-        let registry = Arc::clone(self.owned.registry());
-        registry.parked().put(state.parked, Box::new(self), Instant::now() + PARKED_TIME);
-        (Said::Last(Last::ok(frame)), None)
+        let (id, bytes) = (self.id.clone(), self.bytes());
+        match registry.park(state.parked, Box::new(self), bytes, deadline) {
+            Ok(()) => (Said::Last(Last::ok(frame)), None),
+            Err(reject) => (Said::Last(Fault::from(reject).into_last(Some(&id))), None),
+        }
+    }
+
+    /// How much it is asked for.
+    fn open_bytes(&self) -> usize {
+        self.open.iter().map(|question| question.key.len() + question.request.len()).sum()
+    }
+
+    /// What it holds while it is parked.
+    fn bytes(&self) -> usize {
+        let info = self.server_info.as_ref().map_or(0, |info| info.len());
+        let method = self.method.len() + self.uri.as_ref().map_or(0, |uri| uri.len());
+        size_of::<Self>() + self.open_bytes() + self.who.len() + self.client_bytes + info + method
     }
 
     /// The client has come back: what it answers goes to the child.
@@ -266,18 +305,20 @@ impl Conversation {
         mut answers: HashMap<String, Box<RawValue>>,
     ) -> Result<(), Fault> {
         self.id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
-        self.request = message.clone();
+        self.request = Some(message.clone());
         self.token = envelope.token.clone();
         self.level = envelope.level;
         self.capabilities = declared(&envelope.capabilities);
         let mut declined = false;
         for question in std::mem::take(&mut self.open) {
-            // What is no result of a client is no answer: it is asked for again.
+            // What is no result of a client is no answer: it is asked for again, if it still may be.
             let answer = answers.remove(&question.key).filter(|answer| answer.get().starts_with('{'));
             match (answer, &question.id) {
-                (Some(answer), Some(id)) => self.tell(jsonrpc::result_response(id, answer.get())).await,
+                (Some(answer), Some(id)) => self.tell(jsonrpc::result_response(id, answer.get())).await?,
                 (Some(answer), None) => declined |= !accepts(answer.get()),
-                (None, _) => self.open.push(question),
+                (None, _) if question.need.is_met_by(self.capabilities) => self.open.push(question),
+                (None, Some(id)) => self.refuse_undeclared(id, question.need).await?,
+                (None, None) => return Err(lacks(question.need)),
             }
         }
         if declined {
@@ -286,10 +327,21 @@ impl Conversation {
         if !self.open.is_empty() {
             self.gather_until = Some(Instant::now() + GATHER);
         } else if std::mem::take(&mut self.again) {
-            self.reader = hand_over(self.owned.session(), self.sent.clone()).await?;
+            self.begun = Instant::now();
+            self.reader = hand_over(self.owned.session(), translated(message)?).await?;
         }
         Ok(())
     }
+}
+
+/// A request as the child is to have it.
+fn translated(message: &Message) -> Result<Message, Fault> {
+    legacy::request(message).ok_or_else(|| Fault::Params("a member of params occurs twice".to_owned()))
+}
+
+/// What the child cannot go on without was not declared.
+fn lacks(need: Need) -> Fault {
+    Fault::Capability(need.required().unwrap_or_default())
 }
 
 impl Exchange for Conversation {
@@ -307,11 +359,11 @@ impl Exchange for Conversation {
                 },
             };
             match item {
-                Some(Item::Message(frame)) => {
-                    if let Some(frame) = self.message(frame).await {
-                        return (Said::Message(frame), Some(self));
-                    }
-                }
+                Some(Item::Message(frame)) => match self.message(frame).await {
+                    Ok(Some(frame)) => return (Said::Message(frame), Some(self)),
+                    Ok(None) => {}
+                    Err(reject) => return self.fail(reject.into()),
+                },
                 Some(Item::Answer(answer)) => return self.answer(answer),
                 None => return self.fail(Reject::SessionClosed.into()),
             }
@@ -326,17 +378,14 @@ impl Modern {
         registry: &Registry,
         message: &Message,
         envelope: &Envelope,
-        (principal, state): (&Principal, &str),
+        (who, state): (&[u8], &str),
         headers: &HeaderMap,
     ) -> Result<Option<Conversation>, Fault> {
-        let binding = binding(principal.name().unwrap_or_default(), message);
-        if !is_ours(state) {
-            // It may be that of a child of the modern era.
+        let sealer = self.sealer.as_ref().filter(|_| is_ours(state));
+        let Some(state) = sealer.and_then(|sealer| sealer.open(state, &binding(who, message))) else {
+            // It may be that of a child of the modern era, be it another mcp-mux.
             return Ok(None);
-        }
-        let state = self.sealer.as_ref().and_then(|sealer| sealer.open(state, &binding)).ok_or(Fault::State(
-            "requestState is not valid for this request: it was altered, or given for another request or client",
-        ))?;
+        };
         let answers = message.params().and_then(|params| message.member(params, "inputResponses").transpose());
         let answers: HashMap<String, Box<RawValue>> = match answers {
             None => HashMap::new(),
@@ -376,7 +425,7 @@ fn unix_seconds() -> u64 {
 
 /// How long it is waited for more questions: a server that asks several at once writes them in one go.
 const GATHER: Duration = Duration::from_millis(10);
-/// How long a client may take to come back.
-const PARKED_TIME: Duration = Duration::from_secs(600);
 /// The most questions of a round.
 const QUESTIONS_MAX: usize = 256;
+/// The most bytes of the questions of a round, if there is more than one.
+const QUESTIONS_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 mod checks;
 mod listening;
+mod returning;
 mod rounds;
 
 use std::pin::pin;

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::super::attribution::Need;
 use super::super::id_table::ChildId;
 use super::super::in_flight::{InFlight, Phase};
 use super::super::io::Payload;
+use super::super::need::Need;
 use super::super::purpose::progress_token;
 use super::super::questions::{Asker, Question, QuestionId, Scope};
 use super::super::{Router, Tell, with_id};

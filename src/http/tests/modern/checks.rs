@@ -112,7 +112,7 @@ async fn only_errors_of_the_protocol_have_a_status_of_their_own() {
     harness.child.next().await.detached();
     for (text, expected) in
         // The child is a legacy one: it has its own meaning for codes of the modern protocol.
-        [("-32601", 404), ("-32021", 200), ("-32020", 200), ("-32022", 200), ("-32603", 200), ("1", 200)]
+        [("-32601", 404), ("-32021", 200), ("-32020", 200), ("-32042", 200), ("-32603", 200), ("1", 200)]
     {
         let child = &mut harness.child;
         let (answered, ()) =
@@ -122,7 +122,9 @@ async fn only_errors_of_the_protocol_have_a_status_of_their_own() {
                 child
                     .respond(origin, &format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{text},"message":"m"}}}}"#));
             });
-        assert_eq!(code(answered).await, (expected, text.parse().expect("a code"), json!(1)));
+        let own = matches!(text, "-32601" | "1");
+        let passed = if own { text.parse().expect("a code") } else { -32603 };
+        assert_eq!(code(answered).await, (expected, passed, json!(1)));
         harness.child.next().await.detached();
     }
     let child = &mut harness.child;

@@ -2,13 +2,13 @@
 
 use super::*;
 
-const QUESTION: &str = r#"{"jsonrpc":"2.0","id":"mcp-mux-0-1","method":"elicitation/create","params":{"mode":"url","elicitationId":"e","message":"m","url":"https://x"}}"#;
-const ANOTHER: &str =
+pub(super) const QUESTION: &str = r#"{"jsonrpc":"2.0","id":"mcp-mux-0-1","method":"elicitation/create","params":{"mode":"url","elicitationId":"e","message":"m","url":"https://x"}}"#;
+pub(super) const ANOTHER: &str =
     r#"{"jsonrpc":"2.0","id":"mcp-mux-0-2","method":"sampling/createMessage","params":{"messages":[],"maxTokens":1}}"#;
 
 impl Harness {
     /// A call that is asked these questions; returns where it runs and its result.
-    async fn asked(&mut self, questions: &[&str]) -> (Origin, Value) {
+    pub(super) async fn asked(&mut self, questions: &[&str]) -> (Origin, Value) {
         let child = &mut self.child;
         let (answered, origin) = tokio::join!(
             self.http.ask(request("POST", "/mcp", &calling(), &call("1", "", r#","progressToken":1"#))),
@@ -32,12 +32,12 @@ impl Harness {
         (origin, result)
     }
 
-    async fn retry(&self, body: &str) -> Answered {
+    pub(super) async fn retry(&self, body: &str) -> Answered {
         self.http.ask(request("POST", "/mcp", &calling(), body)).await
     }
 }
 
-fn retry(id: &str, state: &Value, answers: &str) -> String {
+pub(super) fn retry(id: &str, state: &Value, answers: &str) -> String {
     call(id, &format!(r#""requestState":{state},"inputResponses":{answers},"#), r#","progressToken":"second""#)
 }
 
@@ -95,7 +95,9 @@ async fn a_state_is_of_use_once_unaltered_and_for_its_own_request() {
     ] {
         assert_eq!(code(harness.retry(&wrong).await).await, (200, -32602, json!(2)), "{wrong}");
     }
-    assert!(harness.child.try_next().is_none(), "nothing reaches the child");
+    while let Some(arrival) = harness.child.try_next() {
+        assert!(!matches!(arrival, Arrival::Sent(..)), "nothing reaches the child");
+    }
     let child = &mut harness.child;
     let (served, refused) = tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &good)), async {
         child.next().await.sent();
@@ -113,9 +115,9 @@ async fn a_state_is_of_use_once_unaltered_and_for_its_own_request() {
 async fn a_client_that_never_comes_back_is_given_up() {
     let mut harness = harness();
     let (_, first) = harness.asked(&[QUESTION]).await;
-    harness.registry.sweep(tokio::time::Instant::now() + Duration::from_secs(599));
+    harness.registry.sweep(tokio::time::Instant::now() + Duration::from_secs(119));
     assert_eq!(harness.registry.len(), 1);
-    tokio::time::advance(Duration::from_secs(600)).await;
+    tokio::time::advance(Duration::from_secs(120)).await;
     harness.registry.sweep(tokio::time::Instant::now());
     harness.child.next().await.detached();
     assert!(harness.registry.is_empty() && harness.registry.parked().is_empty());
