@@ -46,7 +46,7 @@ pub use queue::{Answer, Item};
 pub use reader::{Handover, StreamReader};
 pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
-pub use streams::{Asked, Event, Head, PostForm};
+pub use streams::{Asked, Attention, Event, Head, PostForm};
 
 use crate::child::{ChildHandle, Outbox};
 use crate::error::Reject;

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use crate::error::Reject;
-use crate::jsonrpc::{self, Frame, RawId};
-use crate::mcp::Revision;
+use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
+use crate::mcp::{Revision, method};
 
 /// A frame that is going to be kept: a small one gets bytes of its own, so that it does not keep the whole buffer alive
 /// that the child's output was read into.
@@ -20,6 +20,12 @@ pub(super) fn compact(frame: Frame) -> Frame {
     let mut bytes = BytesMut::with_capacity(frame.len());
     frame.write_to(&mut bytes);
     Frame::new(bytes.freeze())
+}
+
+/// Whether a message will still matter when its reader comes to it late: a question, or that one was cancelled.
+pub(super) fn lasts(frame: &Frame) -> bool {
+    let message = Message::parse(frame.clone().into_bytes(), usize::MAX);
+    message.is_ok_and(|message| message.kind() == Kind::Request || message.method() == method::CANCELLED)
 }
 
 /// What settles a request.
@@ -39,6 +45,15 @@ impl Answer {
         match self {
             Self::Response(frame) | Self::Initialized(frame, _) => frame,
             Self::Rejected(id, reject) => jsonrpc::error_response(Some(&id), &reject.error_object()),
+        }
+    }
+
+    /// The same, where it is going to be kept: see [`compact`].
+    pub(super) fn compact(self) -> Self {
+        match self {
+            Self::Response(frame) => Self::Response(compact(frame)),
+            Self::Initialized(frame, revision) => Self::Initialized(compact(frame), revision),
+            Self::Rejected(id, reject) => Self::Rejected(id, reject),
         }
     }
 

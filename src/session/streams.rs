@@ -19,7 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
 use super::event_log::{EventId, EventLog};
-use super::queue::{Answer, Item, Queue, compact};
+use super::queue::{Answer, Item, Queue, compact, lasts};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
 use crate::mcp::method;
@@ -134,6 +134,16 @@ struct Stream {
     sent: u64,
     /// Whether an event id of this stream was sent, so that its client can come back to it.
     named: bool,
+    attention: Attention,
+}
+
+/// What the reader of a stream is to be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// Everything.
+    Full,
+    /// What will still matter when it reads on, which may be long: answers, questions, and which of them were cancelled.
+    Lasting,
 }
 
 #[derive(Debug)]
@@ -314,7 +324,15 @@ impl Streams {
     fn open(&mut self, id: StreamId, kind: Kind, pending: usize) -> u64 {
         let reader = self.new_reader(1);
         let generation = reader.generation;
-        let stream = Stream { kind, reader: Some(reader), pending, queue: Queue::default(), sent: 0, named: false };
+        let stream = Stream {
+            kind,
+            reader: Some(reader),
+            pending,
+            queue: Queue::default(),
+            sent: 0,
+            named: false,
+            attention: Attention::Full,
+        };
         self.streams.insert(id, stream);
         generation
     }
@@ -404,6 +422,7 @@ impl Streams {
         let seq = self.next_seq();
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.reader.is_some() {
+            let answer = if stream.attention == Attention::Full { answer } else { answer.compact() };
             stream.queue.push(seq, Item::Answer(answer));
             effects.wake_later(stream.waker());
             self.check_reader(id, effects);
@@ -419,6 +438,11 @@ impl Streams {
         let seq = self.next_seq();
         if let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.takes_messages()) {
             if stream.reader.is_some() {
+                let frame = match stream.attention {
+                    Attention::Full => frame,
+                    Attention::Lasting if lasts(&frame) => compact(frame),
+                    Attention::Lasting => return effects,
+                };
                 stream.queue.push(seq, Item::Message(frame));
                 effects.wake_later(stream.waker());
                 self.check_reader(id, &mut effects);

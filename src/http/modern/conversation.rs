@@ -31,7 +31,7 @@ use crate::mcp::ids::Param;
 use crate::mcp::{Era, LogLevel, code, method};
 use crate::router::ClientCapabilities;
 use crate::router::need::Need;
-use crate::session::{Answer, Item, Owned, Parked, Registry, StreamReader, declared};
+use crate::session::{Answer, Attention, Item, Owned, Parked, Registry, StreamReader, declared};
 
 /// A request under way.
 pub(super) struct Conversation {
@@ -268,6 +268,7 @@ impl Conversation {
         // Rounded up: the deadline is what counts.
         let left = deadline.saturating_duration_since(now).as_secs() + 1;
         let state = State { parked: Parked::<()>::number(), expires_unix: unix_seconds().saturating_add(left) };
+        self.reader.attend(Attention::Lasting);
         // What the retry brings again is not kept.
         let request = self.request.take();
         let binding = request.map(|request| binding(&self.who, &request)).unwrap_or_default();
@@ -305,6 +306,7 @@ impl Conversation {
         mut answers: HashMap<String, Box<RawValue>>,
     ) -> Result<(), Fault> {
         self.id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
+        self.reader.attend(Attention::Full);
         self.request = Some(message.clone());
         self.token = envelope.token.clone();
         self.level = envelope.level;

@@ -4,7 +4,7 @@ use std::task::{Poll, Waker};
 
 use super::super::event_log::EventId;
 use super::super::queue::{Answer, Item};
-use super::{Effects, Kind, Reader, Stream, Streams};
+use super::{Attention, Effects, Kind, Reader, Stream, Streams};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
 use crate::router::StreamId;
@@ -33,6 +33,13 @@ impl Streams {
         self.streams
             .get_mut(&id)
             .filter(|stream| stream.reader.as_ref().is_some_and(|reader| reader.generation == generation))
+    }
+
+    /// Says what a reader is to be given from now on.
+    pub(in super::super) fn attend(&mut self, id: StreamId, generation: u64, attention: Attention) {
+        if let Some(stream) = self.reading(id, generation) {
+            stream.attention = attention;
+        }
     }
 
     /// Waits until it is known how a POST is to be answered. With `events_only` it is not answered as JSON unless

@@ -275,3 +275,42 @@ async fn what_is_parked_holds_the_questions_and_not_the_request() {
     let held = harness.registry.parked().bytes();
     assert!((20_000..25_000).contains(&held), "{held}");
 }
+
+// spec: 2026-07-28 basic/patterns/mrtr: nobody listens meanwhile
+#[tokio::test(start_paused = true)]
+async fn while_a_client_is_away_nothing_is_lost_but_what_is_told_in_passing() {
+    let mut harness = harness();
+    let (origin, first) = harness.asked(&[QUESTION]).await;
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+    for _ in 0..10_000 {
+        harness.child.message(origin, progress);
+    }
+    harness.child.message(origin, ANOTHER);
+    let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"mcp-mux-0-1"}}"#;
+    harness.child.message(origin, cancelled);
+    let answered = harness.retry(&retry("2", &first["requestState"], "{}")).await;
+    let second = answered.json().await["result"].clone();
+    let asked = second["inputRequests"].as_object().expect("asked").keys().collect::<Vec<_>>();
+    assert_eq!(asked, ["sampling-2"]);
+    harness.child.message(origin, progress);
+    harness.child.respond(origin, &result("1", "{}"));
+    let body = retry("3", &second["requestState"], r#"{"sampling-2":{"role":"assistant"}}"#);
+    let answered = retried(&mut harness, &body, |child| child.message(origin, progress)).await;
+    let answer = answered.json().await;
+    assert_eq!((&answer["id"], &answer["result"]["resultType"]), (&json!(3), &json!("complete")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_after_the_answer_is_told() {
+    let mut harness = harness();
+    let (origin, first) = harness.asked(&[QUESTION]).await;
+    let answered = retried(&mut harness, &retry("2", &first["requestState"], ANSWERED), |child| {
+        child.message(
+            origin,
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#,
+        );
+        child.respond(origin, &result("1", "{}"));
+    })
+    .await;
+    assert_eq!(events(&answered.rest().await).len(), 2);
+}
