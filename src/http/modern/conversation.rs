@@ -58,8 +58,8 @@ pub(super) struct Conversation {
     open: Vec<Question>,
     /// How many questions there were.
     asked: u64,
-    /// Until when it is waited for more questions, while there is one.
-    gather_until: Option<Instant>,
+    /// Since when it is waited for more questions, and until when, while there is one.
+    gathering: Option<(Instant, Instant)>,
     /// The child is done with the request until the client has seen to the open questions: then it is sent again.
     again: bool,
     /// What the child was last told that the client did not declare.
@@ -116,7 +116,7 @@ impl Conversation {
             listing,
             open: Vec::new(),
             asked: 0,
-            gather_until: None,
+            gathering: None,
             again: false,
             refused: None,
             owned,
@@ -187,7 +187,14 @@ impl Conversation {
     fn ask(&mut self, need: Need, id: Option<RawId>, request: String) {
         self.asked += 1;
         self.open.push(Question { key: format!("{}-{}", need.capability(), self.asked), id, need, request });
-        self.gather_until.get_or_insert_with(|| Instant::now() + GATHER);
+        self.gather();
+    }
+
+    /// Waits a little for more questions: from the last one on, but not for ever from the first one on.
+    fn gather(&mut self) {
+        let now = Instant::now();
+        let since = self.gathering.map_or(now, |(since, _)| since);
+        self.gathering = Some((since, (now + GATHER).min(since + GATHER_MAX)));
     }
 
     async fn refuse_undeclared(&mut self, id: &RawId, need: Need) -> Result<(), Reject> {
@@ -261,7 +268,7 @@ impl Conversation {
 
     /// Ends this round: the client is asked, and the conversation waits for it.
     fn park(mut self) -> (Said, Option<Self>) {
-        self.gather_until = None;
+        self.gathering = None;
         let registry = Arc::clone(self.owned.registry());
         let now = Instant::now();
         let deadline = registry.input_deadline(self.begun, now);
@@ -327,7 +334,7 @@ impl Conversation {
             return Err(Fault::Params("the user did not accept what the server requires".to_owned()));
         }
         if !self.open.is_empty() {
-            self.gather_until = Some(Instant::now() + GATHER);
+            self.gather();
         } else if std::mem::take(&mut self.again) {
             self.begun = Instant::now();
             self.reader = hand_over(self.owned.session(), translated(message)?).await?;
@@ -350,12 +357,12 @@ impl Exchange for Conversation {
     async fn next(mut self) -> (Said, Option<Self>) {
         loop {
             if self.open.is_empty() {
-                self.gather_until = None;
+                self.gathering = None;
             }
-            let item = match self.gather_until {
+            let item = match self.gathering {
                 None => self.reader.next().await,
                 Some(_) if self.again => return self.park(),
-                Some(until) => match tokio::time::timeout_at(until, self.reader.next()).await {
+                Some((_, until)) => match tokio::time::timeout_at(until, self.reader.next()).await {
                     Ok(item) => item,
                     Err(_) => return self.park(),
                 },
@@ -426,7 +433,9 @@ fn unix_seconds() -> u64 {
 }
 
 /// How long it is waited for more questions: a server that asks several at once writes them in one go.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(30);
+/// The same from the first one on, however many there are.
+const GATHER_MAX: Duration = Duration::from_millis(500);
 /// The most questions of a round.
 const QUESTIONS_MAX: usize = 256;
 /// The most bytes of the questions of a round, if there is more than one.

@@ -78,6 +78,25 @@ async fn questions_end_the_round_and_answers_go_on_with_the_same_request() {
     assert!(harness.registry.is_empty() && harness.registry.parked().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn questions_that_follow_each_other_closely_are_asked_together() {
+    for (apart, times, asked) in [(20, 3, 3), (31, 3, 1), (20, 40, 25)] {
+        let mut harness = harness();
+        let child = &mut harness.child;
+        let (answered, ()) =
+            tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+                let (origin, _) = child.is_called().await;
+                for number in 0..times {
+                    child.message(origin, &ANOTHER.replace("mcp-mux-0-2", &format!("mcp-mux-0-{number}")));
+                    tokio::time::sleep(Duration::from_millis(apart)).await;
+                }
+            });
+        let result = answered.json().await["result"].clone();
+        let requests = result["inputRequests"].as_object().expect("questions").len();
+        assert_eq!(requests, asked, "{times} questions, {apart} ms apart");
+    }
+}
+
 // spec: 2026-07-28 basic/patterns/mrtr, Server Requirements 4, 5
 #[tokio::test(start_paused = true)]
 async fn a_state_is_of_use_once_unaltered_and_for_its_own_request() {
