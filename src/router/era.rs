@@ -4,7 +4,8 @@
 //! it tells unasked belongs to a `subscriptions/listen`. So there is nothing to introduce a client with or to replay for
 //! it, and `--isolation` changes nothing of how it is spoken to.
 //!
-//! - `words`: what is put into a legacy session's requests, and taken out of the answers;
+//! - `words`: what is put into a legacy session's requests, and taken out of the answers; `structured`: the results of tools
+//!   among them;
 //! - `rounds`: what the child wants to be told before it goes on (`input_required`);
 //! - `listen`: mcp-mux's own subscription, on behalf of all legacy sessions, and those of modern clients;
 //! - `discover`: the handshake; `edit`: members of objects as edits of the text.
@@ -19,23 +20,24 @@ mod listen;
 mod rounds;
 #[cfg(test)]
 mod scenarios;
+mod structured;
 mod words;
 
 use tokio::time::Instant;
 
 pub(super) use self::listen::Listen;
 pub(super) use self::rounds::{ORIGINAL_BYTES_MAX, Rounds};
-pub(super) use self::words::{ClientWords, put_in_one_line};
+pub(super) use self::words::ClientWords;
 use super::Router;
 use super::from_child::{NEWS_MAX, is_news};
 use super::handshake::Introduction;
 use super::id_table::ChildId;
-use super::io::{Payload, SessionKey, Sharing};
+use super::io::{Payload, Profile, SessionKey, Sharing};
 use super::purpose::Purpose;
 use crate::config::{OnAmbiguous, RouterConfig};
 use crate::error::Reject;
-use crate::jsonrpc::{self, Frame, Message, RawId};
-use crate::mcp::{Era, code, method};
+use crate::jsonrpc::{self, Frame, Message};
+use crate::mcp::{Era, method};
 
 /// The eras of a client and of the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +115,9 @@ impl Router {
             Between::Modern => Ok(Purpose::Plain),
             Between::Translated => Ok(match (Purpose::of(message)?, message.method()) {
                 // spec: 2026-07-28 basic/patterns/mrtr, Supported Requests.
-                (_, method::TOOLS_CALL | method::PROMPTS_GET) => Purpose::MayAsk,
+                (_, method::TOOLS_CALL) => Purpose::CallsTool,
+                (_, method::PROMPTS_GET) => Purpose::MayAsk,
+                (_, method::TOOLS_LIST) => Purpose::ListsTools,
                 (_, method::RESOURCES_READ) => Purpose::Reads,
                 (
                     purpose @ (Purpose::Initialize
@@ -122,7 +126,6 @@ impl Router {
                     | Purpose::Unsubscribe(_)),
                     _,
                 ) => purpose,
-                // Tasks of 2025-11-25 are not offered across eras: the child says that it does not know the method.
                 _ => Purpose::Plain,
             }),
         }
@@ -159,14 +162,24 @@ impl Router {
         }
     }
 
+    /// What a client said of itself, as a modern child is to be told of it.
+    pub(super) fn adapt(&self, profile: &mut Profile) {
+        words::put_in_one_line(profile);
+        if self.is_modern() && profile.era == Era::Legacy {
+            words::narrow(profile, self.config.client_capabilities);
+        }
+    }
+
     /// A client has told in its `initialize` who it is, if that was not known.
     pub(super) fn learn_words(&mut self, session: SessionKey, words: ClientWords) {
         if !self.is_modern() {
             return;
         }
+        let declared = self.config.client_capabilities;
         if let Some(profile) = self.sessions.get_mut(&session) {
             profile.client_info = profile.client_info.take().or(words.info);
             profile.client_capabilities = profile.client_capabilities.take().or(words.capabilities);
+            words::narrow(profile, declared);
         }
     }
 
@@ -187,18 +200,17 @@ impl Router {
         self.settle(id, |_| Payload::Response(frame));
     }
 
-    /// A modern child must not make requests, and nobody could be asked it in this form. It is told, so that whatever made
-    /// it does not wait for ever. (2026-07-28, stdio: a client writes no responses; nor would it, if the server kept to its
-    /// part.)
-    pub(super) fn refuse_modern_request(&mut self, child_request: &RawId, message: &Message, now: Instant) {
+    /// A modern child must not make requests, and nobody could be asked it in this form. It cannot be told so: "The client
+    /// MUST NOT write JSON-RPC responses to the server's stdin" (2026-07-28, stdio).
+    pub(super) fn drop_modern_request(&mut self, message: &Message, now: Instant) {
         if let Some(left_out) = self.may_log(now) {
             let method = message.method();
-            tracing::warn!(method, left_out, "the child made a request, which it must not in 2026-07-28");
+            tracing::warn!(
+                method,
+                left_out,
+                "dropped a request of the child: in 2026-07-28 a server makes none, but asks with `input_required`"
+            );
         }
-        let text = "in 2026-07-28 a server makes no requests: answer with `resultType` \"input_required\" to ask";
-        let data = serde_json::json!({"source": "mcp-mux", "kind": "not-possible"});
-        let error = serde_json::json!({"code": code::METHOD_NOT_FOUND, "message": text, "data": data});
-        self.tell_child(jsonrpc::error_response(Some(child_request), &error));
     }
 
     /// A notification of a modern child.
@@ -213,7 +225,9 @@ impl Router {
             Some(id) => self.subscription_event(id, message, now),
             // It should say which subscription it belongs to, but who is interested is known.
             None if self.is_retired() && is_news(message.method()) => self.keep_news(message.clone()),
-            None => self.tell_notification(message, now),
+            None if is_news(message.method()) => self.tell_notification(message, now),
+            // spec: 2026-07-28 basic/transports/stdio, Receiving Messages: it is the reference that says whose it is.
+            None => tracing::debug!(method = message.method(), "dropped a notification that refers to nothing"),
         }
     }
 
