@@ -162,6 +162,7 @@ pub mod method {
     pub const TASKS_LIST: &str = "tasks/list";
     pub const TASK_STATUS: &str = "notifications/tasks/status";
     // Of 2026-07-28.
+    pub const TASKS: &str = "notifications/tasks";
     pub const TASKS_UPDATE: &str = "tasks/update";
     pub const DISCOVER: &str = "server/discover";
     pub const LISTEN: &str = "subscriptions/listen";

@@ -39,7 +39,7 @@ use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
 use crate::era::listen::Filter;
 use crate::era::state::Sealer;
-use crate::era::{envelope, legacy};
+use crate::era::{envelope, legacy, tasks};
 use crate::error::Reject;
 use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
 use crate::mcp::{Era, MODERN_REVISION, header, method};
@@ -103,7 +103,7 @@ impl Http {
         {
             return Ok(self.say(resumed, accept).await);
         }
-        let tenant = self.pool.tenant(principal.clone(), headers)?.of_era(Era::Modern);
+        let tenant = self.pool.tenant(principal.clone(), headers)?.of_era(Era::Modern).of_tasks(tasks::named(message));
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
         let owned = self.registry.modern(tenant, &client, envelope.level)?;
         let session = owned.session().clone();

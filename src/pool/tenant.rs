@@ -20,6 +20,8 @@ pub struct Tenant {
     pub(super) variables: OwnVariables,
     /// Whether it is a session or an exchange of one modern request.
     pub(super) era: Era,
+    /// The tasks that it is about.
+    pub(super) tasks: Vec<String>,
 }
 
 impl Tenant {
@@ -37,13 +39,19 @@ impl Tenant {
             }
             variables.push((variable.clone(), value.map(|value| OsStr::from_bytes(value).to_owned())));
         }
-        Ok(Self { principal, variables: OwnVariables::new(variables), era: Era::Legacy })
+        Ok(Self { principal, variables: OwnVariables::new(variables), era: Era::Legacy, tasks: Vec::new() })
     }
 
     /// The same, of that era: a session is legacy, an exchange of one modern request is modern.
     #[must_use]
     pub fn of_era(self, era: Era) -> Self {
         Self { era, ..self }
+    }
+
+    /// The same, that needs the child which has these tasks. One that has another's gets none.
+    #[must_use]
+    pub fn of_tasks(self, tasks: Vec<String>) -> Self {
+        Self { tasks, ..self }
     }
 }
 

@@ -7,10 +7,12 @@ use tokio::time::Instant;
 use super::fault::{Fault, status_of};
 use super::steps::{Exchange, Last, Said};
 use super::{Modern, hand_over};
+use crate::era::tasks::{self, Told};
 use crate::era::{legacy, listen};
 use crate::error::Reject;
 use crate::jsonrpc::{Message, RawId};
-use crate::mcp::method;
+use crate::mcp::{code, method};
+use crate::pool::TaskNews;
 use crate::router::cache::Ticket;
 use crate::session::{Answer, Item, Owned, StreamReader};
 
@@ -22,6 +24,8 @@ pub(super) struct Passing {
     modern: Arc<Modern>,
     id: RawId,
     method: Box<str>,
+    /// The tasks that it is about.
+    tasks: Vec<String>,
     /// Under which the result is kept, if it may be.
     ticket: Option<Ticket>,
     /// After the readers, which are to leave first.
@@ -40,7 +44,34 @@ impl Passing {
         let standing = (message.method() == method::LISTEN).then(|| session.open_standing()).transpose()?;
         let reader = hand_over(session, message.clone()).await?;
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
-        Ok(Self { reader, standing, modern, id, method: message.method().into(), ticket, owned })
+        Ok(Self {
+            reader,
+            standing,
+            modern,
+            id,
+            method: message.method().into(),
+            tasks: tasks::named(message),
+            ticket,
+            owned,
+        })
+    }
+
+    /// Keeps in mind what the child tells of tasks: whoever asks for one is to reach this child again.
+    fn note_tasks(&self, message: &Message) {
+        let session = self.owned.session();
+        if let Some(Told { id, is_new, is_over, ttl }) = tasks::told(message) {
+            if is_new {
+                session.note_task(&id, TaskNews::Made(ttl));
+            } else if !self.tasks.contains(&id) {
+                return;
+            }
+            session.note_task(&id, if is_over { TaskNews::Over } else { TaskNews::GoesOn(ttl) });
+        } else if *self.method == *method::TASKS_GET && legacy::error_code(message) == Some(code::INVALID_PARAMS) {
+            // spec: SEP-2663, Protocol Errors: there is no such task, or no longer.
+            for id in &self.tasks {
+                session.note_task(id, TaskNews::Over);
+            }
+        }
     }
 
     fn finish(self, answer: Answer) -> Last {
@@ -52,6 +83,9 @@ impl Passing {
         let message = Message::parse(bytes.clone(), usize::MAX).ok();
         if let Some(message) = message.as_ref().filter(|_| *self.method == *method::TOOLS_LIST) {
             self.modern.tools.pass(message);
+        }
+        if let Some(message) = &message {
+            self.note_tasks(message);
         }
         let result = message.as_ref().and_then(Message::result);
         if let (Some(ticket), Some(cache), Some(result)) = (self.ticket, self.owned.session().cache(), result) {
@@ -77,7 +111,14 @@ impl Exchange for Passing {
             () = ending => return (Said::Last(Last::ok(listen::graceful_end(&self.id))), None),
         };
         match item {
-            Some(Item::Message(frame)) => (Said::Message(frame), Some(self)),
+            Some(Item::Message(frame)) => {
+                if !self.tasks.is_empty()
+                    && let Ok(message) = Message::parse(frame.clone().into_bytes(), usize::MAX)
+                {
+                    self.note_tasks(&message);
+                }
+                (Said::Message(frame), Some(self))
+            }
             Some(Item::Answer(answer)) => (Said::Last(self.finish(answer)), None),
             None => (Said::Last(Fault::from(Reject::SessionClosed).into_last(Some(&self.id))), None),
         }
