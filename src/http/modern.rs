@@ -111,16 +111,13 @@ impl Http {
         if session.child_era() == Era::Modern {
             self.check_arguments(headers, message, &session).await?;
             let params = message.params().map(|params| message.text(params));
+            // Before it waits with others for the child, which it may not need.
             let kept = session.cache().map(|cache| cache.lookup(message.method(), params, Instant::now()));
-            let ticket = match kept {
-                Some(Lookup::Hit(result)) => {
-                    let result = String::from_utf8_lossy(&result);
-                    return Ok(Last::ok(jsonrpc::result_response(&id, &result)).into_response(accept));
-                }
-                Some(Lookup::Miss(ticket)) => Some(ticket),
-                Some(Lookup::Uncacheable) | None => None,
-            };
-            let passing = Passing::begin(owned, message, self.modern.clone(), ticket);
+            if let Some(Lookup::Hit(result)) = kept {
+                let result = String::from_utf8_lossy(&result);
+                return Ok(Last::ok(jsonrpc::result_response(&id, &result)).into_response(accept));
+            }
+            let passing = Passing::begin(owned, message, self.modern.clone());
             return Ok(self.say(passing.await?, accept).await);
         }
         if legacy::may_require_input(message.method()) && carries_state(message) {

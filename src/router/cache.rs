@@ -74,6 +74,11 @@ impl ResponseCache {
         Self { cache: Arc::clone(&self.cache), scope }
     }
 
+    /// Whether anything is ever kept.
+    pub fn is_on(&self) -> bool {
+        self.lock().bytes_max > 0
+    }
+
     /// What there is for a request. `params` is the JSON text of its `params`, if it has any.
     pub fn lookup(&self, method: &str, params: Option<&str>, now: Instant) -> Lookup {
         self.lock().lookup(self.scope, method, params, now)
@@ -104,6 +109,11 @@ impl ResponseCache {
     fn lock(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether results of this method may be kept.
+pub fn is_cacheable(method: &str) -> bool {
+    Kind::of(method).is_some()
 }
 
 /// What changes together.

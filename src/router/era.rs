@@ -8,6 +8,7 @@
 //!   among them;
 //! - `rounds`: what the child wants to be told before it goes on (`input_required`);
 //! - `listen`: mcp-mux's own subscription, on behalf of all legacy sessions, and those of modern clients;
+//! - `kept`: results that the child need not be asked for again;
 //! - `discover`: the handshake; `edit`: members of objects as edits of the text.
 //!
 //! A modern client's exchange passes through: ids, progress token and `subscriptionId` are replaced, and nothing else.
@@ -16,6 +17,7 @@
 
 pub(super) mod discover;
 mod edit;
+mod kept;
 mod listen;
 mod rounds;
 #[cfg(test)]
@@ -185,6 +187,7 @@ impl Router {
 
     /// A modern child answered a client's request.
     pub(super) fn modern_answer(&mut self, id: ChildId, session: SessionKey, message: &Message, now: Instant) {
+        self.keep_result(id, message, now);
         let Some(request) = self.requests.get(id) else { return };
         let client_id = request.client_id.clone();
         let frame = super::with_id(message, client_id.as_str());

@@ -190,6 +190,9 @@ impl Router {
             | Purpose::Task(_)
             | Purpose::TaskResult(_)
             | Purpose::ListsTasks => {
+                if self.is_served_again(id, now) {
+                    return Dispatch::Done;
+                }
                 if self.is_spent() || !self.has_turn(session) {
                     return Dispatch::NotYet;
                 }

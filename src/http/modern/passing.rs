@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::fault::{Fault, status_of};
 use super::steps::{Exchange, Last, Said};
 use super::{Modern, hand_over};
@@ -13,7 +11,6 @@ use crate::error::Reject;
 use crate::jsonrpc::{Message, RawId};
 use crate::mcp::{code, method};
 use crate::pool::TaskNews;
-use crate::router::cache::Ticket;
 use crate::session::{Answer, Item, Owned, StreamReader};
 
 /// An exchange that is passed through.
@@ -26,34 +23,18 @@ pub(super) struct Passing {
     method: Box<str>,
     /// The tasks that it is about.
     tasks: Vec<String>,
-    /// Under which the result is kept, if it may be.
-    ticket: Option<Ticket>,
     /// After the readers, which are to leave first.
     owned: Owned,
 }
 
 impl Passing {
     /// Hands the request over.
-    pub(super) async fn begin(
-        owned: Owned,
-        message: &Message,
-        modern: Arc<Modern>,
-        ticket: Option<Ticket>,
-    ) -> Result<Self, Fault> {
+    pub(super) async fn begin(owned: Owned, message: &Message, modern: Arc<Modern>) -> Result<Self, Fault> {
         let session = owned.session();
         let standing = (message.method() == method::LISTEN).then(|| session.open_standing()).transpose()?;
         let reader = hand_over(session, message.clone()).await?;
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
-        Ok(Self {
-            reader,
-            standing,
-            modern,
-            id,
-            method: message.method().into(),
-            tasks: tasks::named(message),
-            ticket,
-            owned,
-        })
+        Ok(Self { reader, standing, modern, id, method: message.method().into(), tasks: tasks::named(message), owned })
     }
 
     /// Keeps in mind what the child tells of tasks: whoever asks for one is to reach this child again.
@@ -86,10 +67,6 @@ impl Passing {
         }
         if let Some(message) = &message {
             self.note_tasks(message);
-        }
-        let result = message.as_ref().and_then(Message::result);
-        if let (Some(ticket), Some(cache), Some(result)) = (self.ticket, self.owned.session().cache(), result) {
-            cache.store(ticket, &bytes.slice(result.start..result.end), Instant::now());
         }
         let status = status_of(message.as_ref().and_then(legacy::error_code));
         Last { status, ..Last::ok(crate::jsonrpc::Frame::new(bytes)) }

@@ -1,5 +1,6 @@
 //! The rules of DESIGN section 5 for a modern child, one scenario each: legacy clients on it, and modern ones.
 
+mod kept;
 mod listening;
 mod rounds;
 mod structured;
