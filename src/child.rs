@@ -268,8 +268,8 @@ impl ChildHandle {
         self.era.era().unwrap_or_default()
     }
 
-    /// What may be served again without asking the child; of a modern one only. Whoever asks the child looks here before,
-    /// and puts here what it answers. What changes is dropped without anybody's doing.
+    /// What may be served again without asking the child; of a modern one only. Whoever is about to ask may look here first.
+    /// What the child answers is put here, and what changes is dropped, without anybody's doing.
     pub const fn cache(&self) -> &ResponseCache {
         &self.cache
     }

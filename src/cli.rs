@@ -72,7 +72,9 @@ pub struct Cli {
 
     /// Client capabilities declared to the server: roots, sampling, elicitation, or none
     ///
-    /// A question of the server is passed on only to a client that declared the capability itself.
+    /// A question of the server is passed on only to a client that declared the capability itself. To a server of 2026-07-28
+    /// that is what its older clients can declare; a client of 2026-07-28 says with each request what it can do, and that is
+    /// passed on as it is.
     #[arg(long, value_name = "LIST", help_heading = SERVER, default_value = "roots,sampling,elicitation")]
     pub client_capabilities: String,
 

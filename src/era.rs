@@ -2,7 +2,8 @@
 //!
 //! Pure functions over messages. [`envelope`] reads a request's own metadata, [`headers`] and [`annotations`] what its
 //! HTTP headers have to repeat of it; [`legacy`] translates requests, answers and questions, [`discover`] and [`listen`]
-//! what the legacy era has nothing like; [`state`] seals what a client keeps for mcp-mux between two rounds. Whatever has
+//! what the legacy era has nothing like; [`state`] seals what a client keeps for mcp-mux between two rounds; [`tasks`] reads
+//! what messages say of tasks. Whatever has
 //! no reason to change stays as it is spelled: translations are edits ([`edit`]).
 //!
 //! Spec: 2026-07-28, Overview (`_meta`), Streamable HTTP, Multi Round-Trip Requests, Subscriptions, Discovery.
@@ -15,3 +16,4 @@ pub mod headers;
 pub mod legacy;
 pub mod listen;
 pub mod state;
+pub mod tasks;

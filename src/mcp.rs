@@ -162,6 +162,7 @@ pub mod method {
     pub const TASKS_LIST: &str = "tasks/list";
     pub const TASK_STATUS: &str = "notifications/tasks/status";
     // Of 2026-07-28.
+    pub const TASKS: &str = "notifications/tasks";
     pub const TASKS_UPDATE: &str = "tasks/update";
     pub const DISCOVER: &str = "server/discover";
     pub const LISTEN: &str = "subscriptions/listen";
@@ -183,15 +184,22 @@ pub mod method {
         )
     }
 
+    /// Whether a request is one of 2026-07-28 or of an extension to it (Tasks, Reservations), and so none that a client of an
+    /// older revision makes. `tasks/*` are of 2025-11-25 too, but with another meaning.
+    pub fn is_modern_only(method: &str) -> bool {
+        matches!(method, DISCOVER | LISTEN) || method.starts_with("tasks/")
+    }
+
     /// Whether a request of a client may be carried out twice, so that it can be sent again when nobody knows whether it
     /// was carried out: those that only read, and those that the specification says are cheap to ask for. Of 2025-11-25:
     /// Ping; Pagination, Operations Supporting Pagination (the `*/list` methods of a server); Tasks, Listing Tasks;
     /// Resources, Reading Resources; Completion. Not `prompts/get` and `tools/call`, whose effects are the server's own,
-    /// nor what changes a state of the session.
+    /// nor what changes a state of the session. And of 2026-07-28: Discovery.
     pub fn is_safe_to_repeat(method: &str) -> bool {
         matches!(
             method,
-            PING | TOOLS_LIST
+            PING | DISCOVER
+                | TOOLS_LIST
                 | PROMPTS_LIST
                 | RESOURCES_LIST
                 | RESOURCE_TEMPLATES_LIST

@@ -23,6 +23,7 @@ mod lease;
 mod members;
 mod outlook;
 mod principal;
+mod tasks;
 mod tenant;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -48,6 +49,8 @@ pub use self::lease::Lease;
 use self::members::{Members, Whose};
 use self::outlook::{Outlook, Weight};
 pub use self::principal::Principal;
+pub use self::tasks::TaskNews;
+use self::tasks::Tasks;
 pub use self::tenant::Tenant;
 use self::upkeep::Ladder;
 use crate::child::probe::{Probe, Question};
@@ -81,6 +84,8 @@ pub struct Pool {
     arrived: Notify,
     /// Tells that somebody waits for a place and nothing here can make room.
     crowded: Notify,
+    /// Tells who watches over them that there are other tasks.
+    tasks_changed: Notify,
     closing: CancellationToken,
     tracker: TaskTracker,
     /// Leases end wherever they are dropped.
@@ -92,6 +97,7 @@ struct State {
     members: Members,
     /// How many wait for a place, and for whom.
     waiting: HashMap<Principal, usize>,
+    tasks: Tasks,
     stock: Stock,
     closed: bool,
 }
@@ -154,6 +160,8 @@ impl Pool {
     ) -> Arc<Self> {
         announce(&config);
         let places_max = config.children_max.get().min(Semaphore::MAX_PERMITS);
+        // A process that is one exchange's own is kept from others by a task; some are to be left for those.
+        let tasks_keeping_max = if config.isolation == Isolation::Session { places_max / 2 } else { usize::MAX };
         let pool = Arc::new(Self {
             sharing,
             spawn,
@@ -163,9 +171,10 @@ impl Pool {
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
             watermark: Watermark::new("--children-max", places_max, "sessions wait for one that ends"),
-            state: Mutex::default(),
+            state: Mutex::new(State { tasks: Tasks::new(tasks_keeping_max), ..State::default() }),
             arrived: Notify::new(),
             crowded: Notify::new(),
+            tasks_changed: Notify::new(),
             closing: CancellationToken::new(),
             tracker: tracker.clone(),
             runtime: Handle::current(),
@@ -184,6 +193,7 @@ impl Pool {
             }
             Isolation::Principal | Isolation::Session => pool.run(pool.clone().try_command()),
         }
+        pool.run(pool.clone().watch_tasks());
         if let Some(idle) = pool.config.idle_timeout {
             pool.run(pool.clone().stop_idle_ones(idle));
         }

@@ -54,6 +54,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
+use self::cache::ResponseCache;
 use self::era::{Listen, Rounds};
 use self::exit::Denial;
 use self::handshake::Handshake;
@@ -101,6 +102,8 @@ pub struct Router {
     listen: Listen,
     /// Of a modern child: what clients are asked before it goes on.
     rounds: Rounds,
+    /// Of a modern child: results that it need not be asked for again.
+    cache: ResponseCache,
     tasks: Tasks,
     /// Whom an `elicitationId` was given to; oldest first, bounded.
     elicitations: VecDeque<(String, SessionKey)>,
@@ -172,6 +175,7 @@ impl Router {
             levels: Levels::default(),
             listen: Listen::default(),
             rounds: Rounds::default(),
+            cache: ResponseCache::new(0),
             tasks: Tasks::default(),
             elicitations: VecDeque::new(),
             outputs: VecDeque::new(),

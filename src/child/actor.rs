@@ -139,7 +139,7 @@ impl<L: Launch> ChildActor<L> {
         tracker: TaskTracker,
     ) -> Self {
         let voice = Voice::new(router.clone(), tenancy.sharing, tenancy.era);
-        let (router, cache) = (voice.router(), tenancy.cache.clone());
+        let (router, cache) = (voice.router(tenancy.cache.clone()), tenancy.cache.clone());
         Self {
             config: config.clone(),
             name: name.into(),

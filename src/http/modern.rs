@@ -38,7 +38,7 @@ use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
 use crate::era::listen::Filter;
 use crate::era::state::Sealer;
-use crate::era::{envelope, legacy};
+use crate::era::{envelope, legacy, tasks};
 use crate::error::Reject;
 use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
 use crate::mcp::{Era, MODERN_REVISION, method};
@@ -109,7 +109,8 @@ impl Http {
         if message.method() == method::LISTEN && accept == Accept::Json {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }
-        let tenant = self.pool.tenant(Principal::anonymous(), headers)?.of_era(Era::Modern);
+        let tenant = self.pool.tenant(Principal::anonymous(), headers)?;
+        let tenant = tenant.of_era(Era::Modern).of_tasks(tasks::named(message));
         let who = tenant.identity();
         if method::may_require_input(message.method())
             && let Some(resumed) = self.resume(headers, message, &envelope, &who).await?
@@ -125,16 +126,13 @@ impl Http {
         if session.child_era() == Era::Modern {
             check_arguments(headers, message, &session).await?;
             let params = message.params().map(|params| message.text(params));
+            // Before it waits with others for the child, which it may not need.
             let kept = session.cache().map(|cache| cache.lookup(message.method(), params, Instant::now()));
-            let ticket = match kept {
-                Some(Lookup::Hit(result)) => {
-                    let result = String::from_utf8_lossy(&result);
-                    return Ok(Last::ok(jsonrpc::result_response(&id, &result)).into_response(accept));
-                }
-                Some(Lookup::Miss(ticket)) => Some(ticket),
-                Some(Lookup::Uncacheable) | None => None,
-            };
-            let passing = Passing::begin(owned, message, ticket);
+            if let Some(Lookup::Hit(result)) = kept {
+                let result = String::from_utf8_lossy(&result);
+                return Ok(Last::ok(jsonrpc::result_response(&id, &result)).into_response(accept));
+            }
+            let passing = Passing::begin(owned, message);
             return Ok(self.say(passing.await?, accept).await);
         }
         if method::may_require_input(message.method()) && carries_state(message) {

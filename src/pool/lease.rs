@@ -5,11 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::members::{GivenBack, Whose};
-use super::{Pool, Principal, State, Stock, Tenant};
+use super::tasks::Found;
+use super::{Pool, Principal, State, Stock, TaskNews, Tenant};
 use crate::child::{ChildHandle, OwnVariables};
 use crate::config::Isolation;
 use crate::error::Reject;
@@ -21,6 +22,8 @@ pub struct Lease {
     pool: Arc<Pool>,
     number: u64,
     child: ChildHandle,
+    /// Who has it.
+    principal: Principal,
 }
 
 impl fmt::Debug for Lease {
@@ -38,6 +41,12 @@ impl Lease {
     /// The child's number, for the log.
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The child has told of a task to who has the lease. One that was made goes on keeping the child when the lease is
+    /// given back.
+    pub fn note_task(&self, id: &str, news: TaskNews) {
+        self.pool.note_task(id, &self.principal, self.number, news);
     }
 }
 
@@ -64,6 +73,9 @@ impl Pool {
     }
 
     async fn take(self: &Arc<Self>, tenant: &Tenant) -> Result<Lease, Reject> {
+        if let Some(lease) = self.of_task(tenant)? {
+            return Ok(lease);
+        }
         if let Some(lease) = self.at_hand(tenant)? {
             return Ok(lease);
         }
@@ -136,7 +148,7 @@ impl Pool {
                 if fits { state.members.spare() } else { None }
             }
         };
-        let mut lease = number.and_then(|number| self.give(state, number));
+        let mut lease = number.and_then(|number| self.give(state, number, tenant));
         if let Some(lease) = lease.as_mut().filter(|_| self.config.isolation == Isolation::Session) {
             self.suit(lease, tenant);
         }
@@ -187,24 +199,93 @@ impl Pool {
             Isolation::Session => (Whose::Session, self.own_manner(tenant.era), tenant.variables.clone()),
         };
         let (number, _) = self.begin(state, whose, manner, variables, Some(place));
-        let lease = self.give(state, number).ok_or(Reject::ShuttingDown)?;
+        let lease = self.give(state, number, tenant).ok_or(Reject::ShuttingDown)?;
         self.stock_up(state);
         self.arrived.notify_waiters();
         Ok(lease)
     }
 
-    fn give(self: &Arc<Self>, state: &mut State, number: u64) -> Option<Lease> {
+    /// The child that has a task of the tenant's, if it is there.
+    fn of_task(self: &Arc<Self>, tenant: &Tenant) -> Result<Option<Lease>, Reject> {
+        if tenant.tasks.is_empty() {
+            return Ok(None);
+        }
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Reject::ShuttingDown);
+        }
+        let found: Vec<Found> = tenant.tasks.iter().map(|id| state.tasks.find(id, &tenant.principal)).collect();
+        if found.contains(&Found::Anothers) {
+            return Err(Reject::InvalidParams("taskId: no such task".to_owned()));
+        }
+        let child = found.into_iter().find_map(|found| match found {
+            Found::Own(child) => Some(child),
+            Found::Anothers | Found::Nothing => None,
+        });
+        let child = child.filter(|child| state.members.is_of_use(*child));
+        Ok(child.and_then(|child| self.give(&mut state, child, tenant)))
+    }
+
+    /// A child has told of a task.
+    fn note_task(self: &Arc<Self>, id: &str, principal: &Principal, child: u64, news: TaskNews) {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let free = match news {
+            TaskNews::Made(ttl) if state.members.is_of_use(child) && state.members.take(child).is_some() => {
+                state.tasks.make(id, principal, child, ttl, now)
+            }
+            TaskNews::Made(_) => Vec::new(),
+            TaskNews::GoesOn(ttl) => {
+                state.tasks.go_on(id, principal, ttl, now);
+                Vec::new()
+            }
+            TaskNews::Over => state.tasks.end(id, principal).into_iter().collect(),
+        };
+        for child in free {
+            self.returned(&mut state, child);
+        }
+        drop(state);
+        self.tasks_changed.notify_one();
+    }
+
+    /// Lets go of the children of tasks whose time is over, until the pool is stopped.
+    pub(super) async fn watch_tasks(self: Arc<Self>) {
+        let watch = async {
+            loop {
+                let next = {
+                    let mut state = self.lock();
+                    for child in state.tasks.expire(Instant::now()) {
+                        self.returned(&mut state, child);
+                    }
+                    state.tasks.next_end()
+                };
+                tokio::select! {
+                    () = self.tasks_changed.notified() => {}
+                    () = async { sleep_until(next.unwrap_or_else(Instant::now)).await }, if next.is_some() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            () = watch => {}
+        }
+    }
+
+    fn give(self: &Arc<Self>, state: &mut State, number: u64, tenant: &Tenant) -> Option<Lease> {
         let child = state.members.take(number)?.clone();
         debug!(child = number, "lease given");
-        Some(Lease { pool: self.clone(), number, child })
+        Some(Lease { pool: self.clone(), number, child, principal: tenant.principal.clone() })
     }
 
     fn give_back(self: &Arc<Self>, number: u64) {
-        let mut state = self.lock();
+        self.returned(&mut self.lock(), number);
+    }
+
+    /// Somebody, or some task, has done with a child.
+    fn returned(self: &Arc<Self>, state: &mut State, number: u64) {
         match state.members.give_back(number, Instant::now()) {
             GivenBack::InUse => {}
-            GivenBack::Unused => self.make_room(&mut state),
-            GivenBack::Spent => self.end(&mut state, number),
+            GivenBack::Unused => self.make_room(state),
+            GivenBack::Spent => self.end(state, number),
         }
     }
 }

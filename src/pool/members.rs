@@ -181,6 +181,12 @@ impl Members {
         (idle, next)
     }
 
+    /// Whether something can be had of it.
+    pub(super) fn is_of_use(&self, number: u64) -> bool {
+        let member = self.members.get(&number).filter(|member| member.stage != Stage::Ending);
+        member.is_some_and(|member| !Standing::of(&member.child).is_final())
+    }
+
     // --- using ---
 
     /// Somebody gets it. A spare becomes the session's own.

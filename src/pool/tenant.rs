@@ -20,6 +20,8 @@ pub struct Tenant {
     pub(super) variables: OwnVariables,
     /// Whether it is a session or an exchange of one modern request.
     pub(super) era: Era,
+    /// The tasks that it is about.
+    pub(super) tasks: Vec<String>,
 }
 
 impl Tenant {
@@ -37,7 +39,7 @@ impl Tenant {
             }
             variables.push((variable.clone(), value.map(|value| OsStr::from_bytes(value).to_owned())));
         }
-        Ok(Self { principal, variables: OwnVariables::new(variables), era: Era::Legacy })
+        Ok(Self { principal, variables: OwnVariables::new(variables), era: Era::Legacy, tasks: Vec::new() })
     }
 
     /// Bytes that no other tenant has: whom it acts for and what it brings. They hold the values, so they are to be shown to
@@ -58,6 +60,12 @@ impl Tenant {
     #[must_use]
     pub fn of_era(self, era: Era) -> Self {
         Self { era, ..self }
+    }
+
+    /// The same, that needs the child which has these tasks. One that has another's gets none.
+    #[must_use]
+    pub fn of_tasks(self, tasks: Vec<String>) -> Self {
+        Self { tasks, ..self }
     }
 }
 

@@ -4,6 +4,7 @@ mod demand;
 mod eras;
 mod shared;
 mod spares;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

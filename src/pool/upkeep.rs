@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use super::members::Whose;
 use super::outlook::Weight;
+use super::tasks::Tasks;
 use super::{Pool, State, Stock, tenant};
 use crate::child::ChildHandle;
 use crate::config::Isolation;
@@ -165,6 +166,8 @@ impl Pool {
             // An error is a panic, and then that child's actor is what has to be looked at.
             let _ = end.await;
         }
-        self.lock().members.clear();
+        let mut state = self.lock();
+        state.members.clear();
+        state.tasks = Tasks::default();
     }
 }

@@ -3,10 +3,10 @@
 
 use tokio::time::Instant;
 
+use super::Router;
 use super::id_table::ChildId;
 use super::io::{Profile, SessionKey};
 use super::subscriptions::Verdict;
-use super::{Router, era};
 use crate::error::Reject;
 use crate::mcp::{Era, Revision};
 
@@ -15,7 +15,7 @@ impl Router {
     /// that [`Router::detach`] returned goes on where it stopped. A [private](super::Sharing::Private) child has one session in its
     /// life.
     pub fn attach(&mut self, session: SessionKey, mut profile: Profile) {
-        era::put_in_one_line(&mut profile);
+        self.adapt(&mut profile);
         let subscriptions = profile.subscriptions.clone();
         let profile_era = profile.era;
         let level = profile.level;

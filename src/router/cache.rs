@@ -1,7 +1,7 @@
 //! Results of a modern child that anybody may be given, kept for as long as the child says.
 //!
 //! Kept is a complete result of one of the six cacheable methods with `cacheScope: "public"` and a `ttlMs` above 0, under
-//! its method and parameters. What is served says how much of its `ttlMs` is left. A notification that it has changed drops
+//! its method, its parameters, what its client can do and what else its `_meta` has that may matter. What is served says how much of its `ttlMs` is left. A notification that it has changed drops
 //! it, and so does the end of the process that gave it.
 //!
 //! Between a question to the child and its answer the answer may go stale: whoever asks takes a [`Ticket`] before, and an
@@ -27,11 +27,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 pub use tools::{Extent, Tools, ToolsTicket};
 
+use crate::mcp::ids::{PROGRESS_TOKEN, meta};
 use crate::mcp::method;
 
 /// What an entry takes beside its key and its result.
@@ -87,6 +89,11 @@ impl ResponseCache {
         &self.tools
     }
 
+    /// Whether anything is ever kept.
+    pub fn is_on(&self) -> bool {
+        self.lock().bytes_max > 0
+    }
+
     /// What there is for a request. `params` is the JSON text of its `params`, if it has any.
     pub fn lookup(&self, method: &str, params: Option<&str>, now: Instant) -> Lookup {
         self.lock().lookup(self.scope, method, params, now)
@@ -121,6 +128,11 @@ impl ResponseCache {
     fn lock(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether results of this method may be kept.
+pub fn is_cacheable(method: &str) -> bool {
+    Kind::of(method).is_some()
 }
 
 /// What changes together.
@@ -198,7 +210,8 @@ impl Cache {
         if params.is_retry() {
             return Lookup::Uncacheable;
         }
-        let key = Key { scope, kind, request: params.request(method).into() };
+        let Some(request) = params.request(method) else { return Lookup::Uncacheable };
+        let key = Key { scope, kind, request: request.into() };
         if let Some(result) = self.hit(&key, now) {
             return Lookup::Hit(result);
         }
@@ -317,6 +330,21 @@ fn never<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     Err(D::Error::custom("an interim result"))
 }
 
+/// Whether a member of `_meta` is about the request or its sender, and its result the same whatever it is. What a client
+/// can do matters, and so may what is not known here.
+fn is_irrelevant(name: &str) -> bool {
+    matches!(
+        name,
+        PROGRESS_TOKEN
+            | meta::PROTOCOL_VERSION
+            | meta::CLIENT_INFO
+            | meta::LOG_LEVEL
+            | "traceparent"
+            | "tracestate"
+            | "baggage"
+    )
+}
+
 /// The parameters of a request as its sender spelled them, by name. A name that is there twice is an error: two parsers may
 /// differ over which one counts.
 struct Params<'a>(BTreeMap<String, &'a RawValue>);
@@ -327,14 +355,25 @@ impl Params<'_> {
         self.0.contains_key("inputResponses") || self.0.contains_key("requestState")
     }
 
-    /// What the result depends on.
-    fn request(&self, method: &str) -> String {
+    /// What the result depends on; none if that cannot be told.
+    fn request(&self, method: &str) -> Option<String> {
         let mut request = method.to_owned();
         for (name, value) in self.0.iter().filter(|(name, _)| *name != "_meta") {
             // Writing to a string cannot fail. The quotes tell names and values apart.
             let _ = write!(request, " {name:?}:{value}");
         }
-        request
+        let Some(own) = self.0.get("_meta") else { return Some(request) };
+        let own: Params<'_> = serde_json::from_str(own.get()).ok()?;
+        for (name, value) in own.0.iter().filter(|(name, _)| !is_irrelevant(name)) {
+            if name == meta::CLIENT_CAPABILITIES {
+                // As a value, whose members are in order, for clients spell the same in many ways.
+                let value: Value = serde_json::from_str(value.get()).ok()?;
+                let _ = write!(request, " {value}");
+            } else {
+                let _ = write!(request, " _meta {name:?}:{value}");
+            }
+        }
+        Some(request)
     }
 
     fn uri(&self) -> Option<Box<str>> {

@@ -4,9 +4,11 @@
 //! it tells unasked belongs to a `subscriptions/listen`. So there is nothing to introduce a client with or to replay for
 //! it, and `--isolation` changes nothing of how it is spoken to.
 //!
-//! - `words`: what is put into a legacy session's requests, and taken out of the answers;
+//! - `words`: what is put into a legacy session's requests, and taken out of the answers; `structured`: the results of tools
+//!   among them;
 //! - `rounds`: what the child wants to be told before it goes on (`input_required`);
 //! - `listen`: mcp-mux's own subscription, on behalf of all legacy sessions, and those of modern clients;
+//! - `kept`: results that the child need not be asked for again;
 //! - `discover`: the handshake; `edit`: members of objects as edits of the text.
 //!
 //! A modern client's exchange passes through: ids, progress token and `subscriptionId` are replaced, and nothing else.
@@ -15,27 +17,29 @@
 
 pub(super) mod discover;
 mod edit;
+mod kept;
 mod listen;
 mod rounds;
 #[cfg(test)]
 mod scenarios;
+mod structured;
 mod words;
 
 use tokio::time::Instant;
 
 pub(super) use self::listen::Listen;
 pub(super) use self::rounds::{ORIGINAL_BYTES_MAX, Rounds};
-pub(super) use self::words::{ClientWords, put_in_one_line};
+pub(super) use self::words::ClientWords;
 use super::Router;
 use super::from_child::{NEWS_MAX, is_news};
 use super::handshake::Introduction;
 use super::id_table::ChildId;
-use super::io::{Payload, SessionKey, Sharing};
+use super::io::{Payload, Profile, SessionKey, Sharing};
 use super::purpose::Purpose;
 use crate::config::{OnAmbiguous, RouterConfig};
 use crate::error::Reject;
-use crate::jsonrpc::{self, Frame, Message, RawId};
-use crate::mcp::{Era, code, method};
+use crate::jsonrpc::{self, Frame, Message};
+use crate::mcp::{Era, method};
 
 /// The eras of a client and of the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,8 @@ impl Router {
             Between::Modern if message.method() == method::LISTEN => Ok(Purpose::Listen),
             Between::Modern => Ok(Purpose::Plain),
             Between::Translated => Ok(match (Purpose::of(message)?, message.method()) {
+                (_, method::TOOLS_CALL) => Purpose::CallsTool,
+                (_, method::TOOLS_LIST) => Purpose::ListsTools,
                 (_, method::RESOURCES_READ) => Purpose::Reads,
                 (_, method) if method::may_require_input(method) => Purpose::MayAsk,
                 (
@@ -121,7 +127,6 @@ impl Router {
                     | Purpose::Unsubscribe(_)),
                     _,
                 ) => purpose,
-                // Tasks of 2025-11-25 are not offered across eras: the child says that it does not know the method.
                 _ => Purpose::Plain,
             }),
         }
@@ -158,19 +163,30 @@ impl Router {
         }
     }
 
+    /// What a client said of itself, as a modern child is to be told of it.
+    pub(super) fn adapt(&self, profile: &mut Profile) {
+        words::put_in_one_line(profile);
+        if self.is_modern() && profile.era == Era::Legacy {
+            words::narrow(profile, self.config.client_capabilities);
+        }
+    }
+
     /// A client has told in its `initialize` who it is, if that was not known.
     pub(super) fn learn_words(&mut self, session: SessionKey, words: ClientWords) {
         if !self.is_modern() {
             return;
         }
+        let declared = self.config.client_capabilities;
         if let Some(profile) = self.sessions.get_mut(&session) {
             profile.client_info = profile.client_info.take().or(words.info);
             profile.client_capabilities = profile.client_capabilities.take().or(words.capabilities);
+            words::narrow(profile, declared);
         }
     }
 
     /// A modern child answered a client's request.
     pub(super) fn modern_answer(&mut self, id: ChildId, session: SessionKey, message: &Message, now: Instant) {
+        self.keep_result(id, message, now);
         let Some(request) = self.requests.get(id) else { return };
         let client_id = request.client_id.clone();
         let frame = super::with_id(message, client_id.as_str());
@@ -186,18 +202,17 @@ impl Router {
         self.settle(id, |_| Payload::Response(frame));
     }
 
-    /// A modern child must not make requests, and nobody could be asked it in this form. It is told, so that whatever made
-    /// it does not wait for ever. (2026-07-28, stdio: a client writes no responses; nor would it, if the server kept to its
-    /// part.)
-    pub(super) fn refuse_modern_request(&mut self, child_request: &RawId, message: &Message, now: Instant) {
+    /// A modern child must not make requests, and nobody could be asked it in this form. It cannot be told so: "The client
+    /// MUST NOT write JSON-RPC responses to the server's stdin" (2026-07-28, stdio).
+    pub(super) fn drop_modern_request(&mut self, message: &Message, now: Instant) {
         if let Some(left_out) = self.may_log(now) {
             let method = message.method();
-            tracing::warn!(method, left_out, "the child made a request, which it must not in 2026-07-28");
+            tracing::warn!(
+                method,
+                left_out,
+                "dropped a request of the child: in 2026-07-28 a server makes none, but asks with `input_required`"
+            );
         }
-        let text = "in 2026-07-28 a server makes no requests: answer with `resultType` \"input_required\" to ask";
-        let data = serde_json::json!({"source": "mcp-mux", "kind": "not-possible"});
-        let error = serde_json::json!({"code": code::METHOD_NOT_FOUND, "message": text, "data": data});
-        self.tell_child(jsonrpc::error_response(Some(child_request), &error));
     }
 
     /// A notification of a modern child.
@@ -212,7 +227,9 @@ impl Router {
             Some(id) => self.subscription_event(id, message, now),
             // It should say which subscription it belongs to, but who is interested is known.
             None if self.is_retired() && is_news(message.method()) => self.keep_news(message.clone()),
-            None => self.tell_notification(message, now),
+            None if is_news(message.method()) => self.tell_notification(message, now),
+            // spec: 2026-07-28 basic/transports/stdio, Receiving Messages: it is the reference that says whose it is.
+            None => tracing::debug!(method = message.method(), "dropped a notification that refers to nothing"),
         }
     }
 

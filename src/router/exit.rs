@@ -230,7 +230,7 @@ fn is_passed_on(method: &str) -> bool {
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 fn may_be_repeated(request: &InFlight, message: &Message) -> bool {
-    let plain = matches!(request.purpose, Purpose::Plain | Purpose::Reads | Purpose::ListsTasks);
+    let plain = matches!(request.purpose, Purpose::Plain | Purpose::Reads | Purpose::ListsTasks | Purpose::ListsTools);
     // The subscriptions of a modern client go on with the next process, however often.
     request.purpose == Purpose::Listen
         || plain && request.attempt == Attempt::First && method::is_safe_to_repeat(message.method())

@@ -136,7 +136,13 @@ impl Router {
             Purpose::SetLevel(_) | Purpose::Subscribe(_) | Purpose::Unsubscribe(_) => {
                 self.keep_state(session, &purpose, message);
             }
-            Purpose::Plain | Purpose::MayAsk | Purpose::Reads | Purpose::Listen | Purpose::Initialize => {}
+            Purpose::Plain
+            | Purpose::MayAsk
+            | Purpose::CallsTool
+            | Purpose::ListsTools
+            | Purpose::Reads
+            | Purpose::Listen
+            | Purpose::Initialize => {}
         }
         for elicitation in required_elicitations(message) {
             self.remember_elicitation(elicitation, session);
@@ -152,7 +158,7 @@ impl Router {
             return;
         }
         if self.is_modern() {
-            return self.refuse_modern_request(&child_request, message, now);
+            return self.drop_modern_request(message, now);
         }
         if message.method() == method::PING {
             self.tell_child(jsonrpc::result_response(&child_request, "{}"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::era::{Between, ClientWords};
@@ -19,7 +20,7 @@ use crate::config::OnAmbiguous;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::ids::Param;
-use crate::mcp::{LogLevel, method};
+use crate::mcp::{LogLevel, code, method};
 
 /// Whether a request is on its way, or has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,14 @@ impl Router {
         if message.method() == method::PING && between != Between::Modern {
             let pong = jsonrpc::result_response(&client_id, "{}");
             self.tell_session(from.session, from.stream, Payload::Response(pong));
+            return Ok(());
+        }
+        if between == Between::Translated && method::is_modern_only(message.method()) {
+            // Its answer would be none of this client's revision, and a task or a subscription another client's.
+            let error = json!({"code": code::METHOD_NOT_FOUND, "message": "method not found",
+                               "data": {"source": "mcp-mux", "kind": "method-not-found"}});
+            let answer = jsonrpc::error_response(Some(&client_id), &error);
+            self.tell_session(from.session, from.stream, Payload::Response(answer));
             return Ok(());
         }
         if let Some(denial) = &self.denial {
@@ -170,6 +179,8 @@ impl Router {
             }
             Purpose::Plain
             | Purpose::MayAsk
+            | Purpose::CallsTool
+            | Purpose::ListsTools
             | Purpose::Reads
             | Purpose::Listen
             | Purpose::SetLevel(_)
@@ -179,6 +190,9 @@ impl Router {
             | Purpose::Task(_)
             | Purpose::TaskResult(_)
             | Purpose::ListsTasks => {
+                if self.is_served_again(id, now) {
+                    return Dispatch::Done;
+                }
                 if self.is_spent() || !self.has_turn(session) {
                     return Dispatch::NotYet;
                 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::attribution::{LAST_WORDS, LAST_WORDS_WHEN_HEARD};
+use super::cache::Ticket;
 use super::in_flight::{Attempt, InFlight, Phase, WriteOrder};
 use super::io::{ClientCapabilities, SessionKey};
 use super::purpose::Purpose;
@@ -194,6 +195,13 @@ impl IdTable {
     pub(super) fn keep(&mut self, id: ChildId, message: Bytes) {
         if let Some(request) = self.requests.get_mut(&id) {
             request.kept = Some(message);
+        }
+    }
+
+    /// Keeps what its result may be kept with.
+    pub(super) fn keep_ticket(&mut self, id: ChildId, ticket: Ticket) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.ticket = Some(ticket);
         }
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::cache::Ticket;
 use super::id_table::ChildId;
 use super::io::Origin;
 use super::purpose::Purpose;
@@ -56,6 +57,8 @@ pub(super) struct InFlight {
     pub(super) place: Place,
     /// Its message, where it is of use after it was handed out: the next process is to have it if this one exits.
     pub(super) kept: Option<Bytes>,
+    /// With which its result is kept, where it may be.
+    pub(super) ticket: Option<Ticket>,
     /// Its message, where the child may want to have it again together with what its client is asked first.
     pub(super) original: Option<Bytes>,
     /// How often it was sent again like that.
@@ -90,6 +93,7 @@ impl InFlight {
             waits_since: now,
             place,
             kept: None,
+            ticket: None,
             original: None,
             rounds: 0,
             acknowledged: false,

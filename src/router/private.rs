@@ -151,7 +151,9 @@ impl Router {
             | Purpose::CreatesTask
             | Purpose::Task(_)
             | Purpose::TaskResult(_)
-            | Purpose::ListsTasks => {}
+            | Purpose::ListsTasks
+            | Purpose::CallsTool
+            | Purpose::ListsTools => {}
         }
     }
 

@@ -26,6 +26,10 @@ pub(super) enum Purpose {
     TaskResult(String),
     /// Passed on to a modern child, which may want to be told something first.
     MayAsk,
+    /// `tools/call`: likewise, and its result is another to a legacy client.
+    CallsTool,
+    /// `tools/list` of a modern child: its result is another to a legacy client.
+    ListsTools,
     /// `resources/read`: likewise, and a resource that is missing has another error there.
     Reads,
     /// A modern client's `subscriptions/listen`: stays open, and outlives the process.
@@ -37,7 +41,7 @@ pub(super) enum Purpose {
 impl Purpose {
     /// Whether the child may want to be told something first.
     pub(super) const fn may_ask(&self) -> bool {
-        matches!(self, Self::MayAsk | Self::Reads)
+        matches!(self, Self::MayAsk | Self::CallsTool | Self::Reads)
     }
 
     /// What a request is to the router of a shared child.

@@ -31,6 +31,7 @@ impl Router {
             self.generation + 1,
             self.handshake.successor(),
         )
+        .with_cache(self.cache.clone())
     }
 
     /// Whether [`Router::hand_over`] would leave nothing hanging: no session waits for the answer to what changes its
@@ -106,6 +107,13 @@ impl Router {
     pub(super) fn take_over(&mut self, mut request: InFlight, now: Instant) {
         let place = self.queue.place_behind();
         request.place = place;
+        // The other router may have been for a child of another era.
+        let between = self.between(request.origin.session);
+        if let Phase::Queued(message) = &request.phase
+            && let Ok(purpose) = self.purpose_of(message, between)
+        {
+            request.purpose = purpose;
+        }
         self.queue.add_bytes(request.queued_bytes());
         let id = self.requests.insert(request);
         if self.dispatch(id, now) == Dispatch::NotYet {

@@ -12,7 +12,7 @@ use crate::child::{ChildHandle, ChildState, Outbox};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::Era;
-use crate::pool::Lease;
+use crate::pool::{Lease, TaskNews};
 use crate::router::cache::ResponseCache;
 use crate::router::{Origin, Payload, StreamId};
 
@@ -48,6 +48,13 @@ impl Session {
         let over = |state: &ChildState| matches!(state, ChildState::Failed(_) | ChildState::Stopped);
         // An error means that the actor is gone.
         let _ = state.wait_for(over).await;
+    }
+
+    /// The child has told its client of a task.
+    pub fn note_task(&self, id: &str, news: TaskNews) {
+        if let Some(lease) = &self.lock().lease {
+            lease.note_task(id, news);
+        }
     }
 
     /// Takes a lease on a child, which may take its time, and makes the session known to it. To be called once.

@@ -23,6 +23,7 @@ use crate::child::supervisor::Order;
 use crate::child::{CommandEras, EraSource, Finder, Known};
 use crate::config::RouterConfig;
 use crate::mcp::Era;
+use crate::router::cache::ResponseCache;
 use crate::router::{Router, Sharing};
 
 /// How processes are spoken to.
@@ -71,8 +72,8 @@ impl Voice {
     }
 
     /// The first router.
-    pub(super) fn router(&self) -> Router {
-        Router::new(self.config.clone(), self.sharing, self.era.unwrap_or_default())
+    pub(super) fn router(&self, cache: ResponseCache) -> Router {
+        Router::new(self.config.clone(), self.sharing, self.era.unwrap_or_default()).with_cache(cache)
     }
 
     /// Whether processes can be spoken to.
@@ -263,7 +264,7 @@ impl<L: Launch> ChildActor<L> {
         }
         // What the present one has come to is delivered before it goes.
         self.flush();
-        let router = self.voice.router();
+        let router = self.voice.router(self.cache.clone());
         let mut stand_in = std::mem::replace(&mut self.current.router, router);
         if self.restart.circuit() != Circuit::Closed {
             let until = if let Phase::Waiting { until } = &self.current.phase { *until } else { now };

@@ -1,16 +1,15 @@
 //! An exchange with a child of the modern era: what comes is passed on as it is.
 
-use tokio::time::Instant;
-
 use super::fault::{Fault, status_of};
 use super::hand_over;
 use super::steps::{Exchange, Last, Said};
 use super::tools::Listing;
+use crate::era::tasks::{self, Told};
 use crate::era::{legacy, listen};
 use crate::error::Reject;
 use crate::jsonrpc::{Message, RawId};
-use crate::mcp::{Era, method};
-use crate::router::cache::Ticket;
+use crate::mcp::{Era, code, method};
+use crate::pool::TaskNews;
 use crate::session::{Answer, Item, Owned, StreamReader};
 
 /// An exchange that is passed through.
@@ -19,37 +18,56 @@ pub(super) struct Passing {
     /// For a subscription: ends when mcp-mux is about to.
     standing: Option<StreamReader>,
     id: RawId,
+    method: Box<str>,
     listing: Option<Listing>,
-    /// Under which the result is kept, if it may be.
-    ticket: Option<Ticket>,
+    /// The tasks that it is about.
+    tasks: Vec<String>,
     /// After the readers, which are to leave first.
     owned: Owned,
 }
 
 impl Passing {
     /// Hands the request over.
-    pub(super) async fn begin(owned: Owned, message: &Message, ticket: Option<Ticket>) -> Result<Self, Fault> {
+    pub(super) async fn begin(owned: Owned, message: &Message) -> Result<Self, Fault> {
         let session = owned.session();
         let listing = Listing::of(message, session);
         let standing = (message.method() == method::LISTEN).then(|| session.open_standing()).transpose()?;
         let reader = hand_over(session, message.clone()).await?;
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
-        Ok(Self { reader, standing, id, listing, ticket, owned })
+        let (method, tasks) = (message.method().into(), tasks::named(message));
+        Ok(Self { reader, standing, id, method, listing, tasks, owned })
     }
 
-    fn finish(self, answer: Answer) -> Last {
+    /// Keeps in mind what the child tells of tasks: whoever asks for one is to reach this child again.
+    fn note_tasks(&self, message: &Message) {
+        let session = self.owned.session();
+        if let Some(Told { id, is_new, is_over, ttl }) = tasks::told(message) {
+            if is_new {
+                session.note_task(&id, TaskNews::Made(ttl));
+            } else if !self.tasks.contains(&id) {
+                return;
+            }
+            session.note_task(&id, if is_over { TaskNews::Over } else { TaskNews::GoesOn(ttl) });
+        } else if *self.method == *method::TASKS_GET && legacy::error_code(message) == Some(code::INVALID_PARAMS) {
+            // spec: SEP-2663, Protocol Errors: there is no such task, or no longer.
+            for id in &self.tasks {
+                session.note_task(id, TaskNews::Over);
+            }
+        }
+    }
+
+    fn finish(mut self, answer: Answer) -> Last {
         let frame = match answer {
             Answer::Rejected(_, reject) => return Fault::from(reject).into_last(Some(&self.id)),
             Answer::Response(frame) | Answer::Initialized(frame, _) => frame,
         };
         let bytes = frame.into_bytes();
         let message = Message::parse(bytes.clone(), usize::MAX).ok();
-        if let (Some(listing), Some(message)) = (self.listing, &message) {
+        if let (Some(listing), Some(message)) = (self.listing.take(), &message) {
             listing.answered(message);
         }
-        let result = message.as_ref().and_then(Message::result);
-        if let (Some(ticket), Some(cache), Some(result)) = (self.ticket, self.owned.session().cache(), result) {
-            cache.store(ticket, &bytes.slice(result.start..result.end), Instant::now());
+        if let Some(message) = &message {
+            self.note_tasks(message);
         }
         let status = status_of(Era::Modern, message.as_ref().and_then(legacy::error_code));
         Last { status, ..Last::ok(crate::jsonrpc::Frame::new(bytes)) }
@@ -71,7 +89,14 @@ impl Exchange for Passing {
             () = ending => return (Said::Last(Last::ok(listen::graceful_end(&self.id))), None),
         };
         match item {
-            Some(Item::Message(frame)) => (Said::Message(frame), Some(self)),
+            Some(Item::Message(frame)) => {
+                if !self.tasks.is_empty()
+                    && let Ok(message) = Message::parse(frame.clone().into_bytes(), usize::MAX)
+                {
+                    self.note_tasks(&message);
+                }
+                (Said::Message(frame), Some(self))
+            }
             Some(Item::Answer(answer)) => (Said::Last(self.finish(answer)), None),
             None => (Said::Last(Fault::from(Reject::SessionClosed).into_last(Some(&self.id))), None),
         }

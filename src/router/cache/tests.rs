@@ -181,3 +181,35 @@ fn tools_are_known_to_one_scope_and_as_long_as_its_lists() {
     one.clone().clear();
     assert!(!known(&one));
 }
+
+#[test]
+fn what_a_client_can_do_and_what_is_not_known_tell_requests_apart_and_what_is_about_the_request_does_not() {
+    let (cache, now) = (ResponseCache::new(100_000), Instant::now());
+    let of = |more: &str| {
+        let capabilities = r#""io.modelcontextprotocol/clientCapabilities":{"roots":{},"sampling":{"a":1}}"#;
+        format!(r#"{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28",{capabilities}{more}}}}}"#)
+    };
+    keep(&cache, "tools/list", &of(""), LIST, now);
+    for same in [
+        of(r#","progressToken":1"#),
+        of(r#","traceparent":"00-1","tracestate":"a=1","baggage":"b""#),
+        of(r#","io.modelcontextprotocol/clientInfo":{"name":"x"},"io.modelcontextprotocol/logLevel":"info""#),
+        of("").replace(r#""roots":{},"sampling":{"a":1}"#, r#" "sampling" : {"a": 1} , "roots":{}"#),
+    ] {
+        assert!(is_kept(&cache, "tools/list", &same, now), "{same}");
+    }
+    for other in [
+        of("").replace(r#","sampling":{"a":1}"#, ""),
+        of("").replace(r#""a":1"#, r#""a":2"#),
+        of(r#","com.example/tenant":"b""#),
+        of(r#","com.example/tenant":"b""#).replace("example", "example2"),
+        "{}".to_owned(),
+    ] {
+        assert!(!is_kept(&cache, "tools/list", &other, now), "{other}");
+        keep(&cache, "tools/list", &other, LIST, now);
+        assert!(is_kept(&cache, "tools/list", &other, now), "{other}");
+    }
+    for twice in [r#"{"_meta":{"a":1,"a":2}}"#, r#"{"_meta":7}"#] {
+        assert_eq!(ask(&cache, "tools/list", twice, now), Lookup::Uncacheable, "{twice}");
+    }
+}

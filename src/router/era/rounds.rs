@@ -198,6 +198,8 @@ impl Router {
             rounds: request.rounds.saturating_add(1),
             // What it may be repeated with is what it was before it was asked about.
             kept: None,
+            // Nor is what depends on answers for anybody else.
+            ticket: None,
             waits_since: now,
             place,
             ..request

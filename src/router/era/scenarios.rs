@@ -1,7 +1,10 @@
 //! The rules of DESIGN section 5 for a modern child, one scenario each: legacy clients on it, and modern ones.
 
+mod kept;
 mod listening;
 mod rounds;
+mod structured;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,14 +234,27 @@ fn log_messages_go_to_the_only_request_that_can_have_asked_for_them() {
 }
 
 #[test]
-fn a_modern_child_that_makes_a_request_is_told_that_it_must_not() {
-    // spec: 2026-07-28 basic/transports/stdio, Receiving Messages
+fn a_request_of_a_modern_child_is_dropped_and_not_answered() {
+    // spec: 2026-07-28 basic/transports/stdio, Sending Messages: "The client MUST NOT write JSON-RPC responses"
     let (mut world, session) = with_session(ASKABLE);
     world.calls(session, 1, "1", "{}");
     world.child_says(r#"{"jsonrpc":"2.0","id":0,"method":"sampling/createMessage","params":{"maxTokens":1}}"#);
-    let read = world.child_read();
-    assert_eq!((&json_of(&read[0])["id"], &json_of(&read[0])["error"]["code"]), (&json!(0), &json!(-32601)));
+    assert_eq!(world.child_read(), [""; 0]);
     assert!(world.seen.is_empty());
+}
+
+#[test]
+fn a_notification_of_a_modern_child_that_refers_to_nothing_is_nobodys() {
+    // spec: 2026-07-28 basic/transports/stdio, Receiving Messages
+    let (mut world, session) = with_session(NONE);
+    world.calls(session, 1, "1", "{}");
+    for method in ["notifications/x", "notifications/tasks", "notifications/tasks/status"] {
+        world.child_says(&format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"taskId":"t"}}}}"#));
+    }
+    assert!(world.seen.is_empty(), "{:?}", world.seen);
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    world.child_says(changed);
+    assert_eq!(world.seen_by(session), [Seen::Message(changed.to_owned())], "who wants to know that is known");
 }
 
 #[test]

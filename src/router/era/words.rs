@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::super::io::{ClientCapabilities, Profile};
 use super::super::purpose::Purpose;
-use super::edit;
-use crate::jsonrpc::{Frame, Message, Span, decode_str};
+use super::{edit, structured};
+use crate::config::DeclaredCapabilities;
+use crate::jsonrpc::{self, Frame, Message, Span, decode_str};
 use crate::mcp::ids::{Param, meta};
-use crate::mcp::{LogLevel, MODERN_REVISION, code};
+use crate::mcp::{LogLevel, MODERN_REVISION, code, method};
 
 /// Who a client said it is (JSON text).
 pub(in crate::router) struct ClientWords {
@@ -33,12 +34,43 @@ impl ClientWords {
 }
 
 /// What a client said of itself goes into lines. It is JSON: line breaks stand between its tokens.
-pub(in crate::router) fn put_in_one_line(profile: &mut Profile) {
+pub(super) fn put_in_one_line(profile: &mut Profile) {
     for words in [&mut profile.client_info, &mut profile.client_capabilities].into_iter().flatten() {
         if words.contains(['\n', '\r']) {
             *words = Arc::from(words.replace(['\n', '\r'], " "));
         }
     }
+}
+
+/// Leaves of a legacy client's capabilities what may be passed on to a modern child: what `--client-capabilities` has of
+/// them, and nothing that means another thing in each era. (Tasks do, and no extension is known that does not.)
+pub(super) fn narrow(profile: &mut Profile, declared: DeclaredCapabilities) {
+    let ClientCapabilities { roots, sampling, elicitation_form, elicitation_url } = profile.capabilities;
+    profile.capabilities = ClientCapabilities {
+        roots: roots && declared.roots,
+        sampling: sampling && declared.sampling,
+        elicitation_form: elicitation_form && declared.elicitation,
+        elicitation_url: elicitation_url && declared.elicitation,
+    };
+    let own = [
+        ("extensions", false),
+        ("tasks", false),
+        ("roots", declared.roots),
+        ("sampling", declared.sampling),
+        ("elicitation", declared.elicitation),
+    ];
+    let taken_out: Vec<&str> = own.into_iter().filter(|(_, stays)| !stays).map(|(name, _)| name).collect();
+    // What cannot be read is not passed on: then it is told of what is known.
+    profile.client_capabilities = profile.client_capabilities.take().and_then(|said| without(&said, &taken_out));
+}
+
+/// An object (JSON text) without these members.
+fn without(object: &str, names: &[&str]) -> Option<Arc<str>> {
+    let message = jsonrpc::notification("", Some(object)).into_bytes();
+    let message = Message::parse(message, usize::MAX).ok()?;
+    let edited = edit::object(Frame::new(message.bytes().clone()), &message, message.params()?, &[], names);
+    let edited = Message::parse(edited.into_bytes(), usize::MAX).ok()?;
+    Some(edited.text(edited.params()?).into())
 }
 
 /// A legacy session's request with what the child has to be told with it.
@@ -62,11 +94,16 @@ pub(super) fn request(profile: &Profile, level: Option<LogLevel>, message: &Mess
             None => unset.push(name),
         }
     }
+    // spec: 2025-11-25 basic/utilities/tasks: a request to have the call run as a task. They are not offered across eras.
+    let task: &[&str] = if message.method() == method::TOOLS_CALL { &[Param::Task.name()] } else { &[] };
     match message.param(Param::Meta).filter(|span| message.text(*span).starts_with('{')) {
-        Some(own) => edit::object(frame, message, own, &set, &unset),
+        Some(own) => {
+            let frame = edit::object(frame, message, own, &set, &unset);
+            if task.is_empty() { frame } else { edit::params(frame, message, &[], task) }
+        }
         None => {
             let members: Vec<String> = set.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-            edit::params(frame, message, &[("_meta", &format!("{{{}}}", members.join(",")))], &[])
+            edit::params(frame, message, &[("_meta", &format!("{{{}}}", members.join(",")))], task)
         }
     }
 }
@@ -111,7 +148,12 @@ pub(super) fn answer(message: &Message, purpose: &Purpose, frame: Frame) -> Answ
     // spec: 2026-07-28 schema, Result: "the client MUST treat the absent field as "complete"".
     match kind.map(|span| decode_str(message.text(span)).unwrap_or_default()).as_deref() {
         None | Some("complete") => {
-            Answer::Complete(edit::object(frame, message, result, &[], &["resultType", "ttlMs", "cacheScope"]))
+            let lists = *purpose == Purpose::ListsTools;
+            let frame = if lists { structured::list(frame, message, result) } else { frame };
+            let calls = *purpose == Purpose::CallsTool;
+            let set = if calls { structured::content(message, result) } else { Vec::new() };
+            let set: Vec<_> = set.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            Answer::Complete(edit::object(frame, message, result, &set, &["resultType", "ttlMs", "cacheScope"]))
         }
         Some("input_required") if purpose.may_ask() => Answer::InputRequired(result),
         Some("input_required") => {
