@@ -199,6 +199,7 @@ impl Router {
             let reject = self.timeout_reject(request, now);
             self.abort(id, reject, now);
         }
+        self.end_waiting_to_listen(now);
         self.pump(now);
     }
 
@@ -209,7 +210,7 @@ impl Router {
 
     /// When [`Router::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.requests.next_deadline()
+        [self.requests.next_deadline(), self.listen.deadline()].into_iter().flatten().min()
     }
 
     /// How far the conversation with the child is.
@@ -284,7 +285,6 @@ impl Router {
         match request.phase {
             Phase::Follows(own) => {
                 self.give_up_own(own);
-                self.follow_wishes();
             }
             Phase::Asks => self.end_round(id),
             Phase::Queued(_) | Phase::Written => {}

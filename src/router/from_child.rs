@@ -90,7 +90,6 @@ impl Router {
             self.subscribe_child(&uri);
         }
         self.listen.wish_changed();
-        self.follow_wishes();
         if outcome == Outcome::ReadyAgain {
             self.tell_lists_changed();
         }

@@ -102,6 +102,7 @@ impl Router {
 
     /// Hands out what can be handed out now, in the order in which it came.
     pub(super) fn pump(&mut self, now: Instant) {
+        self.follow_wishes(now);
         // While another session has its turn, only a question to that one lets more of its own requests go.
         let blocked = self.turn.is_some_and(|holder| !self.questions.any_of(holder));
         if blocked || self.is_spent() || self.queue.is_empty() {
@@ -159,12 +160,12 @@ impl Router {
         }
         let session = request.origin.session;
         match request.purpose.clone() {
-            Purpose::Initialize => self.initialize(id),
+            Purpose::Initialize => self.initialize(id, now),
             Purpose::SetLevel(level) if self.keeps_levels() => {
                 self.set_level(id, session, level);
             }
-            Purpose::Subscribe(uri) if !self.is_private() => self.subscribe(id, session, uri),
-            Purpose::Unsubscribe(uri) if !self.is_private() => self.unsubscribe(id, session, &uri),
+            Purpose::Subscribe(uri) if !self.is_private() => self.subscribe(id, session, uri, now),
+            Purpose::Unsubscribe(uri) if !self.is_private() => self.unsubscribe(id, session, &uri, now),
             Purpose::Task(task) | Purpose::TaskResult(task) if !self.may_use_task(session, &task) => {
                 self.reject(id, Reject::InvalidParams("taskId: no such task".to_owned()));
             }
@@ -244,7 +245,7 @@ impl Router {
         Some(own_id)
     }
 
-    fn initialize(&mut self, id: ChildId) {
+    fn initialize(&mut self, id: ChildId, now: Instant) {
         if !self.is_ready() {
             return self.forward_initialize(id);
         }
@@ -259,7 +260,7 @@ impl Router {
         let Some((answer, revision)) = self.handshake.answer_client(&request.client_id, &requested) else { return };
         self.learn_words(session, words);
         self.settle(id, |_| Payload::Initialized(answer, revision));
-        self.open(session, revision);
+        self.open(session, revision, now);
     }
 
     fn set_level(&mut self, id: ChildId, session: SessionKey, level: LogLevel) {
@@ -273,7 +274,7 @@ impl Router {
         }
     }
 
-    fn subscribe(&mut self, id: ChildId, session: SessionKey, uri: String) {
+    fn subscribe(&mut self, id: ChildId, session: SessionKey, uri: String, now: Instant) {
         match self.subscriptions.subscribe(session, &uri) {
             Verdict::Done => self.respond(id, "{}"),
             Verdict::Follow(own) => self.follow(id, own),
@@ -283,7 +284,7 @@ impl Router {
             }
             Verdict::TellChild => {
                 if self.is_modern() {
-                    return self.subscribe_by_listening(id, uri);
+                    return self.subscribe_by_listening(id, uri, now);
                 }
                 if let Some(own) = self.forward_as_own(id, Own::Subscribe(uri.clone())) {
                     self.subscriptions.begin(&uri, own);
@@ -292,7 +293,7 @@ impl Router {
         }
     }
 
-    fn unsubscribe(&mut self, id: ChildId, session: SessionKey, uri: &str) {
+    fn unsubscribe(&mut self, id: ChildId, session: SessionKey, uri: &str, now: Instant) {
         match self.subscriptions.unsubscribe(session, uri) {
             Verdict::TellChild if !self.is_modern() => {
                 self.forward_as_own(id, Own::Unsubscribe);
@@ -300,7 +301,7 @@ impl Router {
             Verdict::TellChild => {
                 self.respond(id, "{}");
                 self.unsubscribe_child(uri);
-                self.follow_wishes();
+                self.follow_wishes(now);
             }
             Verdict::Done | Verdict::Follow(_) | Verdict::TooMany => self.respond(id, "{}"),
         }

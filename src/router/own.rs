@@ -85,11 +85,18 @@ impl Router {
             return self.cancellations_heard(until, now);
         }
         let answer = |client_id: &RawId| Payload::Response(with_id(message, client_id.as_str()));
-        self.own_settled(id, own, message.result().is_some(), answer);
+        self.own_settled(id, own, message.result().is_some(), now, answer);
     }
 
     /// A request of ours came to something. `taken`: whether the child did as it was told.
-    pub(super) fn own_settled(&mut self, id: ChildId, own: Own, taken: bool, answer: impl Fn(&RawId) -> Payload) {
+    pub(super) fn own_settled(
+        &mut self,
+        id: ChildId,
+        own: Own,
+        taken: bool,
+        now: Instant,
+        answer: impl Fn(&RawId) -> Payload,
+    ) {
         let followers = self.requests.followers(id);
         if let Own::Subscribe(uri) = own {
             if taken {
@@ -103,7 +110,11 @@ impl Router {
             match (taken, nobody) {
                 // They gave up while the child was being told.
                 (true, true) => self.unsubscribe_child(&uri),
-                (false, false) => tracing::warn!("the restarted child refuses a subscription that stood before"),
+                (false, false) => {
+                    if let Some(left_out) = self.may_log(now) {
+                        tracing::warn!(left_out, "the restarted child refuses a subscription that stood before");
+                    }
+                }
                 (true, false) | (false, true) => {}
             }
         }

@@ -228,7 +228,7 @@ fn step(op: &Op, model: &mut Model) {
                 let capabilities = if askable { ASKABLE } else { ClientCapabilities::default() };
                 let side = model.current();
                 if side.world.router.is_private() {
-                    side.world.router.attach(key, Profile { capabilities, ..Profile::default() });
+                    side.world.router.attach(key, Profile { capabilities, ..Profile::default() }, side.world.now);
                 } else {
                     side.world.attach(key.0, capabilities);
                     model.open.insert(key);

@@ -131,7 +131,7 @@ fn initialize_is_answered_from_the_childs_handshake_in_the_older_revision() {
     .enumerate()
     {
         let key = SessionKey(100 + index as u64);
-        world.router.attach(key, Profile::default());
+        world.router.attach(key, Profile::default(), world.now);
         let line =
             format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{asked}"}}}}"#);
         world.says(key, 1, &line).unwrap();

@@ -55,7 +55,7 @@ impl Router {
             self.allowance = None;
             for (session, profile) in &self.sessions {
                 let (level, subscriptions) = (self.levels.of(*session), self.subscriptions.of(*session));
-                successor.attach(*session, Profile { level, subscriptions, ..profile.clone() });
+                successor.attach(*session, Profile { level, subscriptions, ..profile.clone() }, now);
             }
             self.subscriptions = Subscriptions::default();
             self.hand_over_listens(successor, now);

@@ -280,7 +280,7 @@ fn a_suspended_successor_refuses_what_it_is_handed() {
 fn a_child_of_ones_own_is_replaced_by_one_that_was_introduced_alike() {
     let mut old = World::private();
     let key = SessionKey(1);
-    old.router.attach(key, Profile::default());
+    old.router.attach(key, Profile::default(), old.now);
     let params = r#"{"protocolVersion":"2025-11-25","x":1e2}"#;
     old.says(key, 1, &request(1, "initialize", params)).unwrap();
     assert!(!old.router.can_hand_over());
