@@ -280,12 +280,9 @@ impl Router {
             self.queue.remove_request(request.place);
         }
         let payload = payload(&request);
-        let session = request.origin.session;
-        self.tell_session(session, request.origin.stream, payload);
+        let Origin { session, stream } = request.origin;
         match request.phase {
-            Phase::Follows(own) => {
-                self.give_up_own(own);
-            }
+            Phase::Follows(own) => self.give_up_own(own),
             Phase::Asks => self.end_round(id),
             Phase::Queued(_) | Phase::Written => {}
         }
@@ -297,6 +294,9 @@ impl Router {
                 self.turn = None;
             }
         }
+        // spec: 2025-11-25 basic/transports, Sending Messages to the Server 6: what belongs to a request comes before its
+        // response, which ends the stream.
+        self.tell_session(session, stream, payload);
     }
 
     /// An open question has become pointless.

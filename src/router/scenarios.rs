@@ -313,8 +313,9 @@ fn a_question_ends_with_the_requests_it_can_belong_to() {
     let id = json_of(question)["id"].clone();
     world.child_answers(call, "{}");
     let seen = world.seen_by(a);
-    assert_eq!(seen[0], response("1", "{}"));
-    let Seen::Message(cancelled) = &seen[1] else { panic!("{seen:?}") };
+    // spec: 2025-11-25 basic/transports, Sending Messages to the Server 6: the response ends the stream.
+    assert_eq!(seen[1], response("1", "{}"));
+    let Seen::Message(cancelled) = &seen[0] else { panic!("{seen:?}") };
     assert_eq!(json_of(cancelled)["params"]["requestId"], id);
     assert_eq!(error_kind(&world.child.pop_back().unwrap())["kind"], "request-over");
     assert_eq!(world.router.stats().questions, 0);
@@ -666,8 +667,8 @@ fn leaving_settles_cancels_and_leaves_nothing_behind() {
     let profile = world.detach(a).unwrap();
     assert_eq!(profile.capabilities, ASKABLE);
     let seen = world.seen_by(a);
-    assert_eq!(seen[0], Seen::Rejected("1".to_owned(), "session-closed"));
-    assert!(matches!(seen[1..], [Seen::Message(_)]), "the question is void");
+    assert!(matches!(seen[0], Seen::Message(_)), "the question is void");
+    assert_eq!(seen[1..], [Seen::Rejected("1".to_owned(), "session-closed")], "after what belongs to it");
     let read = world.child_read();
     assert_eq!(json_of(&read[0])["id"], 0, "the question is answered with an error");
     assert_eq!(json_of(&read[1])["params"]["requestId"], id);
