@@ -22,6 +22,7 @@
 mod attachment;
 mod attribution;
 pub mod cache;
+mod cancelled;
 mod era;
 mod exit;
 mod from_child;
@@ -53,6 +54,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
+use self::cancelled::Cancelled;
 use self::era::{Listen, Rounds};
 use self::exit::Denial;
 use self::handshake::Handshake;
@@ -87,6 +89,8 @@ pub struct Router {
     sessions: BTreeMap<SessionKey, Profile>,
     handshake: Handshake,
     requests: IdTable,
+    /// What the child may still be at work on though it was cancelled.
+    cancelled: Cancelled,
     /// What waits for the child to be ready, or for its session's turn.
     queue: Queue,
     /// With `--on-ambiguous serialize`: the session that can be asked and has requests in flight.
@@ -163,6 +167,7 @@ impl Router {
             sessions: BTreeMap::new(),
             handshake,
             requests: IdTable::default(),
+            cancelled: Cancelled::default(),
             queue: Queue::default(),
             turn: None,
             own: BTreeMap::new(),
@@ -191,10 +196,8 @@ impl Router {
 
     /// A deadline of [`Router::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.cancelled.expire(now);
         for id in self.requests.due(now) {
-            if self.requests.forget(id) {
-                continue;
-            }
             let Some(request) = self.requests.get(id) else { continue };
             let reject = self.timeout_reject(request, now);
             self.abort(id, reject, now);
@@ -210,7 +213,10 @@ impl Router {
 
     /// When [`Router::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.requests.next_deadline(), self.listen.deadline()].into_iter().flatten().min()
+        [self.requests.next_deadline(), self.cancelled.next_deadline(), self.listen.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// How far the conversation with the child is.
@@ -248,15 +254,14 @@ impl Router {
 
     /// The sizes of the tables.
     pub fn stats(&self) -> Stats {
-        let (in_flight, remembered) = self.requests.len();
         Stats {
             sessions: self.sessions.len(),
-            in_flight,
+            in_flight: self.requests.len(),
             queued: self.queue.len(),
             questions: self.questions.len(),
             subscriptions: self.subscriptions.len(),
             tasks: self.tasks.len(),
-            remembered,
+            remembered: self.cancelled.len(),
         }
     }
 
@@ -345,7 +350,7 @@ impl Router {
     fn remember(&mut self, id: ChildId, session: SessionKey, now: Instant) {
         let capabilities = self.sessions.get(&session).map(|profile| profile.capabilities).unwrap_or_default();
         let logs = self.levels.of(session).is_some();
-        self.requests.remember(id, session, (capabilities, logs), now);
+        self.cancelled.remember(id, session, (capabilities, logs), self.requests.last_written(), now);
     }
 
     /// The session whose request was handed out for the child under this id.

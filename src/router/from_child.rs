@@ -43,14 +43,14 @@ impl Router {
         } else if self.listen.is(id) {
             self.listen_ended(id, None, now);
         } else if let Some(own) = self.take_own(id) {
-            if let Own::Heard(until) = own {
-                self.cancellations_heard(until, now);
+            if let Own::Heard(count) = own {
+                self.cancelled.heard(count, now);
             }
             for follower in self.requests.followers(id) {
                 self.reject(follower, Reject::ChildAnswerUnusable(what.to_owned()));
             }
         }
-        self.requests.forget(id);
+        self.cancelled.forget(id);
         self.pump(now);
     }
 
@@ -70,7 +70,7 @@ impl Router {
             self.own_answered(id, own, message, now);
         } else if self.written_by(id).is_some() {
             self.request_answered(id, message, now);
-        } else if !self.requests.forget(id) {
+        } else if !self.cancelled.forget(id) {
             tracing::debug!(id = id.0, "dropped a response of the child that nobody waits for");
         }
         self.pump(now);

@@ -102,6 +102,7 @@ impl Router {
 
     /// Hands out what can be handed out now, in the order in which it came.
     pub(super) fn pump(&mut self, now: Instant) {
+        self.ask_if_heard();
         self.follow_wishes(now);
         // While another session has its turn, only a question to that one lets more of its own requests go.
         let blocked = self.turn.is_some_and(|holder| !self.questions.any_of(holder));
@@ -337,7 +338,6 @@ impl Router {
         if written {
             self.tell_child(Frame::new(message.bytes().clone()).replace(span, id.text()));
             self.remember(id, session, now);
-            self.ask_if_heard(now);
         }
         self.pump(now);
     }

@@ -108,6 +108,16 @@ pub struct ClientCapabilities {
 }
 
 impl ClientCapabilities {
+    /// What one of two clients can be asked.
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self {
+            roots: self.roots || other.roots,
+            sampling: self.sampling || other.sampling,
+            elicitation_form: self.elicitation_form || other.elicitation_form,
+            elicitation_url: self.elicitation_url || other.elicitation_url,
+        }
+    }
+
     /// Whether the client can be asked anything.
     pub const fn any(self) -> bool {
         self.roots || self.sampling || self.elicitation_form || self.elicitation_url

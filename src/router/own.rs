@@ -18,8 +18,8 @@ pub(super) enum Own {
     Subscribe(String),
     Unsubscribe,
     Ping,
-    /// A `ping` that the child reads after the cancellations of until then.
-    Heard(Instant),
+    /// A `ping` that the child reads after so many cancellations.
+    Heard(u64),
 }
 
 impl Router {
@@ -34,29 +34,18 @@ impl Router {
         self.own.insert(id, Own::Ping);
     }
 
-    /// Asks for an answer that shows that the child has read the cancellations so far. One at a time is enough: those that
-    /// come until it is answered are asked about then, if they still matter.
-    pub(super) fn ask_if_heard(&mut self, now: Instant) {
-        let asked = self.own.values().any(|own| matches!(own, Own::Heard(_)));
-        if asked
-            || !self.is_ready()
-            || self.is_modern()
-            || self.is_private()
-            || !self.handshake.capabilities().logging()
-        {
+    /// Asks for an answer that shows that the child has read the cancellations so far, if it was not asked about them. One
+    /// at a time is enough: those that come until it is answered are asked about then, if they still matter.
+    pub(super) fn ask_if_heard(&mut self) {
+        let logs = self.handshake.capabilities().logging() && !self.is_modern() && !self.is_private();
+        let Some(cancellations) = self.cancelled.unheard().filter(|_| logs && self.is_ready()) else { return };
+        if self.own.values().any(|own| matches!(own, Own::Heard(_))) {
             return;
         }
         let id = self.requests.fresh_id();
         let ask = self.sign_of_life(id);
         self.tell_child(ask);
-        self.own.insert(id, Own::Heard(now));
-    }
-
-    pub(super) fn cancellations_heard(&mut self, until: Instant, now: Instant) {
-        self.requests.cancellations_heard(until, now);
-        if self.requests.cancelled_since(until) {
-            self.ask_if_heard(now);
-        }
+        self.own.insert(id, Own::Heard(cancellations));
     }
 
     /// Grows with everything that shows that the child heeds what it is told: each response to a request of ours,
@@ -81,8 +70,8 @@ impl Router {
 
     /// A request of ours was answered, and with it those that follow it.
     pub(super) fn own_answered(&mut self, id: ChildId, own: Own, message: &Message, now: Instant) {
-        if let Own::Heard(until) = own {
-            return self.cancellations_heard(until, now);
+        if let Own::Heard(count) = own {
+            return self.cancelled.heard(count, now);
         }
         let answer = |client_id: &RawId| Payload::Response(with_id(message, client_id.as_str()));
         self.own_settled(id, own, message.result().is_some(), now, answer);

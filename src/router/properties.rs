@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::model::{INTRODUCTION, Model, Request};
-use super::id_table::REMEMBERED_FOR;
+use super::cancelled::REMEMBERED_FOR;
 use super::world::{ASKABLE, Seen, config};
 use super::*;
 use crate::config::OnAmbiguous;

@@ -1,12 +1,13 @@
 //! The rules of DESIGN section 4, one scenario each.
 
+mod cancelled;
 mod exits;
 mod private;
 mod succession;
 
 use std::time::Duration;
 
-use super::id_table::REMEMBERED_FOR;
+use super::cancelled::REMEMBERED_FOR;
 use super::world::{ASKABLE, Seen, World, config, error_kind, id_of, json_of, response};
 use super::*;
 use crate::config::OnAmbiguous;
@@ -14,6 +15,7 @@ use crate::config::OnAmbiguous;
 const NONE: ClientCapabilities =
     ClientCapabilities { roots: false, sampling: false, elicitation_form: false, elicitation_url: false };
 const SAMPLE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"sampling/createMessage","params":{"maxTokens":1}}"#;
+const CANCEL: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
 
 #[test]
 fn clients_with_the_same_ids_share_a_child_and_get_their_own_answers() {
@@ -216,79 +218,6 @@ fn a_question_that_is_nobodys_or_could_be_several_peoples_is_answered_with_an_er
     assert!(world.seen.is_empty());
 }
 
-const CANCEL: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
-
-#[test]
-fn a_cancelled_requests_question_is_not_taken_for_that_of_one_that_was_at_work_too() {
-    let mut world = World::ready();
-    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
-    world.calls(a, 1, "1", "{}");
-    world.calls(b, 1, "1", "{}");
-    world.says(a, 0, CANCEL).unwrap();
-    world.seen.clear();
-    world.child_says(SAMPLE);
-    assert!(world.seen.is_empty());
-    world.detach(a);
-    world.child_says(SAMPLE);
-    assert!(world.seen.is_empty());
-    world.advance(REMEMBERED_FOR);
-    world.child_says(SAMPLE);
-    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-}
-
-#[test]
-fn a_cancelled_request_stands_in_the_way_of_no_later_one() {
-    let mut world = World::ready();
-    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
-    world.calls(a, 1, "1", "{}");
-    world.says(a, 0, CANCEL).unwrap();
-    world.seen.clear();
-    // The child has read the cancellation before this.
-    world.calls(b, 1, "1", "{}");
-    world.child_says(SAMPLE);
-    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
-    world.child_says(log);
-    assert!(world.seen.is_empty(), "it may be the last words of the cancelled one");
-    world.advance(Duration::from_secs(1));
-    world.child_says(log);
-    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-}
-
-#[test]
-fn last_words_are_awaited_no_longer_than_a_child_needs_that_has_read_the_cancellation() {
-    const LOG: &str = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
-    let mut world = World::ready();
-    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
-    for id in [1, 2] {
-        world.calls(a, id, &id.to_string(), "{}");
-        world.says(a, 0, &CANCEL.replace('1', &id.to_string())).unwrap();
-    }
-    let pings = |world: &mut World| -> Vec<_> {
-        let lines = world.child_read();
-        lines.iter().filter(|line| json_of(line)["method"] == "ping").map(|line| id_of(line)).collect()
-    };
-    let [first] = pings(&mut world)[..] else { panic!("one at a time") };
-    world.advance(Duration::from_millis(10));
-    world.says(a, 0, r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#).unwrap();
-    world.says(a, 0, &CANCEL.replace('1', "3")).unwrap();
-    world.calls(b, 1, "1", "{}");
-    world.seen.clear();
-    world.child_answers(first, "{}");
-    let [second] = pings(&mut world)[..] else { panic!("of the third it is not known") };
-    world.advance(Duration::from_millis(100));
-    world.child_says(LOG);
-    assert!(world.seen.is_empty(), "the child may not have read the last cancellation yet");
-    world.child_answers(second, "{}");
-    world.advance(Duration::from_millis(99));
-    world.child_says(LOG);
-    assert!(world.seen.is_empty(), "it may be on its way out");
-    world.advance(Duration::from_millis(1));
-    world.child_says(LOG);
-    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-    assert!(pings(&mut world).is_empty());
-}
-
 #[test]
 fn one_that_waited_its_turn_is_later_than_the_cancelled_one_it_waited_for() {
     let mut world = World::ready_with(RouterConfig { on_ambiguous: OnAmbiguous::Serialize, ..config() });
@@ -406,19 +335,6 @@ fn who_left_and_could_not_be_asked_stands_in_nobodys_way() {
     world.detach(a);
     world.child_says(SAMPLE);
     assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-}
-
-#[test]
-fn cancelling_over_and_over_is_remembered_within_a_bound() {
-    let mut world = World::ready();
-    let a = world.attach(1, ASKABLE);
-    for _ in 0..1000 {
-        world.calls(a, 1, "1", "{}");
-        world.says(a, 0, r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).unwrap();
-    }
-    assert_eq!(world.router.stats().remembered, 128);
-    world.advance(REMEMBERED_FOR);
-    assert_eq!((world.router.stats().remembered, world.router.poll_timeout()), (0, None));
 }
 
 #[test]

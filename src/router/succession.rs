@@ -118,7 +118,7 @@ impl Router {
     /// and every task was either fetched or cancelled, or its session is gone. A task that nobody asks for again keeps
     /// it from being drained for good, so whoever waits for this has to bound it.
     pub fn is_drained(&self) -> bool {
-        self.requests.len().0 == 0 && self.queue.is_empty() && self.questions.len() == 0 && !self.tasks.any_unfinished()
+        self.requests.len() == 0 && self.queue.is_empty() && self.questions.len() == 0 && !self.tasks.any_unfinished()
     }
 
     /// Whether a session's message is about something that this router has: a request in flight here (to cancel it, or

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::id_table::REMEMBERED_FOR;
+use super::super::cancelled::REMEMBERED_FOR;
 use super::super::world::{ASKABLE, Seen, World, config, id_of, json_of, message, response};
 use super::super::*;
 use super::{NONE, SAMPLE};
