@@ -9,7 +9,6 @@ use super::handshake::Outcome;
 use super::id_table::ChildId;
 use super::in_flight::Phase;
 use super::io::{Payload, SessionKey, Stage, StreamId};
-use super::own::Own;
 use super::purpose::Purpose;
 use super::questions::{Asker, Question};
 use super::{ELICITATIONS_MAX, ELICITATIONS_PER_SESSION_MAX, Router, with_id};
@@ -43,12 +42,7 @@ impl Router {
         } else if self.listen.is(id) {
             self.listen_ended(id, None, now);
         } else if let Some(own) = self.take_own(id) {
-            if let Own::Heard(count) = own {
-                self.cancelled.heard(count, now);
-            }
-            for follower in self.requests.followers(id) {
-                self.reject(follower, Reject::ChildAnswerUnusable(what.to_owned()));
-            }
+            self.own_unusable(id, own, what, now);
         }
         self.cancelled.forget(id);
         self.pump(now);

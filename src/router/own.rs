@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::id_table::ChildId;
 use super::io::Payload;
 use super::{Router, with_id};
+use crate::error::Reject;
 use crate::jsonrpc::{self, Message, RawId};
 use crate::mcp::{LogLevel, method};
 
@@ -75,6 +76,15 @@ impl Router {
         }
         let answer = |client_id: &RawId| Payload::Response(with_id(message, client_id.as_str()));
         self.own_settled(id, own, message.result().is_some(), now, answer);
+    }
+
+    /// A request of ours was answered with something that cannot be passed on.
+    pub(super) fn own_unusable(&mut self, id: ChildId, own: Own, what: &str, now: Instant) {
+        if let Own::Heard(count) = own {
+            return self.cancelled.heard(count, now);
+        }
+        let reject = Reject::ChildAnswerUnusable(what.to_owned());
+        self.own_settled(id, own, false, now, |client_id| Payload::Rejected(client_id.clone(), reject.clone()));
     }
 
     /// A request of ours came to something. `taken`: whether the child did as it was told.

@@ -588,6 +588,7 @@ fn leaving_settles_cancels_and_leaves_nothing_behind() {
     let read = world.child_read();
     assert_eq!(json_of(&read[0])["id"], 0, "the question is answered with an error");
     assert_eq!(json_of(&read[1])["params"]["requestId"], id);
+    world.child_answers(id_of(&read[2]), "{}");
     world.advance(REMEMBERED_FOR);
     assert_eq!(world.router.stats(), Stats::default());
     assert_eq!(world.router.poll_timeout(), None);
@@ -612,6 +613,22 @@ fn an_answer_that_cannot_be_passed_on_fails_its_request() {
     world.router.handle_unusable_answer(id, "too long", world.now);
     world.drain();
     assert_eq!(world.seen_by(a), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
+}
+
+#[test]
+fn a_subscription_whose_answer_cannot_be_passed_on_can_be_asked_for_again() {
+    let mut world = World::ready();
+    let a = world.attach(1, NONE);
+    world.child_read();
+    for id in ["1", "2"] {
+        let subscribe = r#""method":"resources/subscribe","params":{"uri":"x:/1"}"#;
+        world.says(a, 1, &format!(r#"{{"jsonrpc":"2.0","id":{id},{subscribe}}}"#)).unwrap();
+        let own = id_of(&world.child.pop_back().unwrap());
+        world.router.handle_unusable_answer(own, "too long", world.now);
+        world.drain();
+        assert_eq!(world.seen_by(a), [Seen::Rejected(id.to_owned(), "child-answer-unusable")]);
+        assert_eq!(world.router.stats().subscriptions, 0);
+    }
 }
 
 #[test]
