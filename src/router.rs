@@ -262,6 +262,12 @@ impl Router {
             subscriptions: self.subscriptions.len(),
             tasks: self.tasks.len(),
             remembered: self.cancelled.len(),
+            own: self.own.len(),
+            levels: self.levels.len(),
+            elicitations: self.elicitations.len(),
+            rounds: self.rounds.len(),
+            listens: self.listen.len(),
+            news: self.news.len(),
         }
     }
 

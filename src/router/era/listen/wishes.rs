@@ -161,6 +161,11 @@ impl Listen {
         self.asked.as_ref().map(|asked| asked.deadline)
     }
 
+    /// How many there are, and are to be.
+    pub(in crate::router) fn len(&self) -> usize {
+        self.standing.len() + usize::from(self.asked.is_some()) + self.doubtful.len()
+    }
+
     fn stands(&self, part: &Part) -> bool {
         self.standing.values().any(|stream| stream.parts.contains(part))
     }
