@@ -22,6 +22,7 @@
 mod attachment;
 mod attribution;
 pub mod cache;
+mod cancelled;
 mod era;
 mod exit;
 mod from_child;
@@ -55,6 +56,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use self::cache::ResponseCache;
+use self::cancelled::Cancelled;
 use self::era::{Listen, Rounds};
 use self::exit::Denial;
 use self::handshake::Handshake;
@@ -89,6 +91,8 @@ pub struct Router {
     sessions: BTreeMap<SessionKey, Profile>,
     handshake: Handshake,
     requests: IdTable,
+    /// What the child may still be at work on though it was cancelled.
+    cancelled: Cancelled,
     /// What waits for the child to be ready, or for its session's turn.
     queue: Queue,
     /// With `--on-ambiguous serialize`: the session that can be asked and has requests in flight.
@@ -167,6 +171,7 @@ impl Router {
             sessions: BTreeMap::new(),
             handshake,
             requests: IdTable::default(),
+            cancelled: Cancelled::default(),
             queue: Queue::default(),
             turn: None,
             own: BTreeMap::new(),
@@ -196,10 +201,8 @@ impl Router {
 
     /// A deadline of [`Router::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.cancelled.expire(now);
         for id in self.requests.due(now) {
-            if self.requests.forget(id) {
-                continue;
-            }
             let Some(request) = self.requests.get(id) else { continue };
             if self.waits_for_its_client(request, now) {
                 self.renew_deadline(id, now);
@@ -208,6 +211,7 @@ impl Router {
             let reject = self.timeout_reject(request, now);
             self.abort(id, reject, now);
         }
+        self.end_waiting_to_listen(now);
         self.pump(now);
     }
 
@@ -218,7 +222,10 @@ impl Router {
 
     /// When [`Router::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.requests.next_deadline()
+        [self.requests.next_deadline(), self.cancelled.next_deadline(), self.listen.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// How far the conversation with the child is.
@@ -256,15 +263,20 @@ impl Router {
 
     /// The sizes of the tables.
     pub fn stats(&self) -> Stats {
-        let (in_flight, remembered) = self.requests.len();
         Stats {
             sessions: self.sessions.len(),
-            in_flight,
+            in_flight: self.requests.len(),
             queued: self.queue.len(),
             questions: self.questions.len(),
             subscriptions: self.subscriptions.len(),
             tasks: self.tasks.len(),
-            remembered,
+            remembered: self.cancelled.len(),
+            own: self.own.len(),
+            levels: self.levels.len(),
+            elicitations: self.elicitations.len(),
+            rounds: self.rounds.len(),
+            listens: self.listen.len(),
+            news: self.news.len(),
         }
     }
 
@@ -288,13 +300,9 @@ impl Router {
             self.queue.remove_request(request.place);
         }
         let payload = payload(&request);
-        let session = request.origin.session;
-        self.tell_session(session, request.origin.stream, payload);
+        let Origin { session, stream } = request.origin;
         match request.phase {
-            Phase::Follows(own) => {
-                self.give_up_own(own);
-                self.follow_wishes();
-            }
+            Phase::Follows(own) => self.give_up_own(own),
             Phase::Asks => self.end_round(id),
             Phase::Queued(_) | Phase::Written => {}
         }
@@ -306,6 +314,9 @@ impl Router {
                 self.turn = None;
             }
         }
+        // spec: 2025-11-25 basic/transports, Sending Messages to the Server 6: what belongs to a request comes before its
+        // response, which ends the stream.
+        self.tell_session(session, stream, payload);
     }
 
     /// An open question has become pointless.
@@ -354,7 +365,7 @@ impl Router {
     fn remember(&mut self, id: ChildId, session: SessionKey, now: Instant) {
         let capabilities = self.sessions.get(&session).map(|profile| profile.capabilities).unwrap_or_default();
         let logs = self.levels.of(session).is_some();
-        self.requests.remember(id, session, (capabilities, logs), now);
+        self.cancelled.remember(id, session, (capabilities, logs), self.requests.last_written(), now);
     }
 
     /// The session whose request was handed out for the child under this id.

@@ -233,7 +233,7 @@ impl<L: Launch> ChildActor<L> {
         match command {
             ChildCommand::Attach { session, profile, outbox } => {
                 self.outboxes.insert(session, outbox);
-                self.current.router.attach(session, profile);
+                self.current.router.attach(session, profile, now);
             }
             ChildCommand::Message { from, message, admission } => self.handle_message(from, message, admission, now),
             ChildCommand::Detach(session) => {

@@ -14,7 +14,7 @@ impl Router {
     /// Attaches a session (or a stateless exchange). It may send at once; what it sends waits for the child. A profile
     /// that [`Router::detach`] returned goes on where it stopped. A [private](super::Sharing::Private) child has one session in its
     /// life.
-    pub fn attach(&mut self, session: SessionKey, mut profile: Profile) {
+    pub fn attach(&mut self, session: SessionKey, mut profile: Profile, now: Instant) {
         self.adapt(&mut profile);
         let subscriptions = profile.subscriptions.clone();
         let profile_era = profile.era;
@@ -33,7 +33,7 @@ impl Router {
             }
         }
         self.listen.wish_changed_by(profile_era);
-        self.follow_wishes();
+        self.follow_wishes(now);
     }
 
     /// Detaches a session: its requests in flight are cancelled in the child and settled with
@@ -62,7 +62,6 @@ impl Router {
         self.tasks.leave(session);
         self.elicitations.retain(|(_, asked)| *asked != session);
         self.listen.wish_changed_by(profile.era);
-        self.follow_wishes();
         self.pump(now);
         Some(profile)
     }
@@ -73,14 +72,14 @@ impl Router {
     }
 
     /// A session's handshake stands.
-    pub(super) fn open(&mut self, session: SessionKey, revision: Revision) {
+    pub(super) fn open(&mut self, session: SessionKey, revision: Revision, now: Instant) {
         if let Some(profile) = self.sessions.get_mut(&session) {
             profile.revision = Some(revision);
         }
         let level = self.levels.of(session);
         let change = self.levels.put(session, Some(level));
         self.tell_level(change);
-        self.listen.wish_changed();
-        self.follow_wishes();
+        self.listen.wish_changed_by(Era::Legacy);
+        self.follow_wishes(now);
     }
 }

@@ -59,11 +59,11 @@ impl Router {
             return Err(Unattributed::Several);
         }
         let newest = self.requests.newest_written(only).map(|request| request.order);
-        let may_be_anothers = self.requests.remembered_sessions().any(|(session, remembered)| {
+        let may_be_anothers = self.cancelled.sessions().any(|(session, remembered)| {
             let later = newest > Some(remembered.written_before);
             let last_words = matches!(need, Need::Log | Need::Nothing) && now < remembered.logs_until;
             let met = need.is_met_by(remembered.capabilities) && (need != Need::Log || remembered.logs);
-            session != only && met && (!later || last_words)
+            session != Some(only) && met && (!later || last_words)
         });
         if may_be_anothers { Err(Unattributed::Several) } else { Ok(self.stream_of(only)) }
     }

@@ -90,7 +90,7 @@ impl Router {
             }
         }
         self.turn = None;
-        self.requests.forget_all();
+        self.cancelled.forget_all();
         self.tasks.clear();
         self.elicitations.clear();
         self.subscriptions.child_gone();
@@ -182,7 +182,7 @@ impl Router {
         }
         self.queue.drop_notifications(None);
         self.turn = None;
-        self.requests.forget_all();
+        self.cancelled.forget_all();
         self.denial = Some(Denial::Closed(reject.clone()));
     }
 

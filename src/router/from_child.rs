@@ -10,7 +10,6 @@ use super::id_table::ChildId;
 use super::in_flight::Phase;
 use super::io::{Payload, SessionKey, Stage, StreamId};
 use super::need::Need;
-use super::own::Own;
 use super::purpose::Purpose;
 use super::questions::{Asker, Question};
 use super::{ELICITATIONS_MAX, ELICITATIONS_PER_SESSION_MAX, Router, with_id};
@@ -44,14 +43,9 @@ impl Router {
         } else if self.listen.is(id) {
             self.listen_ended(id, None, now);
         } else if let Some(own) = self.take_own(id) {
-            if let Own::Heard(until) = own {
-                self.cancellations_heard(until, now);
-            }
-            for follower in self.requests.followers(id) {
-                self.reject(follower, Reject::ChildAnswerUnusable(what.to_owned()));
-            }
+            self.own_unusable(id, own, what, now);
         }
-        self.requests.forget(id);
+        self.cancelled.forget(id);
         self.pump(now);
     }
 
@@ -71,7 +65,7 @@ impl Router {
             self.own_answered(id, own, message, now);
         } else if self.written_by(id).is_some() {
             self.request_answered(id, message, now);
-        } else if !self.requests.forget(id) {
+        } else if !self.cancelled.forget(id) {
             tracing::debug!(id = id.0, "dropped a response of the child that nobody waits for");
         }
         self.pump(now);
@@ -91,7 +85,6 @@ impl Router {
             self.subscribe_child(&uri);
         }
         self.listen.wish_changed();
-        self.follow_wishes();
         if outcome == Outcome::ReadyAgain {
             self.tell_lists_changed();
         }

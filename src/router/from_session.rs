@@ -111,6 +111,8 @@ impl Router {
 
     /// Hands out what can be handed out now, in the order in which it came.
     pub(super) fn pump(&mut self, now: Instant) {
+        self.ask_if_heard();
+        self.follow_wishes(now);
         // While another session has its turn, only a question to that one lets more of its own requests go.
         let blocked = self.turn.is_some_and(|holder| !self.questions.any_of(holder));
         if blocked || self.is_spent() || self.queue.is_empty() {
@@ -168,12 +170,12 @@ impl Router {
         }
         let session = request.origin.session;
         match request.purpose.clone() {
-            Purpose::Initialize => self.initialize(id),
+            Purpose::Initialize => self.initialize(id, now),
             Purpose::SetLevel(level) if self.keeps_levels() => {
                 self.set_level(id, session, level);
             }
-            Purpose::Subscribe(uri) if !self.is_private() => self.subscribe(id, session, uri),
-            Purpose::Unsubscribe(uri) if !self.is_private() => self.unsubscribe(id, session, &uri),
+            Purpose::Subscribe(uri) if !self.is_private() => self.subscribe(id, session, uri, now),
+            Purpose::Unsubscribe(uri) if !self.is_private() => self.unsubscribe(id, session, &uri, now),
             Purpose::Task(task) | Purpose::TaskResult(task) if !self.may_use_task(session, &task) => {
                 self.reject(id, Reject::InvalidParams("taskId: no such task".to_owned()));
             }
@@ -258,7 +260,7 @@ impl Router {
         Some(own_id)
     }
 
-    fn initialize(&mut self, id: ChildId) {
+    fn initialize(&mut self, id: ChildId, now: Instant) {
         if !self.is_ready() {
             return self.forward_initialize(id);
         }
@@ -273,7 +275,7 @@ impl Router {
         let Some((answer, revision)) = self.handshake.answer_client(&request.client_id, &requested) else { return };
         self.learn_words(session, words);
         self.settle(id, |_| Payload::Initialized(answer, revision));
-        self.open(session, revision);
+        self.open(session, revision, now);
     }
 
     fn set_level(&mut self, id: ChildId, session: SessionKey, level: LogLevel) {
@@ -287,7 +289,7 @@ impl Router {
         }
     }
 
-    fn subscribe(&mut self, id: ChildId, session: SessionKey, uri: String) {
+    fn subscribe(&mut self, id: ChildId, session: SessionKey, uri: String, now: Instant) {
         match self.subscriptions.subscribe(session, &uri) {
             Verdict::Done => self.respond(id, "{}"),
             Verdict::Follow(own) => self.follow(id, own),
@@ -297,7 +299,7 @@ impl Router {
             }
             Verdict::TellChild => {
                 if self.is_modern() {
-                    return self.subscribe_by_listening(id, uri);
+                    return self.subscribe_by_listening(id, uri, now);
                 }
                 if let Some(own) = self.forward_as_own(id, Own::Subscribe(uri.clone())) {
                     self.subscriptions.begin(&uri, own);
@@ -306,7 +308,7 @@ impl Router {
         }
     }
 
-    fn unsubscribe(&mut self, id: ChildId, session: SessionKey, uri: &str) {
+    fn unsubscribe(&mut self, id: ChildId, session: SessionKey, uri: &str, now: Instant) {
         match self.subscriptions.unsubscribe(session, uri) {
             Verdict::TellChild if !self.is_modern() => {
                 self.forward_as_own(id, Own::Unsubscribe);
@@ -314,7 +316,7 @@ impl Router {
             Verdict::TellChild => {
                 self.respond(id, "{}");
                 self.unsubscribe_child(uri);
-                self.follow_wishes();
+                self.follow_wishes(now);
             }
             Verdict::Done | Verdict::Follow(_) | Verdict::TooMany => self.respond(id, "{}"),
         }
@@ -350,7 +352,6 @@ impl Router {
         if written {
             self.tell_child(Frame::new(message.bytes().clone()).replace(span, id.text()));
             self.remember(id, session, now);
-            self.ask_if_heard(now);
         }
         self.pump(now);
     }

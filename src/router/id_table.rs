@@ -2,29 +2,19 @@
 //!
 //! Invariants: every request has one child-side id, never given to another in the router's life (a request that goes to the
 //! next process keeps it); `by_session` and `followers` name exactly the requests in `requests`; `deadlines` holds exactly
-//! the deadlines of requests and of remembered ids.
+//! the deadlines of requests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::attribution::{LAST_WORDS, LAST_WORDS_WHEN_HEARD};
 use super::cache::Ticket;
 use super::in_flight::{Attempt, InFlight, Phase, WriteOrder};
-use super::io::{ClientCapabilities, SessionKey};
+use super::io::SessionKey;
 use super::purpose::Purpose;
 use super::queue::Place;
 use crate::jsonrpc::{Message, RawId, Span};
-
-/// How long a request that was cancelled is remembered as one that the child may still ask or log for, if the child never
-/// answers it. A child that heeds cancellation is quiet long before; one that ignores it answers in the end, which ends
-/// the memory too. Until then its question must not be taken for that of a request that was at work at the same time.
-pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(10);
-
-/// The most of them remembered for one session.
-const REMEMBERED_PER_SESSION_MAX: usize = 128;
 
 /// A request's id on the child's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,23 +59,6 @@ struct OfSession {
     by_client: HashMap<RawId, ChildId>,
 }
 
-/// The cancelled requests of one session that the child may still be at work on.
-#[derive(Debug)]
-pub(super) struct Remembered {
-    ids: BTreeSet<ChildId>,
-    /// What its client could be asked; the session may be gone.
-    pub(super) capabilities: ClientCapabilities,
-    /// Whether it had asked for log messages.
-    pub(super) logs: bool,
-    /// The request that was handed out last when the last of these was cancelled. The child reads the cancellation before
-    /// every later one.
-    pub(super) written_before: WriteOrder,
-    /// When that was.
-    since: Instant,
-    /// Until when they may still log what they have to say about it.
-    pub(super) logs_until: Instant,
-}
-
 /// All requests in flight.
 #[derive(Debug, Default)]
 pub(super) struct IdTable {
@@ -97,9 +70,6 @@ pub(super) struct IdTable {
     followers: BTreeMap<ChildId, BTreeSet<ChildId>>,
     /// How many written requests each session has; sessions with none are absent.
     busy: BTreeMap<SessionKey, usize>,
-    remembered: BTreeMap<ChildId, (SessionKey, Instant)>,
-    /// The same by session; sessions with none are absent.
-    remembered_of: BTreeMap<SessionKey, Remembered>,
     deadlines: BTreeSet<(Instant, ChildId)>,
 }
 
@@ -296,80 +266,9 @@ impl IdTable {
         self.followers.get(&own).into_iter().flatten().copied().collect()
     }
 
-    /// Keeps in mind that the child may still be at work on a request that is settled on our side.
-    pub(super) fn remember(
-        &mut self,
-        id: ChildId,
-        session: SessionKey,
-        (capabilities, logs): (ClientCapabilities, bool),
-        now: Instant,
-    ) {
-        let until = now + REMEMBERED_FOR;
-        self.remembered.insert(id, (session, until));
-        self.deadlines.insert((until, id));
-        let written_before = self.written;
-        let of_session = self.remembered_of.entry(session).or_insert_with(|| Remembered {
-            ids: BTreeSet::new(),
-            capabilities,
-            logs,
-            written_before,
-            since: now,
-            logs_until: now,
-        });
-        of_session.logs |= logs;
-        of_session.written_before = written_before;
-        of_session.since = now;
-        of_session.logs_until = now + LAST_WORDS;
-        of_session.ids.insert(id);
-        // The newest say the same of their session for longer.
-        if of_session.ids.len() > REMEMBERED_PER_SESSION_MAX
-            && let Some(oldest) = of_session.ids.first().copied()
-        {
-            self.forget(oldest);
-        }
-    }
-
-    /// The child has read every cancellation until then.
-    pub(super) fn cancellations_heard(&mut self, until: Instant, now: Instant) {
-        for of_session in self.remembered_of.values_mut().filter(|remembered| remembered.since <= until) {
-            of_session.logs_until = of_session.logs_until.min(now + LAST_WORDS_WHEN_HEARD);
-        }
-    }
-
-    /// Whether a cancellation came after that.
-    pub(super) fn cancelled_since(&self, then: Instant) -> bool {
-        self.remembered_of.values().any(|remembered| remembered.since > then)
-    }
-
-    /// The child has answered it, or it is long ago.
-    pub(super) fn forget(&mut self, id: ChildId) -> bool {
-        let Some((session, until)) = self.remembered.remove(&id) else { return false };
-        self.deadlines.remove(&(until, id));
-        if let Some(of_session) = self.remembered_of.get_mut(&session) {
-            of_session.ids.remove(&id);
-            if of_session.ids.is_empty() {
-                self.remembered_of.remove(&session);
-            }
-        }
-        true
-    }
-
-    /// The child is gone, and with it what it was at work on.
-    pub(super) fn forget_all(&mut self) {
-        self.remembered_of.clear();
-        for (id, (_, until)) in std::mem::take(&mut self.remembered) {
-            self.deadlines.remove(&(until, id));
-        }
-    }
-
     /// The sessions for which the child is at work.
     pub(super) fn busy_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.busy.keys().copied()
-    }
-
-    /// The sessions, some of them gone, for which the child may still be at work though they cancelled.
-    pub(super) fn remembered_sessions(&self) -> impl Iterator<Item = (SessionKey, &Remembered)> + '_ {
-        self.remembered_of.iter().map(|(session, remembered)| (*session, remembered))
     }
 
     /// Whether the child is at work for this session (a settled request does not count).
@@ -393,8 +292,13 @@ impl IdTable {
         self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now).map(|(_, id)| *id).collect()
     }
 
-    /// How many requests are in flight, and how many are remembered.
-    pub(super) fn len(&self) -> (usize, usize) {
-        (self.requests.len(), self.remembered.len())
+    /// How many requests are in flight.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// The place in the order of the request that was handed out last.
+    pub(super) const fn last_written(&self) -> WriteOrder {
+        self.written
     }
 }

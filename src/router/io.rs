@@ -108,6 +108,16 @@ pub struct ClientCapabilities {
 }
 
 impl ClientCapabilities {
+    /// What one of two clients can be asked.
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self {
+            roots: self.roots || other.roots,
+            sampling: self.sampling || other.sampling,
+            elicitation_form: self.elicitation_form || other.elicitation_form,
+            elicitation_url: self.elicitation_url || other.elicitation_url,
+        }
+    }
+
     /// Whether the client can be asked anything.
     pub const fn any(self) -> bool {
         self.roots || self.sampling || self.elicitation_form || self.elicitation_url
@@ -171,6 +181,18 @@ pub struct Stats {
     pub tasks: usize,
     /// Cancelled requests that the child may still be at work on.
     pub remembered: usize,
+    /// Requests of mcp-mux's own that the child has not answered.
+    pub own: usize,
+    /// Sessions that count towards the child's log level.
+    pub levels: usize,
+    /// Elicitations of which it is known whom they were given to.
+    pub elicitations: usize,
+    /// Requests about which a modern child wants to be told something first.
+    pub rounds: usize,
+    /// What mcp-mux itself listens for, or is about to, at a modern child.
+    pub listens: usize,
+    /// What the child said that its successor is to tell.
+    pub news: usize,
 }
 
 impl Stats {
@@ -185,6 +207,12 @@ impl Stats {
             subscriptions: self.subscriptions + other.subscriptions,
             tasks: self.tasks + other.tasks,
             remembered: self.remembered + other.remembered,
+            own: self.own + other.own,
+            levels: self.levels + other.levels,
+            elicitations: self.elicitations + other.elicitations,
+            rounds: self.rounds + other.rounds,
+            listens: self.listens + other.listens,
+            news: self.news + other.news,
         }
     }
 }

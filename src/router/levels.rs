@@ -65,6 +65,11 @@ impl Levels {
         }
     }
 
+    /// How many sessions take part.
+    pub(super) fn len(&self) -> usize {
+        self.by_session.len()
+    }
+
     fn wanted(&self) -> Option<LogLevel> {
         if self.set == 0 {
             // Whoever set one is gone; the child is not to stay as they left it.
@@ -117,7 +122,7 @@ mod tests {
         let mut levels = Levels::default();
         levels.put(A, Some(Some(LogLevel::Debug)));
         levels.put(A, None);
-        assert_eq!((levels.by_session.len(), levels.wanted.iter().sum::<usize>(), levels.set), (0, 0, 0));
+        assert_eq!((levels.len(), levels.wanted.iter().sum::<usize>(), levels.set), (0, 0, 0));
         assert_eq!(levels.replay(), None);
     }
 }

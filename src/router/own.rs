@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::id_table::ChildId;
 use super::io::Payload;
 use super::{Router, with_id};
+use crate::error::Reject;
 use crate::jsonrpc::{self, Message, RawId};
 use crate::mcp::{LogLevel, method};
 
@@ -18,8 +19,8 @@ pub(super) enum Own {
     Subscribe(String),
     Unsubscribe,
     Ping,
-    /// A `ping` that the child reads after the cancellations of until then.
-    Heard(Instant),
+    /// A `ping` that the child reads after so many cancellations.
+    Heard(u64),
 }
 
 impl Router {
@@ -34,29 +35,18 @@ impl Router {
         self.own.insert(id, Own::Ping);
     }
 
-    /// Asks for an answer that shows that the child has read the cancellations so far. One at a time is enough: those that
-    /// come until it is answered are asked about then, if they still matter.
-    pub(super) fn ask_if_heard(&mut self, now: Instant) {
-        let asked = self.own.values().any(|own| matches!(own, Own::Heard(_)));
-        if asked
-            || !self.is_ready()
-            || self.is_modern()
-            || self.is_private()
-            || !self.handshake.capabilities().logging()
-        {
+    /// Asks for an answer that shows that the child has read the cancellations so far, if it was not asked about them. One
+    /// at a time is enough: those that come until it is answered are asked about then, if they still matter.
+    pub(super) fn ask_if_heard(&mut self) {
+        let logs = self.handshake.capabilities().logging() && !self.is_modern() && !self.is_private();
+        let Some(cancellations) = self.cancelled.unheard().filter(|_| logs && self.is_ready()) else { return };
+        if self.own.values().any(|own| matches!(own, Own::Heard(_))) {
             return;
         }
         let id = self.requests.fresh_id();
         let ask = self.sign_of_life(id);
         self.tell_child(ask);
-        self.own.insert(id, Own::Heard(now));
-    }
-
-    pub(super) fn cancellations_heard(&mut self, until: Instant, now: Instant) {
-        self.requests.cancellations_heard(until, now);
-        if self.requests.cancelled_since(until) {
-            self.ask_if_heard(now);
-        }
+        self.own.insert(id, Own::Heard(cancellations));
     }
 
     /// Grows with everything that shows that the child heeds what it is told: each response to a request of ours,
@@ -81,15 +71,31 @@ impl Router {
 
     /// A request of ours was answered, and with it those that follow it.
     pub(super) fn own_answered(&mut self, id: ChildId, own: Own, message: &Message, now: Instant) {
-        if let Own::Heard(until) = own {
-            return self.cancellations_heard(until, now);
+        if let Own::Heard(count) = own {
+            return self.cancelled.heard(count, now);
         }
         let answer = |client_id: &RawId| Payload::Response(with_id(message, client_id.as_str()));
-        self.own_settled(id, own, message.result().is_some(), answer);
+        self.own_settled(id, own, message.result().is_some(), now, answer);
+    }
+
+    /// A request of ours was answered with something that cannot be passed on.
+    pub(super) fn own_unusable(&mut self, id: ChildId, own: Own, what: &str, now: Instant) {
+        if let Own::Heard(count) = own {
+            return self.cancelled.heard(count, now);
+        }
+        let reject = Reject::ChildAnswerUnusable(what.to_owned());
+        self.own_settled(id, own, false, now, |client_id| Payload::Rejected(client_id.clone(), reject.clone()));
     }
 
     /// A request of ours came to something. `taken`: whether the child did as it was told.
-    pub(super) fn own_settled(&mut self, id: ChildId, own: Own, taken: bool, answer: impl Fn(&RawId) -> Payload) {
+    pub(super) fn own_settled(
+        &mut self,
+        id: ChildId,
+        own: Own,
+        taken: bool,
+        now: Instant,
+        answer: impl Fn(&RawId) -> Payload,
+    ) {
         let followers = self.requests.followers(id);
         if let Own::Subscribe(uri) = own {
             if taken {
@@ -103,7 +109,11 @@ impl Router {
             match (taken, nobody) {
                 // They gave up while the child was being told.
                 (true, true) => self.unsubscribe_child(&uri),
-                (false, false) => tracing::warn!("the restarted child refuses a subscription that stood before"),
+                (false, false) => {
+                    if let Some(left_out) = self.may_log(now) {
+                        tracing::warn!(left_out, "the restarted child refuses a subscription that stood before");
+                    }
+                }
                 (true, false) | (false, true) => {}
             }
         }

@@ -121,7 +121,7 @@ impl Router {
             }
         });
         if let Some(revision) = revision {
-            self.open(session, revision);
+            self.open(session, revision, now);
         }
         self.pump(now);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::model::{INTRODUCTION, Model, Request};
-use super::id_table::REMEMBERED_FOR;
+use super::cancelled::REMEMBERED_FOR;
 use super::world::{ASKABLE, Seen, config};
 use super::*;
 use crate::config::OnAmbiguous;
@@ -37,6 +37,18 @@ enum Op {
         side: usize,
         pending: usize,
         acknowledged: bool,
+    },
+    /// A modern child refuses a request, or ends a `subscriptions/listen`.
+    ChildRefuses {
+        side: usize,
+        pending: usize,
+        ends: bool,
+    },
+    /// A modern child answers with a result of a kind of its own.
+    ChildAnswersOddly {
+        side: usize,
+        pending: usize,
+        kind: usize,
     },
     /// A modern child wants to be told something before it goes on.
     ChildWants {
@@ -135,6 +147,9 @@ const SESSIONS: u64 = 4;
 /// Ids as clients spell them; some look alike.
 const IDS: [&str; 6] = ["0", "1", r#""1""#, "1e2", "12345678901234567890123", r#""é""#];
 
+/// What a `resultType` may be, known or not.
+const KINDS: [&str; 5] = [r#""task""#, r#""""#, "7", "null", r#""COMPLETE""#];
+
 fn op(sessions: u64) -> impl Strategy<Value = Op> {
     let session = 0..sessions;
     let id = 0..IDS.len();
@@ -165,6 +180,10 @@ fn op(sessions: u64) -> impl Strategy<Value = Op> {
             .prop_map(|(side, pending, acknowledged)| Op::ChildTells { side, pending, acknowledged }),
         3 => (side.clone(), 0..8usize, 0..3usize)
             .prop_map(|(side, pending, inputs)| Op::ChildWants { side, pending, inputs }),
+        3 => (side.clone(), 0..8usize, any::<bool>())
+            .prop_map(|(side, pending, ends)| Op::ChildRefuses { side, pending, ends }),
+        1 => (side.clone(), 0..8usize, 0..KINDS.len())
+            .prop_map(|(side, pending, kind)| Op::ChildAnswersOddly { side, pending, kind }),
         2 => side.clone().prop_map(|side| Op::ChildLogs { side }),
         1 => (side.clone(), 0..3u8).prop_map(|(side, uri)| Op::ChildUpdates { side, uri }),
         1 => side.clone().prop_map(|side| Op::ChildEnds { side }),
@@ -199,7 +218,11 @@ fn run_in(era: Era, ops: &[Op], config: RouterConfig, sharing: Sharing) -> Vec<S
         }
         assert_eq!(model.current().world.router.stats().sessions, model.keys.len());
         for side in &model.sides {
-            assert!(side.world.router.poll_timeout().is_none_or(|deadline| deadline > side.world.now));
+            let router = &side.world.router;
+            assert!(router.poll_timeout().is_none_or(|deadline| deadline > side.world.now));
+            let waits = router.own.values().any(|own| matches!(own, Own::Subscribe(_)));
+            let is_served = router.is_modern() && router.is_ready() && !router.is_retired();
+            assert!(!waits || !is_served || router.listen.deadline().is_some(), "waits for what was not asked for");
         }
     }
     for key in std::mem::take(&mut model.keys).into_values() {
@@ -210,6 +233,17 @@ fn run_in(era: Era, ops: &[Op], config: RouterConfig, sharing: Sharing) -> Vec<S
     for side in &mut model.sides {
         side.world.advance(REMEMBERED_FOR);
         let router = &side.world.router;
+        assert!(!router.is_ready() || router.is_retired() || router.stats().listens == 0, "listens for nobody");
+    }
+    model.observe();
+    for at in 0..model.sides.len() {
+        model.answer_all(at);
+        let side = &mut model.sides[at];
+        if side.alive && side.world.router.stage() == Stage::Down {
+            // It takes no more input, so it ends.
+            side.world.exit();
+        }
+        let router = &model.sides[at].world.router;
         assert_eq!(router.stats(), Stats::default(), "left behind");
         assert_eq!((router.poll_timeout(), router.queued_bytes()), (None, 0), "left behind");
         assert!(router.is_drained());
@@ -228,7 +262,7 @@ fn step(op: &Op, model: &mut Model) {
                 let capabilities = if askable { ASKABLE } else { ClientCapabilities::default() };
                 let side = model.current();
                 if side.world.router.is_private() {
-                    side.world.router.attach(key, Profile { capabilities, ..Profile::default() });
+                    side.world.router.attach(key, Profile { capabilities, ..Profile::default() }, side.world.now);
                 } else {
                     side.world.attach(key.0, capabilities);
                     model.open.insert(key);
@@ -270,6 +304,31 @@ fn step(op: &Op, model: &mut Model) {
                 false => (method::RESOURCE_UPDATED, r#","uri":"x:/1""#.to_owned()),
             };
             side.world.child_says(&format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{meta}{rest}}}}}"#));
+        }
+        Op::ChildRefuses { side, pending, ends } => {
+            let is_modern = model.era == Era::Modern;
+            let Some(side) = model.alive(side).filter(|side| is_modern && pending < side.pending.len()) else { return };
+            if side.pending[pending].method == method::DISCOVER {
+                return;
+            }
+            let Request { id, method, .. } = side.pending.remove(pending);
+            if ends && method == method::LISTEN {
+                let params = format!(r#"{{"requestId":{id}}}"#);
+                let method = method::CANCELLED;
+                side.world.child_says(&format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#));
+            } else {
+                let error = r#"{"code":-32602,"message":"no"}"#;
+                side.world.child_says(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#));
+            }
+        }
+        Op::ChildAnswersOddly { side, pending, kind } => {
+            let is_modern = model.era == Era::Modern;
+            let Some(side) = model.alive(side).filter(|side| is_modern && pending < side.pending.len()) else { return };
+            if side.pending[pending].method == method::DISCOVER {
+                return;
+            }
+            let Request { id, mark, .. } = side.pending.remove(pending);
+            side.world.child_answers(id, &format!(r#"{{"resultType":{},"m":"{mark}"}}"#, KINDS[kind]));
         }
         Op::ChildWants { side, pending, inputs } => {
             let is_modern = model.era == Era::Modern;

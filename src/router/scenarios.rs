@@ -1,12 +1,13 @@
 //! The rules of DESIGN section 4, one scenario each.
 
+mod cancelled;
 mod exits;
 mod private;
 mod succession;
 
 use std::time::Duration;
 
-use super::id_table::REMEMBERED_FOR;
+use super::cancelled::REMEMBERED_FOR;
 use super::world::{ASKABLE, Seen, World, config, error_kind, id_of, json_of, response};
 use super::*;
 use crate::config::OnAmbiguous;
@@ -14,6 +15,7 @@ use crate::config::OnAmbiguous;
 const NONE: ClientCapabilities =
     ClientCapabilities { roots: false, sampling: false, elicitation_form: false, elicitation_url: false };
 const SAMPLE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"sampling/createMessage","params":{"maxTokens":1}}"#;
+const CANCEL: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
 
 #[test]
 fn clients_with_the_same_ids_share_a_child_and_get_their_own_answers() {
@@ -131,7 +133,7 @@ fn initialize_is_answered_from_the_childs_handshake_in_the_older_revision() {
     .enumerate()
     {
         let key = SessionKey(100 + index as u64);
-        world.router.attach(key, Profile::default());
+        world.router.attach(key, Profile::default(), world.now);
         let line =
             format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{asked}"}}}}"#);
         world.says(key, 1, &line).unwrap();
@@ -216,79 +218,6 @@ fn a_question_that_is_nobodys_or_could_be_several_peoples_is_answered_with_an_er
     assert!(world.seen.is_empty());
 }
 
-const CANCEL: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
-
-#[test]
-fn a_cancelled_requests_question_is_not_taken_for_that_of_one_that_was_at_work_too() {
-    let mut world = World::ready();
-    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
-    world.calls(a, 1, "1", "{}");
-    world.calls(b, 1, "1", "{}");
-    world.says(a, 0, CANCEL).unwrap();
-    world.seen.clear();
-    world.child_says(SAMPLE);
-    assert!(world.seen.is_empty());
-    world.detach(a);
-    world.child_says(SAMPLE);
-    assert!(world.seen.is_empty());
-    world.advance(REMEMBERED_FOR);
-    world.child_says(SAMPLE);
-    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-}
-
-#[test]
-fn a_cancelled_request_stands_in_the_way_of_no_later_one() {
-    let mut world = World::ready();
-    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
-    world.calls(a, 1, "1", "{}");
-    world.says(a, 0, CANCEL).unwrap();
-    world.seen.clear();
-    // The child has read the cancellation before this.
-    world.calls(b, 1, "1", "{}");
-    world.child_says(SAMPLE);
-    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
-    world.child_says(log);
-    assert!(world.seen.is_empty(), "it may be the last words of the cancelled one");
-    world.advance(Duration::from_secs(1));
-    world.child_says(log);
-    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-}
-
-#[test]
-fn last_words_are_awaited_no_longer_than_a_child_needs_that_has_read_the_cancellation() {
-    const LOG: &str = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
-    let mut world = World::ready();
-    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
-    for id in [1, 2] {
-        world.calls(a, id, &id.to_string(), "{}");
-        world.says(a, 0, &CANCEL.replace('1', &id.to_string())).unwrap();
-    }
-    let pings = |world: &mut World| -> Vec<_> {
-        let lines = world.child_read();
-        lines.iter().filter(|line| json_of(line)["method"] == "ping").map(|line| id_of(line)).collect()
-    };
-    let [first] = pings(&mut world)[..] else { panic!("one at a time") };
-    world.advance(Duration::from_millis(10));
-    world.says(a, 0, r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#).unwrap();
-    world.says(a, 0, &CANCEL.replace('1', "3")).unwrap();
-    world.calls(b, 1, "1", "{}");
-    world.seen.clear();
-    world.child_answers(first, "{}");
-    let [second] = pings(&mut world)[..] else { panic!("of the third it is not known") };
-    world.advance(Duration::from_millis(100));
-    world.child_says(LOG);
-    assert!(world.seen.is_empty(), "the child may not have read the last cancellation yet");
-    world.child_answers(second, "{}");
-    world.advance(Duration::from_millis(99));
-    world.child_says(LOG);
-    assert!(world.seen.is_empty(), "it may be on its way out");
-    world.advance(Duration::from_millis(1));
-    world.child_says(LOG);
-    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-    assert!(pings(&mut world).is_empty());
-}
-
 #[test]
 fn one_that_waited_its_turn_is_later_than_the_cancelled_one_it_waited_for() {
     let mut world = World::ready_with(RouterConfig { on_ambiguous: OnAmbiguous::Serialize, ..config() });
@@ -313,8 +242,9 @@ fn a_question_ends_with_the_requests_it_can_belong_to() {
     let id = json_of(question)["id"].clone();
     world.child_answers(call, "{}");
     let seen = world.seen_by(a);
-    assert_eq!(seen[0], response("1", "{}"));
-    let Seen::Message(cancelled) = &seen[1] else { panic!("{seen:?}") };
+    // spec: 2025-11-25 basic/transports, Sending Messages to the Server 6: the response ends the stream.
+    assert_eq!(seen[1], response("1", "{}"));
+    let Seen::Message(cancelled) = &seen[0] else { panic!("{seen:?}") };
     assert_eq!(json_of(cancelled)["params"]["requestId"], id);
     assert_eq!(error_kind(&world.child.pop_back().unwrap())["kind"], "request-over");
     assert_eq!(world.router.stats().questions, 0);
@@ -407,19 +337,6 @@ fn who_left_and_could_not_be_asked_stands_in_nobodys_way() {
     world.detach(a);
     world.child_says(SAMPLE);
     assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
-}
-
-#[test]
-fn cancelling_over_and_over_is_remembered_within_a_bound() {
-    let mut world = World::ready();
-    let a = world.attach(1, ASKABLE);
-    for _ in 0..1000 {
-        world.calls(a, 1, "1", "{}");
-        world.says(a, 0, r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).unwrap();
-    }
-    assert_eq!(world.router.stats().remembered, 128);
-    world.advance(REMEMBERED_FOR);
-    assert_eq!((world.router.stats().remembered, world.router.poll_timeout()), (0, None));
 }
 
 #[test]
@@ -621,14 +538,14 @@ fn the_time_in_which_a_modern_client_is_asked_is_not_the_childs_silence() {
     for era in [Era::Legacy, Era::Modern] {
         let mut world = World::ready_with(limits.clone());
         let a = SessionKey(1);
-        world.router.attach(a, Profile { era, capabilities: ASKABLE, ..Profile::default() });
+        world.router.attach(a, Profile { era, capabilities: ASKABLE, ..Profile::default() }, world.now);
         world.calls(a, 1, "1", "{}");
         world.child_says(question);
         let Seen::Message(asked) = &world.seen_by(a)[0] else { panic!("not asked") };
         let asked = json_of(asked)["id"].clone();
         (0..4).for_each(|_| world.advance(second));
         if era == Era::Legacy {
-            assert_eq!(world.seen_by(a)[..1], [Seen::Rejected("1".to_owned(), "request-timeout")]);
+            assert_eq!(world.seen_by(a).pop(), Some(Seen::Rejected("1".to_owned(), "request-timeout")));
             continue;
         }
         world.advance(second);
@@ -644,7 +561,7 @@ fn the_time_in_which_a_modern_client_is_asked_is_not_the_childs_silence() {
         (0..8).for_each(|_| world.advance(second));
         assert_eq!(world.seen_by(a), []);
         world.advance(second);
-        assert_eq!(world.seen_by(a)[0], Seen::Rejected("2".to_owned(), "request-timeout"));
+        assert_eq!(world.seen_by(a).pop(), Some(Seen::Rejected("2".to_owned(), "request-timeout")));
     }
 }
 
@@ -703,11 +620,12 @@ fn leaving_settles_cancels_and_leaves_nothing_behind() {
     let profile = world.detach(a).unwrap();
     assert_eq!(profile.capabilities, ASKABLE);
     let seen = world.seen_by(a);
-    assert_eq!(seen[0], Seen::Rejected("1".to_owned(), "session-closed"));
-    assert!(matches!(seen[1..], [Seen::Message(_)]), "the question is void");
+    assert!(matches!(seen[0], Seen::Message(_)), "the question is void");
+    assert_eq!(seen[1..], [Seen::Rejected("1".to_owned(), "session-closed")], "after what belongs to it");
     let read = world.child_read();
     assert_eq!(json_of(&read[0])["id"], 0, "the question is answered with an error");
     assert_eq!(json_of(&read[1])["params"]["requestId"], id);
+    world.child_answers(id_of(&read[2]), "{}");
     world.advance(REMEMBERED_FOR);
     assert_eq!(world.router.stats(), Stats::default());
     assert_eq!(world.router.poll_timeout(), None);
@@ -732,6 +650,22 @@ fn an_answer_that_cannot_be_passed_on_fails_its_request() {
     world.router.handle_unusable_answer(id, "too long", world.now);
     world.drain();
     assert_eq!(world.seen_by(a), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
+}
+
+#[test]
+fn a_subscription_whose_answer_cannot_be_passed_on_can_be_asked_for_again() {
+    let mut world = World::ready();
+    let a = world.attach(1, NONE);
+    world.child_read();
+    for id in ["1", "2"] {
+        let subscribe = r#""method":"resources/subscribe","params":{"uri":"x:/1"}"#;
+        world.says(a, 1, &format!(r#"{{"jsonrpc":"2.0","id":{id},{subscribe}}}"#)).unwrap();
+        let own = id_of(&world.child.pop_back().unwrap());
+        world.router.handle_unusable_answer(own, "too long", world.now);
+        world.drain();
+        assert_eq!(world.seen_by(a), [Seen::Rejected(id.to_owned(), "child-answer-unusable")]);
+        assert_eq!(world.router.stats().subscriptions, 0);
+    }
 }
 
 #[test]

@@ -94,6 +94,24 @@ impl Subscriptions {
         nobody
     }
 
+    /// The child does not tell of it any more: nobody is subscribed to it. Whether anybody was.
+    pub(super) fn revoke(&mut self, uri: &str) -> bool {
+        let Some(entry) = self.by_uri.get_mut(uri) else { return false };
+        let subscribers = std::mem::take(&mut entry.subscribers);
+        for session in &subscribers {
+            if let Some(uris) = self.by_session.get_mut(session) {
+                uris.remove(uri);
+                if uris.is_empty() {
+                    self.by_session.remove(session);
+                }
+            }
+        }
+        if entry.pending.is_none() {
+            self.by_uri.remove(uri);
+        }
+        !subscribers.is_empty()
+    }
+
     /// A session wants to unsubscribe.
     pub(super) fn unsubscribe(&mut self, session: SessionKey, uri: &str) -> Verdict {
         if let Some(entry) = self.by_uri.get_mut(uri).filter(|entry| entry.pending.is_some()) {
@@ -157,7 +175,17 @@ impl Subscriptions {
         self.by_session.get(&session).cloned().unwrap_or_default()
     }
 
-    /// Every URI with a subscriber.
+    /// Our request for a URI that the child has not answered.
+    pub(super) fn pending(&self, uri: &str) -> Option<ChildId> {
+        self.by_uri.get(uri)?.pending
+    }
+
+    /// Whether the URI has a subscriber or is about to.
+    pub(super) fn contains(&self, uri: &str) -> bool {
+        self.by_uri.contains_key(uri)
+    }
+
+    /// Every URI with a subscriber, or about to have one.
     pub(super) fn uris(&self) -> Vec<String> {
         self.by_uri.keys().cloned().collect()
     }

@@ -56,7 +56,7 @@ impl Router {
             self.allowance = None;
             for (session, profile) in &self.sessions {
                 let (level, subscriptions) = (self.levels.of(*session), self.subscriptions.of(*session));
-                successor.attach(*session, Profile { level, subscriptions, ..profile.clone() });
+                successor.attach(*session, Profile { level, subscriptions, ..profile.clone() }, now);
             }
             self.subscriptions = Subscriptions::default();
             self.hand_over_listens(successor, now);
@@ -126,7 +126,7 @@ impl Router {
     /// and every task was either fetched or cancelled, or its session is gone. A task that nobody asks for again keeps
     /// it from being drained for good, so whoever waits for this has to bound it.
     pub fn is_drained(&self) -> bool {
-        self.requests.len().0 == 0 && self.queue.is_empty() && self.questions.len() == 0 && !self.tasks.any_unfinished()
+        self.requests.len() == 0 && self.queue.is_empty() && self.questions.len() == 0 && !self.tasks.any_unfinished()
     }
 
     /// Whether a session's message is about something that this router has: a request in flight here (to cancel it, or

@@ -151,7 +151,7 @@ impl World {
     pub(super) fn attach(&mut self, session: u64, capabilities: ClientCapabilities) -> SessionKey {
         let key = SessionKey(session);
         let revision = Some(crate::mcp::Revision::LATEST);
-        self.router.attach(key, Profile { revision, capabilities, ..Profile::default() });
+        self.router.attach(key, Profile { revision, capabilities, ..Profile::default() }, self.now);
         self.drain();
         key
     }
@@ -159,7 +159,7 @@ impl World {
     /// One modern request's attachment.
     pub(super) fn attach_exchange(&mut self, session: u64, level: Option<LogLevel>) -> SessionKey {
         let key = SessionKey(session);
-        self.router.attach(key, Profile { era: Era::Modern, level, ..Profile::default() });
+        self.router.attach(key, Profile { era: Era::Modern, level, ..Profile::default() }, self.now);
         self.drain();
         key
     }

@@ -223,6 +223,11 @@ impl Router {
 }
 
 impl Rounds {
+    /// How many there are.
+    pub(in crate::router) fn len(&self) -> usize {
+        self.by_request.len()
+    }
+
     /// A request's round is over: its open questions.
     fn take(&mut self, id: ChildId) -> impl Iterator<Item = QuestionId> + use<> {
         self.by_request.remove(&id).into_iter().flat_map(|round| round.open.into_keys())

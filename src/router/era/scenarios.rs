@@ -2,6 +2,7 @@
 
 mod kept;
 mod listening;
+mod refusals;
 mod rounds;
 mod structured;
 mod words;
@@ -82,7 +83,7 @@ fn initialize_is_answered_from_the_discovery_in_the_clients_revision() {
         (10..).zip([("2025-06-18", "2025-06-18"), ("2025-11-25", "2025-11-25"), ("2026-07-28", "2025-11-25")])
     {
         let session = SessionKey(key);
-        world.router.attach(session, Profile::default());
+        world.router.attach(session, Profile::default(), world.now);
         let params = format!(
             r#"{{"protocolVersion":"{asked}","clientInfo":{{"name":"c","version":"1"}},"capabilities":{{"roots":{{}}}}}}"#
         );
@@ -117,6 +118,7 @@ fn a_request_brings_its_clients_words_and_is_else_as_it_was() {
             client_capabilities: Some(Arc::from(capabilities)),
             ..Profile::default()
         },
+        world.now,
     );
     world.drain();
     world.child.clear();
@@ -212,7 +214,7 @@ fn log_messages_go_to_the_only_request_that_can_have_asked_for_them() {
     let (mut world, silent) = with_session(NONE);
     let (loud, exchange) = (SessionKey(2), world.attach_exchange(3, Some(LogLevel::Debug)));
     let level = Some(LogLevel::Info);
-    world.router.attach(loud, Profile { revision: Some(Revision::LATEST), level, ..Profile::default() });
+    world.router.attach(loud, Profile { revision: Some(Revision::LATEST), level, ..Profile::default() }, world.now);
     let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":1}}"#;
     world.calls(silent, 1, "1", "{}");
     world.child_says(log);

@@ -167,6 +167,13 @@ impl Model {
 
     /// The children are handed lines, the sessions see: checks each against the model.
     pub(super) fn observe(&mut self) {
+        if self.sides.len() > 1 {
+            for news in self.sides[0].world.router.take_news() {
+                let world = &mut self.current().world;
+                world.router.handle_child_message(news, world.now);
+                world.drain();
+            }
+        }
         for at in 0..self.sides.len() {
             let world = &mut self.sides[at].world;
             let lines: Vec<_> = world.child.drain(..).collect();
@@ -181,6 +188,21 @@ impl Model {
                 self.see(session, seen);
             }
         }
+    }
+
+    /// A process answers everything, and what comes of that too.
+    pub(super) fn answer_all(&mut self, at: usize) {
+        for _ in 0..self.sides[at].pending.len() + 100 {
+            self.observe();
+            let side = &mut self.sides[at];
+            side.read(usize::MAX, &mut self.notifications);
+            if !side.alive || side.pending.is_empty() {
+                return;
+            }
+            let request = side.pending.remove(0);
+            side.answer(&request);
+        }
+        panic!("it asks without end");
     }
 
     pub(super) fn see(&mut self, session: SessionKey, seen: Seen) {

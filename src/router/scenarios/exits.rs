@@ -185,7 +185,7 @@ fn a_client_can_cancel_or_leave_while_its_request_waits_again() {
 fn an_introduction_that_was_not_written_is_made_to_the_next_process() {
     let mut world = World::private();
     let key = SessionKey(1);
-    world.router.attach(key, Profile::default());
+    world.router.attach(key, Profile::default(), world.now);
     let initialize = request(1, "initialize", r#"{"protocolVersion":"2025-11-25"}"#);
     world.says(key, 1, &initialize).unwrap();
     let unwritten = world.child_read();

@@ -15,7 +15,7 @@ fn initialize(id: &str) -> String {
 }
 
 fn attach(world: &mut World) {
-    world.router.attach(S, Profile { capabilities: NONE, ..Profile::default() });
+    world.router.attach(S, Profile { capabilities: NONE, ..Profile::default() }, world.now);
     world.drain();
 }
 

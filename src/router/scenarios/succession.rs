@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::id_table::REMEMBERED_FOR;
+use super::super::cancelled::REMEMBERED_FOR;
 use super::super::world::{ASKABLE, Seen, World, config, id_of, json_of, message, response};
 use super::super::*;
 use super::{NONE, SAMPLE};
@@ -83,7 +83,8 @@ fn new_work_goes_to_the_successor_and_the_old_one_finishes_its_own() {
         assert_eq!(profile.level, Some(crate::mcp::LogLevel::Debug), "{world}");
         from.detach(b);
         from.advance(REMEMBERED_FOR);
-        assert_eq!((from.router.stats(), from.router.queued_bytes()), (Stats::default(), 0));
+        let owed = Stats { own: 1, ..Stats::default() };
+        assert_eq!((from.router.stats(), from.router.queued_bytes()), (owed, 0), "the answer to a request of our own");
     }
 }
 
@@ -280,7 +281,7 @@ fn a_suspended_successor_refuses_what_it_is_handed() {
 fn a_child_of_ones_own_is_replaced_by_one_that_was_introduced_alike() {
     let mut old = World::private();
     let key = SessionKey(1);
-    old.router.attach(key, Profile::default());
+    old.router.attach(key, Profile::default(), old.now);
     let params = r#"{"protocolVersion":"2025-11-25","x":1e2}"#;
     old.says(key, 1, &request(1, "initialize", params)).unwrap();
     assert!(!old.router.can_hand_over());

@@ -16,7 +16,7 @@ fn caching() -> World {
 fn legacy(world: &mut World, session: u64, capabilities: &str) -> SessionKey {
     let client_capabilities = Some(Arc::from(capabilities));
     let profile = Profile { revision: Some(Revision::LATEST), client_capabilities, ..Profile::default() };
-    world.router.attach(SessionKey(session), profile);
+    world.router.attach(SessionKey(session), profile, world.now);
     world.drain();
     world.child.clear();
     SessionKey(session)

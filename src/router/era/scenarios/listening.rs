@@ -2,24 +2,24 @@
 
 use super::*;
 
-const SUBSCRIBE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"x:/1"}}"#;
-const LISTS: &str = r#"{"toolsListChanged":true,"resourcesListChanged":true}"#;
-const BOTH: &str = r#"{"toolsListChanged":true,"resourceSubscriptions":["x:/1"]}"#;
+pub(super) const SUBSCRIBE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"x:/1"}}"#;
+pub(super) const LISTS: &str = r#"{"toolsListChanged":true,"resourcesListChanged":true}"#;
+pub(super) const BOTH: &str = r#"{"toolsListChanged":true,"resourceSubscriptions":["x:/1"]}"#;
 
-fn acknowledges(world: &mut World, id: u64, filter: &str) {
+pub(super) fn acknowledges(world: &mut World, id: u64, filter: &str) {
     let params = format!(r#"{{"notifications":{filter},"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#);
     world.child_says(&format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{params}}}"#
     ));
 }
 
-fn event(method: &str, id: &str, rest: &str) -> String {
+pub(super) fn event(method: &str, id: &str, rest: &str) -> String {
     let meta = format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
     format!(r#"{{"jsonrpc":"2.0","method":"notifications/{method}","params":{{{meta}{rest}}}}}"#)
 }
 
 /// The `subscriptions/listen` that the child has read last, its id and its filter.
-fn listened(world: &mut World) -> (u64, Value) {
+pub(super) fn listened(world: &mut World) -> (u64, Value) {
     let read = world.child_read();
     let line = read.iter().rev().find(|line| json_of(line)["method"] == "subscriptions/listen");
     let line = line.unwrap_or_else(|| panic!("no listen in {read:?}"));
@@ -27,7 +27,7 @@ fn listened(world: &mut World) -> (u64, Value) {
 }
 
 /// A modern child with a session on it that is told when lists change; our `subscriptions/listen`.
-fn listening() -> (World, SessionKey, u64) {
+pub(super) fn listening() -> (World, SessionKey, u64) {
     let mut world = World::modern();
     let session = world.attach(1, NONE);
     let (id, filter) = listened(&mut world);
@@ -95,7 +95,7 @@ fn wishes_that_come_while_one_is_under_way_go_into_the_next() {
     assert_eq!(filter["resourceSubscriptions"], json!(["x:/1", "x:/2", "x:/3", "x:/4"]));
     acknowledges(&mut world, id, r#"{"resourceSubscriptions":["x:/1","x:/2","x:/4"]}"#);
     let refused = Seen::Rejected("3".to_owned(), "invalid-params");
-    assert_eq!(world.seen_by(session), [response("2", "{}"), refused, response("4", "{}")]);
+    assert_eq!(world.seen_by(session), [response("2", "{}"), response("4", "{}"), refused]);
 }
 
 #[test]

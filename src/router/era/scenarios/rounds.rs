@@ -138,8 +138,8 @@ fn a_clients_error_ends_the_request_and_its_other_questions() {
     let error = r#""error":{"code":-1,"message":"User rejected"}"#;
     world.says(session, 0, &format!(r#"{{"jsonrpc":"2.0","id":{},{error}}}"#, asked[0].0)).unwrap();
     let seen = world.seen_by(session);
-    assert_eq!(seen[0], Seen::Response(format!(r#"{{"jsonrpc":"2.0","id":"i",{error}}}"#)));
-    assert_eq!(message_of(&seen[1])["params"]["requestId"].to_string(), asked[1].0);
+    assert_eq!(seen[1], Seen::Response(format!(r#"{{"jsonrpc":"2.0","id":"i",{error}}}"#)));
+    assert_eq!(message_of(&seen[0])["params"]["requestId"].to_string(), asked[1].0, "before what ends the stream");
     assert_eq!(world.child_read(), [""; 0], "the child has nothing in flight");
     assert_eq!((world.router.stats().in_flight, world.router.stats().questions), (0, 0));
 }

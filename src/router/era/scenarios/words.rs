@@ -7,7 +7,7 @@ fn attach_saying(world: &mut World, capabilities: &str) -> SessionKey {
     let session = SessionKey(1);
     let client_capabilities = Some(Arc::from(capabilities));
     let profile = Profile { revision: Some(Revision::LATEST), client_capabilities, ..Profile::default() };
-    world.router.attach(session, Profile { capabilities: ASKABLE, ..profile });
+    world.router.attach(session, Profile { capabilities: ASKABLE, ..profile }, world.now);
     world.drain();
     world.child.clear();
     session
@@ -68,7 +68,7 @@ fn the_capabilities_declared_are_no_more_than_the_configured_ones() {
     assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
     // In its `initialize`, if that comes later.
     let (late, words) = (SessionKey(2), r#"{"roots":{},"sampling":{}}"#);
-    world.router.attach(late, Profile::default());
+    world.router.attach(late, Profile::default(), world.now);
     let params = format!(r#"{{"protocolVersion":"2025-11-25","capabilities":{words}}}"#);
     world.says(late, 1, &format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{params}}}"#)).unwrap();
     world.child.clear();
