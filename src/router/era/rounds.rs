@@ -23,8 +23,9 @@ use crate::jsonrpc::{self, DEPTH_MAX, Frame, Message, Span, decode_str};
 use crate::mcp::ids::Param;
 use crate::mcp::method;
 
-/// The largest message kept while the child may ask for more. Where it does so for a larger one, that one fails.
-pub(in crate::router) const ORIGINAL_BYTES_MAX: usize = 256 * 1024;
+/// The most bytes of messages that are kept while the child may ask for more. Where it does so for one that came when there
+/// were too many, that one fails.
+pub(in crate::router) const ORIGINAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often a request is sent again, as in official clients.
 const ROUNDS_MAX: u8 = 10;
 /// The most that a client is asked in one round.
@@ -113,7 +114,8 @@ impl Router {
         if request.original.is_none() {
             let limit = ORIGINAL_BYTES_MAX;
             return Err(format!(
-                "it asks for input, and the request is too large (over {limit} bytes) to be sent again"
+                "it asks for input, and the request was not kept to be sent again: together with others that were in \
+                 flight it is larger than {limit} bytes"
             ));
         }
         let member = |name: &str| answer.member(result, name).map_err(|_| format!("`{name}` is not unique"));
@@ -145,7 +147,11 @@ impl Router {
             let request = wanted_request(answer, input.value).ok_or("it asks for input in a form that is not known")?;
             let need = Need::of(&request);
             if !self.meets(session, need) {
-                return Err(format!("it asks for {}, which the client did not declare", need.name()));
+                // What a client without a session can do was told to another request, if at all.
+                let is_told = self.sessions.get(&session).is_some_and(|profile| profile.client_capabilities.is_some());
+                let why =
+                    if is_told { "the client did not declare" } else { "a client cannot declare with --stateless" };
+                return Err(format!("it asks for {}, which {why}", need.name()));
             }
             wanted.push(Wanted { key: key.into(), request });
         }
