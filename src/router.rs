@@ -203,6 +203,7 @@ impl Router {
             let reject = self.timeout_reject(request, now);
             self.abort(id, reject, now);
         }
+        self.wake_rounds(now);
         self.pump(now);
     }
 
@@ -213,7 +214,7 @@ impl Router {
 
     /// When [`Router::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.requests.next_deadline()
+        [self.requests.next_deadline(), self.rounds.next_wake()].into_iter().flatten().min()
     }
 
     /// How far the conversation with the child is.

@@ -6,6 +6,7 @@
 //! Spec: 2026-07-28, Multi Round-Trip Requests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -28,6 +29,9 @@ use crate::mcp::method;
 pub(in crate::router) const ORIGINAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often a request is sent again, as in official clients.
 const ROUNDS_MAX: u8 = 10;
+/// How long a request rests before the second time, and at most.
+const REST: Duration = Duration::from_millis(50);
+const REST_MAX: Duration = Duration::from_secs(2);
 /// The most that a client is asked in one round.
 const QUESTIONS_MAX: usize = 64;
 /// The most that the answers of one round, and what the child wants to have again, may add to the request.
@@ -37,6 +41,8 @@ const ANSWERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(in crate::router) struct Rounds {
     by_request: BTreeMap<ChildId, Round>,
+    /// Those of which nothing is asked, and when they are sent again.
+    resting: BTreeSet<(Instant, ChildId)>,
 }
 
 #[derive(Debug)]
@@ -71,7 +77,7 @@ impl Router {
         let round = Round { open: BTreeMap::new(), answers: Vec::new(), state, bytes };
         self.rounds.by_request.insert(id, round);
         if wanted.is_empty() {
-            return self.send_again(id, now);
+            return self.rest(id, now);
         }
         let mut frames = Vec::with_capacity(wanted.len());
         for Wanted { key, request } in wanted {
@@ -186,6 +192,24 @@ impl Router {
         }
     }
 
+    /// The child wants nothing but to be asked again: at once the first time, and then after longer and longer, so that it has
+    /// the time that it seems to need.
+    fn rest(&mut self, id: ChildId, now: Instant) {
+        let rounds = self.requests.get(id).map_or(0, |request| request.rounds);
+        let Some(doublings) = rounds.checked_sub(1) else { return self.send_again(id, now) };
+        let pause = REST.saturating_mul(1 << doublings.min(ROUNDS_MAX)).min(REST_MAX);
+        self.renew_deadline(id, now);
+        self.rounds.resting.insert((now + pause, id));
+    }
+
+    /// Sends the requests again that have rested.
+    pub(in crate::router) fn wake_rounds(&mut self, now: Instant) {
+        while let Some((_, id)) = self.rounds.resting.first().copied().filter(|(until, _)| *until <= now) {
+            self.rounds.resting.pop_first();
+            self.send_again(id, now);
+        }
+    }
+
     /// The request goes to the child again, under an id of its own, with what the child wanted to have.
     fn send_again(&mut self, id: ChildId, now: Instant) {
         let Some(round) = self.rounds.by_request.remove(&id) else { return };
@@ -229,8 +253,14 @@ impl Router {
 }
 
 impl Rounds {
+    /// When [`Router::wake_rounds`] has something to do.
+    pub(in crate::router) fn next_wake(&self) -> Option<Instant> {
+        self.resting.first().map(|(until, _)| *until)
+    }
+
     /// A request's round is over: its open questions.
     fn take(&mut self, id: ChildId) -> impl Iterator<Item = QuestionId> + use<> {
+        self.resting.retain(|(_, resting)| *resting != id);
         self.by_request.remove(&id).into_iter().flat_map(|round| round.open.into_keys())
     }
 }

@@ -100,11 +100,16 @@ fn what_the_client_did_not_declare_is_not_asked_and_the_request_says_so() {
 }
 
 #[test]
-fn a_state_alone_is_given_back_at_once_and_rounds_are_bounded() {
+fn a_state_alone_is_given_back_at_once_then_later_and_later_and_rounds_are_bounded() {
     let (mut world, session) = with_session(NONE);
     let mut id = world.calls(session, 1, "1", r#"{"name":"t"}"#);
-    for round in 0..10 {
+    for (round, pause) in [0, 50, 100, 200, 400, 800, 1600, 2000, 2000, 2000].into_iter().enumerate() {
         world.child_answers(id, &input_required("", &format!("\"s{round}\"")));
+        if pause > 0 {
+            let until = world.now + Duration::from_millis(pause);
+            assert_eq!((world.child_read(), world.router.poll_timeout()), (Vec::new(), Some(until)));
+            world.advance(Duration::from_millis(pause));
+        }
         let read = world.child_read();
         assert!(read[0].contains(&format!(r#""requestState":"s{round}""#)) && !read[0].contains("inputResponses"));
         id = id_of(&read[0]);
@@ -280,4 +285,17 @@ fn a_client_without_a_session_is_told_why_it_cannot_be_asked() {
         world.router.handle_child_message(answer, world.now);
         assert!(told(&mut world).ends_with(&format!("it asks for sampling, which {why}")));
     }
+}
+
+#[test]
+fn a_request_that_is_cancelled_while_it_rests_is_not_sent_again() {
+    let (mut world, session) = with_session(NONE);
+    let id = world.calls(session, 1, "1", "{}");
+    world.child_answers(id, &input_required("", "\"a\""));
+    let again = id_of(&world.child.pop_back().unwrap());
+    world.child_answers(again, &input_required("", "\"b\""));
+    world.says(session, 1, r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).unwrap();
+    assert_eq!((world.seen_by(session), world.router.poll_timeout()), (vec![Seen::Cancelled], None));
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.child_read(), [""; 0]);
 }
