@@ -208,8 +208,8 @@ pub enum Reject {
         retry_after: Duration,
     },
     /// The child did not answer in time.
-    #[error("the server did not answer within {0:?} ({1})")]
-    RequestTimeout(Duration, &'static str),
+    #[error("{2} within {0:?} ({1})")]
+    RequestTimeout(Duration, &'static str, Awaited),
     /// The child answered with something that cannot be passed on.
     #[error("the server's answer cannot be passed on: {0}")]
     ChildAnswerUnusable(String),
@@ -226,6 +226,17 @@ pub enum Reject {
         /// The limit.
         limit: usize,
     },
+}
+
+/// Who did not answer in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Awaited {
+    /// The child.
+    #[error("the server did not answer")]
+    Server,
+    /// The client, which the child wants to be told something by before it goes on.
+    #[error("the client did not answer what the server asks")]
+    Client,
 }
 
 /// What a [`Reject`] looks like on the wire.
@@ -384,7 +395,7 @@ mod tests {
             exited,
             ChildUnavailable("x".into()),
             CircuitOpen { retry_after: second },
-            RequestTimeout(second, "x"),
+            RequestTimeout(second, "x", Awaited::Server),
             ChildAnswerUnusable("x".into()),
             ShuttingDown,
             SessionClosed,

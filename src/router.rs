@@ -212,6 +212,7 @@ impl Router {
             self.abort(id, reject, now);
         }
         self.end_waiting_to_listen(now);
+        self.wake_rounds(now);
         self.pump(now);
     }
 
@@ -222,10 +223,8 @@ impl Router {
 
     /// When [`Router::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.requests.next_deadline(), self.cancelled.next_deadline(), self.listen.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (requests, listen) = (self.requests.next_deadline(), self.listen.deadline());
+        [requests, self.cancelled.next_deadline(), listen, self.rounds.next_wake()].into_iter().flatten().min()
     }
 
     /// How far the conversation with the child is.

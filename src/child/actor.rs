@@ -233,6 +233,9 @@ impl<L: Launch> ChildActor<L> {
         match command {
             ChildCommand::Attach { session, profile, outbox } => {
                 self.outboxes.insert(session, outbox);
+                for retiring in &mut self.retiring {
+                    retiring.tenure.router.attach_late(session, &profile, now);
+                }
                 self.current.router.attach(session, profile, now);
             }
             ChildCommand::Message { from, message, admission } => self.handle_message(from, message, admission, now),

@@ -37,6 +37,7 @@ use super::id_table::ChildId;
 use super::io::{Payload, Profile, SessionKey, Sharing};
 use super::purpose::Purpose;
 use crate::config::{OnAmbiguous, RouterConfig};
+use crate::era::tasks;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Message};
 use crate::mcp::{Era, method};
@@ -192,7 +193,13 @@ impl Router {
         let frame = super::with_id(message, client_id.as_str());
         let frame = match (self.between(session), &request.purpose) {
             (Between::Modern, Purpose::Listen) => listen::end_for_client(message, frame, &client_id),
-            (Between::Modern | Between::Legacy, _) => frame,
+            (Between::Modern, _) => {
+                if let Some(told) = tasks::told(message) {
+                    self.tasks.note_of_exchange(told);
+                }
+                frame
+            }
+            (Between::Legacy, _) => frame,
             (Between::Translated, purpose) => match words::answer(message, purpose, frame) {
                 words::Answer::Complete(frame) => frame,
                 words::Answer::InputRequired(result) => return self.begin_round(id, message, result, now),

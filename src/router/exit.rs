@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Router;
+use super::era::ORIGINAL_BYTES_MAX;
 use super::id_table::ChildId;
 use super::in_flight::{Attempt, InFlight, Phase, WriteOrder};
 use super::io::{ChildExit, SessionKey};
@@ -163,7 +164,8 @@ impl Router {
     pub(super) fn keep_message(&mut self, id: ChildId, message: &Message) {
         let Some(request) = self.requests.get(id) else { return };
         let of_use = matches!(request.phase, Phase::Follows(_)) || may_be_repeated(request, message);
-        if request.purpose.may_ask() && message.bytes().len() <= super::era::ORIGINAL_BYTES_MAX {
+        let fits = self.requests.original_bytes().saturating_add(message.bytes().len()) <= ORIGINAL_BYTES_MAX;
+        if request.purpose.may_ask() && fits {
             self.requests.keep_original(id, Bytes::copy_from_slice(message.bytes()));
         }
         if of_use && message.bytes().len() <= KEPT_BYTES_MAX {

@@ -17,7 +17,7 @@ use super::queue::Entry;
 use super::subscriptions::Verdict;
 use super::{Router, with_id};
 use crate::config::OnAmbiguous;
-use crate::error::Reject;
+use crate::error::{Awaited, Reject};
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::ids::Param;
 use crate::mcp::{LogLevel, code, method};
@@ -430,13 +430,14 @@ impl Router {
     pub(super) fn timeout_reject(&self, request: &InFlight, now: Instant) -> Reject {
         let reached_by = |since: Instant, limit| now >= since + limit;
         let (timeout, timeout_max) = self.timeouts(request);
+        let awaited = if matches!(request.phase, Phase::Asks) { Awaited::Client } else { Awaited::Server };
         if let Some(max) = timeout_max.filter(|max| reached_by(request.accepted, *max)) {
-            return Reject::RequestTimeout(max, "--request-timeout-max");
+            return Reject::RequestTimeout(max, "--request-timeout-max", awaited);
         }
         let queue_timeout = self.config.queue_timeout;
         match timeout {
             Some(timeout) if !matches!(request.phase, Phase::Queued(_)) || reached_by(request.waits_since, timeout) => {
-                Reject::RequestTimeout(timeout, "--request-timeout")
+                Reject::RequestTimeout(timeout, "--request-timeout", awaited)
             }
             _ if self.is_ready() => Reject::QueueFull(queue_timeout),
             _ => Reject::ChildUnavailable(format!("it was not ready within {queue_timeout:?} (--queue-timeout)")),

@@ -71,6 +71,8 @@ pub(super) struct IdTable {
     /// How many written requests each session has; sessions with none are absent.
     busy: BTreeMap<SessionKey, usize>,
     deadlines: BTreeSet<(Instant, ChildId)>,
+    /// Of all messages that are kept for the child to have again.
+    original_bytes: usize,
 }
 
 impl IdTable {
@@ -91,6 +93,7 @@ impl IdTable {
         let of_session = self.by_session.entry(request.origin.session).or_default();
         of_session.by_client.insert(request.client_id.clone(), id);
         of_session.ids.insert(id);
+        self.original_bytes = self.original_bytes.saturating_add(request.original_len());
         self.requests.insert(id, request);
         id
     }
@@ -98,6 +101,7 @@ impl IdTable {
     /// Takes a request out, because it is settled or another child is to have it. It has no deadline any more.
     pub(super) fn remove(&mut self, id: ChildId) -> Option<InFlight> {
         let mut request = self.requests.remove(&id)?;
+        self.original_bytes = self.original_bytes.saturating_sub(request.original_len());
         if let Some(of_session) = self.by_session.get_mut(&request.origin.session) {
             of_session.by_client.remove(&request.client_id);
             of_session.ids.remove(&id);
@@ -177,9 +181,15 @@ impl IdTable {
 
     /// Keeps the message of a request that the child may want again with more in it. The first one given counts.
     pub(super) fn keep_original(&mut self, id: ChildId, message: Bytes) {
-        if let Some(request) = self.requests.get_mut(&id) {
-            request.original.get_or_insert(message);
+        if let Some(request) = self.requests.get_mut(&id).filter(|request| request.original.is_none()) {
+            self.original_bytes = self.original_bytes.saturating_add(message.len());
+            request.original = Some(message);
         }
+    }
+
+    /// How many bytes of such messages are kept.
+    pub(super) const fn original_bytes(&self) -> usize {
+        self.original_bytes
     }
 
     /// The child is not at work on a request any more: its client is asked something first.

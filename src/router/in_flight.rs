@@ -103,6 +103,11 @@ impl InFlight {
         }
     }
 
+    /// The bytes of what is kept of it for the child to have again.
+    pub(super) fn original_len(&self) -> usize {
+        self.original.as_ref().map_or(0, Bytes::len)
+    }
+
     /// The bytes that it takes up as long as it waits.
     pub(super) fn queued_bytes(&self) -> usize {
         match &self.phase {

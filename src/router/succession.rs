@@ -19,7 +19,7 @@ use super::subscriptions::Subscriptions;
 use super::{Role, Router};
 use crate::jsonrpc::{Kind, Message, RawId};
 use crate::mcp::ids::Param;
-use crate::mcp::method;
+use crate::mcp::{Era, method};
 
 impl Router {
     /// A router for the process that is to replace this one's. It has that process's handshake before it has any
@@ -143,7 +143,11 @@ impl Router {
         let in_flight = |id: &RawId| self.requests.find(session, id).is_some();
         match message.kind() {
             Kind::Result | Kind::Error => message.id_span().is_some_and(|span| asked(message.text(span))),
-            Kind::Request => message.id().is_some_and(|id| in_flight(&id)) || own_task(message),
+            Kind::Request => {
+                message.id().is_some_and(|id| in_flight(&id))
+                    || own_task(message)
+                    || self.is_exchange(session) && self.names_task_of_exchange(message)
+            }
             Kind::Notification => match message.method() {
                 method::CANCELLED => raw(Param::RequestId).is_some_and(|text| in_flight(&RawId::from_json(text))),
                 method::PROGRESS => raw(Param::ProgressToken).is_some_and(asked),
@@ -164,6 +168,18 @@ impl Router {
 
     /// Whether the message names a task of this child's, whosever it is.
     fn names_own_task(&self, message: &Message) -> bool {
-        self.names_task(message, |_| true)
+        self.names_task(message, |_| true) || self.names_task_of_exchange(message)
+    }
+
+    fn names_task_of_exchange(&self, message: &Message) -> bool {
+        method::is_modern_only(message.method())
+            && message.param_str(Param::TaskId).is_some_and(|task| self.tasks.is_of_exchange(&task))
+    }
+
+    /// Attaches an exchange that comes after this router's successor took over, if it may be about a task that was made here.
+    pub fn attach_late(&mut self, session: SessionKey, profile: &Profile, now: Instant) {
+        if profile.era == Era::Modern && self.tasks.any_of_exchanges() {
+            self.attach(session, profile.clone(), now);
+        }
     }
 }

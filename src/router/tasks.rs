@@ -9,11 +9,15 @@ use serde_json::value::RawValue;
 
 use super::id_table::ChildId;
 use super::io::SessionKey;
+use crate::era::tasks::Told;
 use crate::jsonrpc::{Duplicate, Message, RawId, Span};
 
 /// The most tasks remembered per session; beyond it the oldest is forgotten, which to its owner looks as if its time
 /// to live were over.
 const PER_SESSION_MAX: usize = 1024;
+
+/// The most tasks of exchanges that keep a process from being replaced; beyond it the oldest does not.
+const OF_EXCHANGES_MAX: usize = 1024;
 
 /// The tasks of one child.
 #[derive(Debug, Default)]
@@ -22,6 +26,9 @@ pub(super) struct Tasks {
     by_session: BTreeMap<SessionKey, VecDeque<String>>,
     /// Progress of a task goes on under the token of the request that made it.
     by_token: BTreeMap<ChildId, String>,
+    /// Those that exchanges of modern clients have made and that go on, oldest first. An exchange is over by then; whose
+    /// they are the pool knows.
+    of_exchanges: VecDeque<String>,
 }
 
 #[derive(Debug)]
@@ -92,7 +99,29 @@ impl Tasks {
     /// Whether something is still to be had of a task: it goes on, or its result was not fetched. (A time to live is the
     /// child's to watch over; that of a task that nobody asks for again has to be waited for.)
     pub(super) fn any_unfinished(&self) -> bool {
-        self.by_id.values().any(|task| task.rest == Rest::Some)
+        !self.of_exchanges.is_empty() || self.by_id.values().any(|task| task.rest == Rest::Some)
+    }
+
+    /// An exchange was told of a task.
+    pub(super) fn note_of_exchange(&mut self, told: Told) {
+        if told.is_over {
+            self.of_exchanges.retain(|id| *id != told.id);
+        } else if told.is_new && !self.is_of_exchange(&told.id) {
+            if self.of_exchanges.len() >= OF_EXCHANGES_MAX {
+                self.of_exchanges.pop_front();
+            }
+            self.of_exchanges.push_back(told.id);
+        }
+    }
+
+    /// Whether there are such.
+    pub(super) fn any_of_exchanges(&self) -> bool {
+        !self.of_exchanges.is_empty()
+    }
+
+    /// Whether an exchange has made this task, and it goes on.
+    pub(super) fn is_of_exchange(&self, id: &str) -> bool {
+        self.of_exchanges.iter().any(|task| task == id)
     }
 
     /// The session leaves, and its tasks are nobody's.

@@ -1,7 +1,7 @@
 use std::pin::pin;
 
 use super::*;
-use crate::error::Reject;
+use crate::error::{Awaited, Reject};
 use crate::jsonrpc::RawId;
 use crate::router::{Payload, StreamId};
 
@@ -658,7 +658,7 @@ async fn failed_initialize_is_answered_as_events_where_its_client_takes_nothing_
     let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), async {
         child.next().await.attached();
         let (origin, _) = child.next().await.sent();
-        let reject = Reject::RequestTimeout(Duration::from_secs(1), "--request-timeout");
+        let reject = Reject::RequestTimeout(Duration::from_secs(1), "--request-timeout", Awaited::Server);
         child.deliver(origin, Payload::Rejected(RawId::from_json("0"), reject));
     });
     assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, "text/event-stream"));

@@ -6,6 +6,7 @@
 //! Spec: 2026-07-28, Multi Round-Trip Requests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -23,10 +24,14 @@ use crate::jsonrpc::{self, DEPTH_MAX, Frame, Message, Span, decode_str};
 use crate::mcp::ids::Param;
 use crate::mcp::method;
 
-/// The largest message kept while the child may ask for more. Where it does so for a larger one, that one fails.
-pub(in crate::router) const ORIGINAL_BYTES_MAX: usize = 256 * 1024;
+/// The most bytes of messages that are kept while the child may ask for more. Where it does so for one that came when there
+/// were too many, that one fails.
+pub(in crate::router) const ORIGINAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often a request is sent again, as in official clients.
 const ROUNDS_MAX: u8 = 10;
+/// How long a request rests before the second time, and at most.
+const REST: Duration = Duration::from_millis(50);
+const REST_MAX: Duration = Duration::from_secs(2);
 /// The most that a client is asked in one round.
 const QUESTIONS_MAX: usize = 64;
 /// The most that the answers of one round, and what the child wants to have again, may add to the request.
@@ -36,6 +41,8 @@ const ANSWERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(in crate::router) struct Rounds {
     by_request: BTreeMap<ChildId, Round>,
+    /// Those of which nothing is asked, and when they are sent again.
+    resting: BTreeSet<(Instant, ChildId)>,
 }
 
 #[derive(Debug)]
@@ -70,7 +77,7 @@ impl Router {
         let round = Round { open: BTreeMap::new(), answers: Vec::new(), state, bytes };
         self.rounds.by_request.insert(id, round);
         if wanted.is_empty() {
-            return self.send_again(id, now);
+            return self.rest(id, now);
         }
         let mut frames = Vec::with_capacity(wanted.len());
         for Wanted { key, request } in wanted {
@@ -113,7 +120,8 @@ impl Router {
         if request.original.is_none() {
             let limit = ORIGINAL_BYTES_MAX;
             return Err(format!(
-                "it asks for input, and the request is too large (over {limit} bytes) to be sent again"
+                "it asks for input, and the request was not kept to be sent again: together with others that were in \
+                 flight it is larger than {limit} bytes"
             ));
         }
         let member = |name: &str| answer.member(result, name).map_err(|_| format!("`{name}` is not unique"));
@@ -145,7 +153,11 @@ impl Router {
             let request = wanted_request(answer, input.value).ok_or("it asks for input in a form that is not known")?;
             let need = Need::of(&request);
             if !self.meets(session, need) {
-                return Err(format!("it asks for {}, which the client did not declare", need.name()));
+                // What a client without a session can do was told to another request, if at all.
+                let is_told = self.sessions.get(&session).is_some_and(|profile| profile.client_capabilities.is_some());
+                let why =
+                    if is_told { "the client did not declare" } else { "a client cannot declare with --stateless" };
+                return Err(format!("it asks for {}, which {why}", need.name()));
             }
             wanted.push(Wanted { key: key.into(), request });
         }
@@ -177,6 +189,24 @@ impl Router {
             self.send_again(id, now);
         } else {
             self.renew_deadline(id, now);
+        }
+    }
+
+    /// The child wants nothing but to be asked again: at once the first time, and then after longer and longer, so that it has
+    /// the time that it seems to need.
+    fn rest(&mut self, id: ChildId, now: Instant) {
+        let rounds = self.requests.get(id).map_or(0, |request| request.rounds);
+        let Some(doublings) = rounds.checked_sub(1) else { return self.send_again(id, now) };
+        let pause = REST.saturating_mul(1 << doublings.min(ROUNDS_MAX)).min(REST_MAX);
+        self.renew_deadline(id, now);
+        self.rounds.resting.insert((now + pause, id));
+    }
+
+    /// Sends the requests again that have rested.
+    pub(in crate::router) fn wake_rounds(&mut self, now: Instant) {
+        while let Some((_, id)) = self.rounds.resting.first().copied().filter(|(until, _)| *until <= now) {
+            self.rounds.resting.pop_first();
+            self.send_again(id, now);
         }
     }
 
@@ -228,8 +258,14 @@ impl Rounds {
         self.by_request.len()
     }
 
+    /// When [`Router::wake_rounds`] has something to do.
+    pub(in crate::router) fn next_wake(&self) -> Option<Instant> {
+        self.resting.first().map(|(until, _)| *until)
+    }
+
     /// A request's round is over: its open questions.
     fn take(&mut self, id: ChildId) -> impl Iterator<Item = QuestionId> + use<> {
+        self.resting.retain(|(_, resting)| *resting != id);
         self.by_request.remove(&id).into_iter().flat_map(|round| round.open.into_keys())
     }
 }

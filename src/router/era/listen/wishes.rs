@@ -23,7 +23,7 @@ use super::super::super::io::Payload;
 use super::super::super::own::Own;
 use super::super::super::{Role, Router, with_id};
 use super::super::discover;
-use crate::error::Reject;
+use crate::error::{Awaited, Reject};
 use crate::jsonrpc::{self, Message, RawId};
 use crate::mcp::{Era, method};
 
@@ -388,7 +388,7 @@ impl Router {
         }
         for part in self.listen.missing(parts) {
             let Part::Resource(uri) = part else { continue };
-            let reject = Reject::RequestTimeout(timeout, method::LISTEN);
+            let reject = Reject::RequestTimeout(timeout, method::LISTEN, Awaited::Server);
             self.subscribing_refused(uri, now, |client_id| Payload::Rejected(client_id.clone(), reject.clone()));
         }
     }

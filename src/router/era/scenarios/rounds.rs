@@ -2,6 +2,7 @@
 
 use super::super::ORIGINAL_BYTES_MAX;
 use super::*;
+use crate::config::RouterConfig;
 
 const FORM: &str = r#"{"method":"elicitation/create","params":{"mode":"form","message":"m","requestedSchema":{"type":"object","properties":{}}}}"#;
 const URL: &str = r#"{"method":"elicitation/create","params":{"mode":"url","message":"m","url":"https://a.example/"}}"#;
@@ -99,11 +100,16 @@ fn what_the_client_did_not_declare_is_not_asked_and_the_request_says_so() {
 }
 
 #[test]
-fn a_state_alone_is_given_back_at_once_and_rounds_are_bounded() {
+fn a_state_alone_is_given_back_at_once_then_later_and_later_and_rounds_are_bounded() {
     let (mut world, session) = with_session(NONE);
     let mut id = world.calls(session, 1, "1", r#"{"name":"t"}"#);
-    for round in 0..10 {
+    for (round, pause) in [0, 50, 100, 200, 400, 800, 1600, 2000, 2000, 2000].into_iter().enumerate() {
         world.child_answers(id, &input_required("", &format!("\"s{round}\"")));
+        if pause > 0 {
+            let until = world.now + Duration::from_millis(pause);
+            assert_eq!((world.child_read(), world.router.poll_timeout()), (Vec::new(), Some(until)));
+            world.advance(Duration::from_millis(pause));
+        }
         let read = world.child_read();
         assert!(read[0].contains(&format!(r#""requestState":"s{round}""#)) && !read[0].contains("inputResponses"));
         id = id_of(&read[0]);
@@ -181,12 +187,22 @@ fn cancelling_detaching_time_and_exits_end_a_request_that_asks() {
 }
 
 #[test]
-fn a_request_too_large_to_be_kept_fails_when_the_child_asks() {
+fn large_requests_are_kept_up_to_a_bound_for_all_and_what_was_not_kept_fails_when_the_child_asks() {
     let (mut world, session) = with_session(ASKABLE);
-    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(ORIGINAL_BYTES_MAX));
-    let id = world.calls(session, 1, "1", &large);
-    world.child_answers(id, &input_required(&format!(r#""a":{FORM}"#), ""));
-    assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(ORIGINAL_BYTES_MAX / 2));
+    let asks = input_required(&format!(r#""a":{FORM}"#), "");
+    for _ in 0..3 {
+        let [kept, not_kept] = ["1", "2"].map(|id| world.calls(session, 1, id, &large));
+        world.child_answers(not_kept, &asks);
+        assert_eq!(world.seen_by(session), [Seen::Rejected("2".to_owned(), "child-answer-unusable")]);
+        world.child_answers(kept, &asks);
+        let asked = questions(&mut world, session);
+        answers(&mut world, session, &asked[0].0, "{}");
+        let again = world.child.pop_back().unwrap();
+        assert!(again.len() > large.len());
+        world.child_answers(id_of(&again), "{}");
+        assert_eq!(world.seen_by(session), [response("1", "{}")]);
+    }
 }
 
 #[test]
@@ -224,4 +240,64 @@ fn only_who_was_asked_can_answer() {
     assert_eq!(world.child_read(), [""; 0]);
     answers(&mut world, session, &asked[0].0, "{}");
     assert_eq!(world.child_read().len(), 1);
+}
+
+/// What the session is told by the reject that comes next.
+fn told(world: &mut World) -> String {
+    while let Some(output) = world.router.poll_output() {
+        if let Output::ToSession(Delivery { payload: Payload::Rejected(_, reject), .. }) = output {
+            return reject.to_string();
+        }
+    }
+    panic!("nothing is rejected")
+}
+
+#[test]
+fn who_is_told_that_it_took_too_long_is_told_who_did() {
+    let timeout = Duration::from_secs(1);
+    let mut world = World::modern_with(RouterConfig { request_timeout: Some(timeout), ..config() });
+    let session = world.attach(1, ASKABLE);
+    world.child.clear();
+    let id = world.calls(session, 1, "1", "{}");
+    world.router.handle_timeout(world.now + timeout);
+    assert_eq!(told(&mut world), "the server did not answer within 1s (--request-timeout)");
+    let again = world.calls(session, 1, "1", "{}");
+    assert!(again != id);
+    world.child_answers(again, &input_required(&format!(r#""a":{FORM}"#), ""));
+    world.router.handle_timeout(world.now + timeout);
+    assert_eq!(told(&mut world), "the client did not answer what the server asks within 1s (--request-timeout)");
+}
+
+#[test]
+fn a_client_without_a_session_is_told_why_it_cannot_be_asked() {
+    let mut world = World::modern();
+    for (key, (said, why)) in
+        (1..).zip([(Some("{}"), "the client did not declare"), (None, "a client cannot declare with --stateless")])
+    {
+        let client_capabilities = said.map(Arc::from);
+        let profile = Profile { revision: Some(Revision::LATEST), client_capabilities, ..Profile::default() };
+        world.router.attach(SessionKey(key), profile, world.now);
+        world.drain();
+        let id = world.calls(SessionKey(key), 1, "1", "{}");
+        let answer = input_required(&format!(r#""a":{SAMPLE}"#), "");
+        let answer =
+            super::super::super::world::message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{answer}}}"#));
+        world.router.handle_child_message(answer, world.now);
+        assert!(told(&mut world).ends_with(&format!("it asks for sampling, which {why}")));
+    }
+}
+
+#[test]
+fn a_request_that_is_cancelled_while_it_rests_is_not_sent_again() {
+    let (mut world, session) = with_session(NONE);
+    let id = world.calls(session, 1, "1", "{}");
+    world.child_answers(id, &input_required("", "\"a\""));
+    let again = id_of(&world.child.pop_back().unwrap());
+    world.child_answers(again, &input_required("", "\"b\""));
+    world.says(session, 1, r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).unwrap();
+    assert_eq!(world.seen_by(session), [Seen::Cancelled]);
+    // What is left is the time that the subscription of the session may take.
+    assert!(world.router.poll_timeout() > Some(world.now + Duration::from_secs(5)));
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.child_read(), [""; 0]);
 }

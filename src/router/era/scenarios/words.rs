@@ -75,3 +75,38 @@ fn the_capabilities_declared_are_no_more_than_the_configured_ones() {
     world.says(late, 1, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#).unwrap();
     assert_eq!(meta_of(&world.child.pop_back().unwrap())[meta::CLIENT_CAPABILITIES], json!({"sampling": {}}));
 }
+
+#[test]
+fn a_process_that_is_replaced_stays_for_the_tasks_of_exchanges_that_go_on() {
+    // SEP-2663, Task Creation, Task Polling
+    let mut old = World::modern();
+    let exchange = old.attach_exchange(1, None);
+    let id = old.calls(exchange, 1, "1", "{}");
+    let task = |kind: &str, status: &str| {
+        format!(r#"{{"resultType":"{kind}","taskId":"t","status":"{status}","ttlMs":null}}"#)
+    };
+    old.child_answers(id, &task("task", "working"));
+    old.detach(exchange);
+    let mut new = old.successor();
+    new.start();
+    old.hand_over(&mut new);
+    assert!(!old.router.is_drained());
+    let (asks, other) = (SessionKey(2), r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    let profile = Profile { era: Era::Modern, ..Profile::default() };
+    old.router.attach_late(asks, &profile, old.now);
+    old.router.attach_late(SessionKey(3), &Profile::default(), old.now);
+    let get = r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t"}}"#;
+    let message = super::super::super::world::message;
+    assert!(old.router.concerns(asks, &message(get)) && !old.router.concerns(asks, &message(other)));
+    assert!(!old.router.concerns(SessionKey(3), &message(get)), "a legacy session has none");
+    old.child.clear();
+    for (status, drained) in [("working", false), ("completed", true)] {
+        old.says(asks, 1, get).unwrap();
+        let id = id_of(&old.child.pop_back().unwrap());
+        old.child_answers(id, &task("complete", status));
+        assert_eq!(old.seen_by(asks), [response("1", &task("complete", status))]);
+        assert_eq!(old.router.is_drained(), drained, "{status}");
+    }
+    old.detach(asks);
+    assert_eq!(old.router.stats(), Stats::default());
+}
