@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -19,6 +20,8 @@ pub struct Parked<T> {
     limit: usize,
     bytes_max: usize,
     waiting: Mutex<Waiting<T>>,
+    /// Tells [`Parked::expire`] that one is over before all others.
+    earlier: Notify,
 }
 
 struct Waiting<T> {
@@ -46,6 +49,11 @@ impl<T> Waiting<T> {
         Some(value)
     }
 
+    /// When the time of the first is over.
+    fn next_deadline(&self) -> Option<Instant> {
+        self.values.values().map(|value| value.deadline).min()
+    }
+
     /// Takes out the one that would be dropped first.
     fn remove_next(&mut self) -> Option<Value<T>> {
         let next = self.values.iter().min_by_key(|(_, value)| value.deadline).map(|(number, _)| *number);
@@ -57,7 +65,7 @@ impl<T> Parked<T> {
     /// None yet, and never more than `limit`, nor than `bytes_max` in all.
     pub fn new(limit: usize, bytes_max: usize) -> Self {
         let waiting = Waiting { values: HashMap::new(), bytes: 0, closed: false };
-        Self { limit, bytes_max, waiting: Mutex::new(waiting) }
+        Self { limit, bytes_max, waiting: Mutex::new(waiting), earlier: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
@@ -86,6 +94,9 @@ impl<T> Parked<T> {
                 let Some(next) = waiting.remove_next() else { break };
                 displaced.push(next);
             }
+            if waiting.next_deadline().is_none_or(|next| deadline < next) {
+                self.earlier.notify_one();
+            }
             waiting.bytes += bytes;
             waiting.values.insert(number, Value { deadline, bytes, value });
         }
@@ -109,6 +120,23 @@ impl<T> Parked<T> {
     pub fn drop_next(&self) -> bool {
         let next = self.lock().remove_next();
         next.is_some()
+    }
+
+    /// Drops each when its time is over, as long as this is polled.
+    pub async fn expire(&self) {
+        loop {
+            let next = self.lock().next_deadline();
+            let over = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => self.sweep(Instant::now()),
+                () = self.earlier.notified() => {}
+            }
+        }
     }
 
     /// Drops those whose time is over at `now`.
@@ -174,6 +202,28 @@ mod tests {
         parked.sweep(now + second * 2);
         assert_eq!((parked.take(2, now), parked.take(3, now)), (None, Some("c")));
         assert!(parked.is_empty() && !parked.drop_next());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_is_dropped_when_its_time_is_over() {
+        let parked = Arc::new(Parked::new(9, 100));
+        let dropping = Arc::clone(&parked);
+        let task = tokio::task::spawn(async move { dropping.expire().await });
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let put = |number, deadline| parked.put(number, (), 1, deadline).expect("not closed");
+        tokio::task::yield_now().await;
+        put(1, now + second * 3);
+        tokio::task::yield_now().await;
+        put(2, now + second);
+        put(3, now + second * 2);
+        for left in [3, 2, 1, 0] {
+            assert_eq!(parked.len(), left, "{:?}", now.elapsed());
+            tokio::time::sleep(second + Duration::from_millis(1)).await;
+        }
+        put(4, Instant::now());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(parked.is_empty());
+        task.abort();
     }
 
     #[tokio::test(start_paused = true)]

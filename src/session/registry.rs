@@ -231,6 +231,7 @@ impl Registry {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.sweep_from_time_to_time() => {}
+            () = self.parked.expire() => {}
             () = self.make_room_where_it_is_wanted() => {}
             () = self.shared.unasked.answer() => {}
         }
@@ -244,7 +245,7 @@ impl Registry {
     }
 
     async fn sweep_from_time_to_time(&self) {
-        let limits = [self.config.idle_timeout, self.config.age_max, Some(self.config.input_timeout)];
+        let limits = [self.config.idle_timeout, self.config.age_max];
         let shortest = limits.into_iter().flatten().min();
         let period = shortest.map_or(SWEEP_PERIOD_MAX, |limit| (limit / 4).clamp(SWEEP_PERIOD_MIN, SWEEP_PERIOD_MAX));
         loop {
