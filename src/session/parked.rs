@@ -206,24 +206,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_is_dropped_when_its_time_is_over() {
-        let parked = Arc::new(Parked::new(9, 100));
-        let dropping = Arc::clone(&parked);
-        let task = tokio::task::spawn(async move { dropping.expire().await });
+        let parked = Parked::new(9, 100);
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         let put = |number, deadline| parked.put(number, (), 1, deadline).expect("not closed");
-        tokio::task::yield_now().await;
-        put(1, now + second * 3);
-        tokio::task::yield_now().await;
-        put(2, now + second);
-        put(3, now + second * 2);
-        for left in [3, 2, 1, 0] {
-            assert_eq!(parked.len(), left, "{:?}", now.elapsed());
-            tokio::time::sleep(second + Duration::from_millis(1)).await;
+        let waiting = async {
+            tokio::task::yield_now().await;
+            put(1, now + second * 3);
+            tokio::task::yield_now().await;
+            put(2, now + second);
+            put(3, now + second * 2);
+            for left in [3, 2, 1, 0] {
+                assert_eq!(parked.len(), left, "{:?}", now.elapsed());
+                tokio::time::sleep(second + Duration::from_millis(1)).await;
+            }
+            put(4, Instant::now());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            assert!(parked.is_empty());
+        };
+        tokio::select! {
+            () = parked.expire() => unreachable!("it goes on"),
+            () = waiting => {}
         }
-        put(4, Instant::now());
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        assert!(parked.is_empty());
-        task.abort();
     }
 
     #[tokio::test(start_paused = true)]

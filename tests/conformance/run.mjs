@@ -21,17 +21,34 @@ const suites = ['stable', 'next'].map(name => {
 const notApplicable = JSON.parse(readFileSync(path.join(HERE, 'not-applicable.json')));
 
 // Where the era of a suite's revision and that of our server meet. `compare` is the leg that it has to equal.
+const asks = scenario => scenario.startsWith('input-required-');
 const legs = [
     { name: 'direct legacy', suite: 'legacy', server: 'legacy' },
     { name: 'direct modern', suite: 'modern', server: 'modern' },
-    { name: 'mux legacy/legacy', suite: 'legacy', server: 'legacy', mux: true },
-    { name: 'mux legacy/modern', suite: 'legacy', server: 'modern', mux: true },
+    { name: 'mux legacy/legacy', suite: 'legacy', server: 'legacy', mux: true, compare: 'direct legacy' },
+    { name: 'mux legacy/modern', suite: 'legacy', server: 'modern', mux: true, compare: 'direct legacy' },
+    // Compared with nothing: the legacy server has no extensions, so fewer checks apply than to the modern one.
+    {
+        name: 'mux modern/legacy',
+        suite: 'modern',
+        server: 'legacy',
+        mux: true,
+        flags: ['--input-timeout', '1s'],
+        only: scenario => !asks(scenario)
+    },
     // Scenarios leave questions open: on a shared process those of the next one could be anybody's.
-    { name: 'mux modern/legacy', suite: 'modern', server: 'legacy', mux: true, flags: ['--isolation', 'session', '--warm', '2'] },
-    { name: 'mux modern/modern', suite: 'modern', server: 'modern', mux: true },
+    {
+        name: 'mux modern/legacy asked',
+        suite: 'modern',
+        server: 'legacy',
+        mux: true,
+        flags: ['--isolation', 'session', '--warm', '2'],
+        only: asks
+    },
+    { name: 'mux modern/modern', suite: 'modern', server: 'modern', mux: true, compare: 'direct modern' },
     // What mcp-mux answers with JSON because it is quick, it answers with an event stream here.
-    { name: 'stream legacy/legacy', suite: 'legacy', server: 'legacy', mux: true, flags: ['--sse-after', '0s'] },
-    { name: 'stream modern/modern', suite: 'modern', server: 'modern', mux: true, flags: ['--sse-after', '0s'] }
+    { name: 'stream legacy/legacy', suite: 'legacy', server: 'legacy', mux: true, flags: ['--sse-after', '0s'], compare: 'direct legacy' },
+    { name: 'stream modern/modern', suite: 'modern', server: 'modern', mux: true, flags: ['--sse-after', '0s'], compare: 'direct modern' }
 ];
 
 // --- Run --------------------------------------------------------------------------------------------------------------
@@ -135,7 +152,9 @@ async function main(asked) {
     if (known.length < 100) throw new Error(`the suites list only ${known.length} scenarios: has their output changed?`);
     rmSync(RESULTS, { recursive: true, force: true });
 
-    const plan = leg => known.filter(({ version }) => MODERN.includes(version) === (leg.suite === 'modern'));
+    const applies = leg => ({ scenario, version }) =>
+        MODERN.includes(version) === (leg.suite === 'modern') && (leg.only?.(scenario) ?? true);
+    const plan = leg => known.filter(applies(leg));
     const measured = new Map();
     const queue = [...chosen];
     const broken = new Map();
@@ -153,7 +172,7 @@ async function main(asked) {
 
     const total = { passed: 0, failed: 0 };
     for (const leg of chosen) {
-        const [results, directly] = [measured.get(leg.name), measured.get(`direct ${leg.suite}`)];
+        const [results, directly] = [measured.get(leg.name), measured.get(leg.compare)];
         const count = { passed: 0, failed: 0, 'not applicable': 0, checks: 0 };
         if (broken.has(leg.name)) {
             count.failed += 1;
@@ -163,7 +182,7 @@ async function main(asked) {
             const checks = results.get(keyOf(planned));
             const found = excuseFor(leg, planned);
             const excuse = found?.checks === undefined ? found : undefined;
-            const problem = problemOf(checks, leg.mux ? directly?.get(keyOf(planned)) : undefined, found?.checks);
+            const problem = problemOf(checks, directly?.get(keyOf(planned)), found?.checks);
             const say = (word, why) => {
                 const detail = why === undefined ? '' : `: ${why.replaceAll('\n', '\n            ')}`;
                 console.log(`${word.padEnd(7)} ${leg.name}: ${keyOf(planned)}${detail}`);
