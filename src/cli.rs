@@ -88,8 +88,8 @@ pub struct Cli {
     ///
     /// `legacy`: those with `initialize`, up to 2025-11-25. `modern`: 2026-07-28. `auto` finds it out once, at the start: the
     /// first process is asked `server/discover`, and goes on with what it answered; if the question ends or confuses it, it
-    /// is replaced. With `principal` or `session` isolation a process of its own is asked and thrown away. Clients of either
-    /// kind are served whatever the server speaks.
+    /// is replaced. With `principal` or `session` isolation it is the process that tries the command at the start. Clients of
+    /// either kind are served whatever the server speaks.
     #[arg(long, value_name = "ERA", help_heading = SERVER, default_value = "auto")]
     pub child_era: String,
 
