@@ -80,6 +80,8 @@ pub struct Mux {
 pub fn command(flags: &[&str], server: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-mux"));
     command.args(flags).arg("--").args(server);
+    // On a busy machine what is quick takes longer, and is to be answered with JSON all the same.
+    command.env("MCP_MUX_SSE_AFTER", "1m");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
