@@ -174,6 +174,12 @@ impl Running {
         self.start_timeout = self.start_timeout.min(timeout);
     }
 
+    /// Another handshake is to come, for which it has so long.
+    pub(super) const fn start_over(&mut self, timeout: Duration) {
+        self.start_timeout = timeout;
+        self.handshake_until = None;
+    }
+
     /// How long its handshake may take.
     pub(super) const fn start_timeout(&self) -> Duration {
         self.start_timeout

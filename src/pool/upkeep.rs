@@ -104,6 +104,11 @@ impl Pool {
         self.crowded.notified().await;
     }
 
+    /// Has whoever waits for that look again: something may be given back now.
+    pub fn look_for_room(&self) {
+        self.crowded.notify_one();
+    }
+
     /// Whether somebody waits for a place, and would have one if a lease were given back: each is of a child of its own.
     pub fn lacks_room(&self) -> bool {
         let state = self.lock();

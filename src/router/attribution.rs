@@ -4,9 +4,11 @@
 //! task or a progress token of ours is exact; otherwise there must be just one session it can belong to.
 //!
 //! A request that was cancelled may still be at work in the child: what it asks is nobody else's. So it stands in the way
-//! of requests that were in flight when it was cancelled, but not of later ones: the child reads in order, and has read
-//! the cancellation before them. Except that a request on its way out still logs: for a moment log messages are nobody's. How
-//! long that is depends on when the child has read the cancellation, so a child that logs is sent a `ping` after it.
+//! of requests that were in flight when it was cancelled. The child reads in order, and has read the cancellation before
+//! later ones; but that need not have stopped the work. What it says at once when it was told something for a later one
+//! is that one's, what it says at any other time is nobody's. Except that a request on its way out still logs: for a moment
+//! log messages are nobody's. How long that is depends on when the child has read the cancellation, so a child that logs is
+//! sent a `ping` after it.
 
 use std::time::Duration;
 
@@ -39,6 +41,10 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The same from when it has shown that.
 pub(super) const LAST_WORDS_WHEN_HEARD: Duration = Duration::from_millis(100);
 
+/// What the child says so soon after it was told something is about that, even if a cancelled request of somebody else may
+/// still be at work.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
 impl Router {
     /// The session and stream that a question or log message of the child belongs to.
     pub(super) fn attribute(
@@ -59,11 +65,12 @@ impl Router {
             return Err(Unattributed::Several);
         }
         let newest = self.requests.newest_written(only).map(|request| request.order);
+        let at_once = self.requests.last_addressed(only).is_some_and(|at| now < at + AT_ONCE);
         let may_be_anothers = self.cancelled.sessions().any(|(session, remembered)| {
             let later = newest > Some(remembered.written_before);
             let last_words = matches!(need, Need::Log | Need::Nothing) && now < remembered.logs_until;
             let met = need.is_met_by(remembered.capabilities) && (need != Need::Log || remembered.logs);
-            session != Some(only) && met && (!later || last_words)
+            session != Some(only) && met && (!later || last_words || !at_once)
         });
         if may_be_anothers { Err(Unattributed::Several) } else { Ok(self.stream_of(only)) }
     }

@@ -16,7 +16,7 @@ use super::io::{ClientCapabilities, SessionKey};
 /// How long a request that was cancelled is remembered as one that the child may still ask or log for, if the child never
 /// answers it. A child that heeds cancellation is quiet long before; one that ignores it answers in the end, which ends
 /// the memory too. Until then its question must not be taken for that of a request that was at work at the same time.
-pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(10);
+pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 
 /// The most of them remembered for one session.
 const REMEMBERED_PER_SESSION_MAX: usize = 128;

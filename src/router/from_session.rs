@@ -198,7 +198,7 @@ impl Router {
                 if self.is_spent() || !self.has_turn(session) {
                     return Dispatch::NotYet;
                 }
-                self.forward(id, session);
+                self.forward(id, session, now);
             }
         }
         self.renew_deadline(id, now);
@@ -223,12 +223,13 @@ impl Router {
         self.sessions.get(&session).is_some_and(|profile| profile.capabilities.any())
     }
 
-    pub(super) fn forward(&mut self, id: ChildId, session: SessionKey) {
+    pub(super) fn forward(&mut self, id: ChildId, session: SessionKey, now: Instant) {
         if self.config.on_ambiguous == OnAmbiguous::Serialize && self.can_be_asked(session) {
             self.turn = Some(session);
         }
         if let Some(frame) = self.take_frame(id, Phase::Written, id) {
             self.requests_given += 1;
+            self.requests.addressed(id, now);
             self.tell_child(frame);
         }
     }
@@ -374,6 +375,10 @@ impl Router {
         match asked.and_then(|id| self.questions.close(id)) {
             Some(Question { asker: Asker::Child { request, .. }, .. }) => {
                 self.tell_child(with_id(message, request.as_str()));
+                // Which of its requests goes on with that is not known.
+                for id in self.requests.of_session(session).collect::<Vec<_>>() {
+                    self.requests.addressed(id, now);
+                }
                 self.end_waiting_for(session, now);
             }
             Some(Question { asker: Asker::Round(request), .. }) => {

@@ -165,6 +165,18 @@ impl IdTable {
         }
     }
 
+    /// The child was told something for this request.
+    pub(super) fn addressed(&mut self, id: ChildId, now: Instant) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.addressed = now;
+        }
+    }
+
+    /// When it was last told something for any of this session's.
+    pub(super) fn last_addressed(&self, session: SessionKey) -> Option<Instant> {
+        self.of_session(session).filter_map(|id| self.get(id)).map(|request| request.addressed).max()
+    }
+
     /// Keeps the message of a request that was handed out.
     pub(super) fn keep(&mut self, id: ChildId, message: Bytes) {
         if let Some(request) = self.requests.get_mut(&id) {

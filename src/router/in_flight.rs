@@ -67,6 +67,8 @@ pub(super) struct InFlight {
     pub(super) acknowledged: bool,
     /// How often it was given to a process that exited.
     pub(super) attempt: Attempt,
+    /// When the child was last told something for it: the request itself, or the answer to a question that may be its.
+    pub(super) addressed: Instant,
     /// Its place among all that were handed out for the child.
     pub(super) order: WriteOrder,
     /// When it fails.
@@ -98,6 +100,7 @@ impl InFlight {
             rounds: 0,
             acknowledged: false,
             attempt: Attempt::First,
+            addressed: now,
             order: WriteOrder::default(),
             deadline: None,
         }

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -31,6 +32,7 @@ struct Waiting<T> {
 }
 
 struct Value<T> {
+    since: Instant,
     deadline: Instant,
     bytes: usize,
     value: T,
@@ -98,7 +100,7 @@ impl<T> Parked<T> {
                 self.earlier.notify_one();
             }
             waiting.bytes += bytes;
-            waiting.values.insert(number, Value { deadline, bytes, value });
+            waiting.values.insert(number, Value { since: Instant::now(), deadline, bytes, value });
         }
         // Closed outside the lock.
         drop(displaced);
@@ -116,9 +118,14 @@ impl<T> Parked<T> {
         self.lock().values.get(&number).map(|parked| look(&parked.value))
     }
 
-    /// Drops the one that would be dropped first; whether there was one.
-    pub fn drop_next(&self) -> bool {
-        let next = self.lock().remove_next();
+    /// Drops the one that would be dropped first of those that have waited for so long; whether there was one.
+    pub fn drop_next(&self, age: Duration) -> bool {
+        let next = {
+            let mut waiting = self.lock();
+            let old = waiting.values.iter().filter(|(_, value)| value.since.elapsed() >= age);
+            let next = old.min_by_key(|(_, value)| value.deadline).map(|(number, _)| *number);
+            next.and_then(|number| waiting.remove(number))
+        };
         next.is_some()
     }
 
@@ -201,7 +208,7 @@ mod tests {
         assert_eq!((parked.take(1, now), parked.len()), (None, 2));
         parked.sweep(now + second * 2);
         assert_eq!((parked.take(2, now), parked.take(3, now)), (None, Some("c")));
-        assert!(parked.is_empty() && !parked.drop_next());
+        assert!(parked.is_empty() && !parked.drop_next(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::streams::Bounds;
 use super::unasked::Unasked;
@@ -93,15 +93,20 @@ impl Registry {
     ) -> Result<(), Reject> {
         // Dropped only here, outside the lock.
         self.parked.put(number, exchange, bytes, deadline).map_err(|_| Reject::ShuttingDown)?;
-        self.make_room();
+        self.shared.pool.look_for_room();
         Ok(())
     }
 
-    /// As many exchanges as others wait for a child of their own are not waited for any longer.
-    fn make_room(&self) {
-        while self.shared.pool.lacks_room() && self.parked.drop_next() {
-            debug!("an exchange that waits for its client was given up, since its child's place is needed");
+    /// As many exchanges as others wait for a child of their own are not waited for any longer, if they have been for a
+    /// while: a client that answers at once is to come to its end, or nobody ever would. Whether more are needed.
+    fn make_room(&self) -> bool {
+        while self.shared.pool.lacks_room() {
+            if !self.parked.drop_next(UNDISTURBED) {
+                return !self.parked.is_empty();
+            }
+            warn!("an exchange that waits for its client was given up, since its child's place is needed");
         }
+        false
     }
 
     /// How many streams are being read, over all sessions and exchanges.
@@ -240,7 +245,9 @@ impl Registry {
     async fn make_room_where_it_is_wanted(&self) {
         loop {
             self.shared.pool.crowded().await;
-            self.make_room();
+            while self.make_room() {
+                tokio::time::sleep(UNDISTURBED / 4).await;
+            }
         }
     }
 
@@ -315,5 +322,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// The most bytes that exchanges hold which wait for their clients to come back.
 const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long an exchange may wait for its client before it has to make room for others.
+const UNDISTURBED: Duration = Duration::from_secs(5);
 const SWEEP_PERIOD_MIN: Duration = Duration::from_millis(100);
 const SWEEP_PERIOD_MAX: Duration = Duration::from_secs(30);

@@ -107,7 +107,9 @@ impl<L: Launch> ChildActor<L> {
             return current.end(Ending::Fault(what), Order::Stop, backlog, outboxes);
         }
         let advice = match current.router.handshake_error() {
-            Some(error) if is_modern_error(error) => "it speaks 2026-07-28: take --child-era legacy away",
+            Some(error) if is_modern_error(error) && self.voice.is_said_to_be(Era::Legacy) => {
+                "it speaks 2026-07-28: take --child-era legacy away"
+            }
             Some(_) if self.voice.is_said_to_be(Era::Modern) => {
                 "check that it speaks 2026-07-28, or take --child-era modern away"
             }

@@ -240,6 +240,10 @@ impl<L: Launch> ChildActor<L> {
         let assumed = matches!(self.voice.finder, Some((_, Finding::Assumed)));
         if assumed {
             tracing::info!(error, "the server refused initialize and is spoken to as a modern one");
+            let timeout = self.config.start_timeout;
+            if let Some(running) = self.current.running_mut() {
+                running.start_over(timeout);
+            }
             self.assume(Finding::Contradicted, Era::Modern, now);
             return true;
         }

@@ -237,7 +237,7 @@ impl Router {
         let id = self.requests.insert(again);
         if self.is_ready() {
             // It goes on with what this process has begun, however many it may be given.
-            self.forward(id, session);
+            self.forward(id, session, now);
         } else {
             self.queue.put_request(place, id);
         }

@@ -36,7 +36,38 @@ fn a_cancelled_request_stands_in_the_way_of_no_later_one() {
     assert!(world.seen.is_empty(), "it may be the last words of the cancelled one");
     world.advance(Duration::from_secs(1));
     world.child_says(log);
+    world.child_says(SAMPLE);
+    assert!(world.seen.is_empty(), "it may be at work still, and the later one was told nothing for a while");
+    world.calls(b, 1, "2", "{}");
+    world.child_says(log);
+    world.child_says(&SAMPLE.replace(r#""id":0"#, r#""id":1"#));
+    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_), Seen::Message(_)]));
+    world.advance(Duration::from_millis(249));
+    world.child_says(log);
     assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
+    world.advance(Duration::from_millis(1));
+    world.child_says(log);
+    assert!(world.seen.is_empty());
+    world.advance(REMEMBERED_FOR);
+    world.child_says(log);
+    assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
+}
+
+#[test]
+fn the_answer_to_a_question_may_be_followed_by_the_next_one() {
+    let mut world = World::ready();
+    let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
+    world.calls(a, 1, "1", "{}");
+    world.says(a, 0, CANCEL).unwrap();
+    world.calls(b, 1, "1", "{}");
+    world.seen.clear();
+    for _ in 0..3 {
+        world.child_says(SAMPLE);
+        let [Seen::Message(question)] = &world.seen_by(b)[..] else { panic!("the child was told something for it") };
+        let id = json_of(question)["id"].clone();
+        world.advance(Duration::from_secs(1));
+        world.says(b, 0, &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)).unwrap();
+    }
 }
 
 #[test]
@@ -68,6 +99,7 @@ fn last_words_are_awaited_no_longer_than_a_child_needs_that_has_read_the_cancell
     world.child_says(LOG);
     assert!(world.seen.is_empty(), "it may be on its way out");
     world.advance(Duration::from_millis(1));
+    world.calls(b, 1, "2", "{}");
     world.child_says(LOG);
     assert!(matches!(world.seen_by(b)[..], [Seen::Message(_)]));
     assert!(pings(&mut world).is_empty());

@@ -30,8 +30,8 @@ impl Conversation {
         let registry = Arc::clone(self.owned.registry());
         let now = Instant::now();
         let deadline = registry.input_deadline(self.begun, now);
-        // Rounded up: the deadline is what counts.
-        let left = deadline.saturating_duration_since(now).as_secs() + 1;
+        // Rounded up, and the clock below down: the deadline is what counts.
+        let left = deadline.saturating_duration_since(now).as_secs() + 2;
         let state = State { parked: Parked::<()>::number(), expires_unix: unix_seconds().saturating_add(left) };
         self.reader.attend(Attention::Lasting);
         // What the retry brings again is not kept.

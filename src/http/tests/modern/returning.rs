@@ -73,21 +73,30 @@ async fn who_parks_while_others_wait_for_a_child_makes_room() {
     let (http, own) = own(1).await;
     let body = call("1", "", "");
     let ask = || http.ask(request("POST", "/mcp", &calling(), &body));
-    let (_, _, ()) = tokio::join!(
-        ask(),
-        async {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            ask().await
-        },
-        async {
-            tokio::time::sleep(Duration::from_millis(3)).await;
-            let mut child = asks(&own).await;
-            child.next().await.detached();
-            assert!(matches!(child.next().await, Arrival::Stopped));
-            child.exits();
-            asks(&own).await;
-        }
-    );
+    let parked_at = tokio::time::Instant::now();
+    let playing = async {
+        let (_, _, ()) = tokio::join!(
+            ask(),
+            async {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                ask().await
+            },
+            async {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                let mut child = asks(&own).await;
+                child.next().await.detached();
+                // A client that answers at once is to come to its end.
+                assert!(parked_at.elapsed() >= Duration::from_secs(5));
+                assert!(matches!(child.next().await, Arrival::Stopped));
+                child.exits();
+                asks(&own).await;
+            }
+        );
+    };
+    tokio::select! {
+        () = own.registry.run(tokio_util::sync::CancellationToken::new()) => unreachable!("it goes on"),
+        () = playing => {}
+    }
     assert_eq!(own.registry.parked().len(), 1);
 }
 
