@@ -21,7 +21,7 @@ fn a_cancelled_requests_question_is_not_taken_for_that_of_one_that_was_at_work_t
 }
 
 #[test]
-fn a_cancelled_request_stands_in_the_way_of_no_later_one() {
+fn what_comes_at_once_is_a_later_requests_and_what_comes_late_may_be_a_cancelled_ones() {
     let mut world = World::ready();
     let (a, b) = (world.attach(1, ASKABLE), world.attach(2, ASKABLE));
     world.calls(a, 1, "1", "{}");
