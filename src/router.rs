@@ -23,6 +23,7 @@ mod attachment;
 mod attribution;
 pub mod cache;
 mod cancelled;
+mod deadlines;
 mod era;
 mod exit;
 mod from_child;

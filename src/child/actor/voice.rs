@@ -35,14 +35,14 @@ pub(super) struct Voice {
     /// The era of the present router; none while that stands in for the right one.
     era: Option<Era>,
     /// What to find the era out with, as long as that is this child's task and not done.
-    finder: Option<(Finder, Finding)>,
+    finder: Option<(Finder, Certainty)>,
     /// Why a process that comes to nothing may have another try, if it may.
     chance: Option<Chance>,
 }
 
 /// How far it is with finding the era out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Finding {
+enum Certainty {
     /// Its process is still to be asked, or is being asked.
     Open,
     /// It said nothing, and is taken to be legacy.
@@ -62,7 +62,7 @@ enum Chance {
 
 impl Voice {
     pub(super) fn new(config: RouterConfig, sharing: Sharing, source: EraSource) -> Self {
-        let (era, finder) = (source.era(), source.finder().map(|finder| (finder, Finding::Open)));
+        let (era, finder) = (source.era(), source.finder().map(|finder| (finder, Certainty::Open)));
         let chance = match (era, &finder) {
             (Some(_), _) => None,
             (None, Some(_)) => Some(Chance::Asked),
@@ -83,7 +83,7 @@ impl Voice {
 
     /// Whether this child's process is to be asked.
     pub(super) const fn is_to_ask(&self) -> bool {
-        matches!(self.finder, Some((_, Finding::Open)))
+        matches!(self.finder, Some((_, Certainty::Open)))
     }
 
     /// The process that is spoken to in this era has shown that it speaks it.
@@ -169,9 +169,9 @@ impl<L: Launch> ChildActor<L> {
                 if let Some(running) = self.current.running_mut() {
                     running.hurry(*timeout);
                 }
-                return self.assume(Finding::Assumed, Era::Legacy, now);
+                return self.assume(Certainty::Assumed, Era::Legacy, now);
             }
-            (Verdict::Not, Heard::End | Heard::NotStarted) => return self.assume(Finding::Assumed, Era::Legacy, now),
+            (Verdict::Not, Heard::End | Heard::NotStarted) => return self.assume(Certainty::Assumed, Era::Legacy, now),
             (Verdict::Not, Heard::Answer(_) | Heard::Unusable) => {
                 let confused = !matches!(heard, Heard::Answer(answer) if answer.error().is_some());
                 let Self { current, backlog, outboxes, .. } = self;
@@ -188,9 +188,9 @@ impl<L: Launch> ChildActor<L> {
     }
 
     /// Speaks in this era, as long as nothing speaks against it.
-    fn assume(&mut self, finding: Finding, era: Era, now: Instant) {
+    fn assume(&mut self, certainty: Certainty, era: Era, now: Instant) {
         if let Some((_, present)) = &mut self.voice.finder {
-            *present = finding;
+            *present = certainty;
         }
         self.voice.era = Some(era);
         self.speak(now);
@@ -203,7 +203,7 @@ impl<L: Launch> ChildActor<L> {
             None => return false,
             Some(Chance::Asked) => {
                 if self.voice.finder.is_some() {
-                    self.assume(Finding::Assumed, Era::Legacy, now);
+                    self.assume(Certainty::Assumed, Era::Legacy, now);
                 }
                 tracing::info!(status, "the child that was asked for its era is replaced by one that was not");
                 Duration::ZERO
@@ -237,14 +237,14 @@ impl<L: Launch> ChildActor<L> {
         };
         // spec: 2026-07-28 basic/versioning, Backward Compatibility: with which code a modern server refuses it is its own
         // affair, so where nothing is known but that, it is asked again.
-        let assumed = matches!(self.voice.finder, Some((_, Finding::Assumed)));
+        let assumed = matches!(self.voice.finder, Some((_, Certainty::Assumed)));
         if assumed {
             tracing::info!(error, "the server refused initialize and is spoken to as a modern one");
             let timeout = self.config.start_timeout;
             if let Some(running) = self.current.running_mut() {
                 running.start_over(timeout);
             }
-            self.assume(Finding::Contradicted, Era::Modern, now);
+            self.assume(Certainty::Contradicted, Era::Modern, now);
             return true;
         }
         if !is_modern_error(error) || !self.voice.source.correct() {

@@ -72,6 +72,18 @@ impl FakeChild {
         self.answers("tools/list", TOOLS).await;
         self.takes("tools/call").await
     }
+
+    /// Is called; the tools may be known already.
+    async fn is_called_whatever_is_known(&mut self) -> Origin {
+        self.meets().await;
+        let (mut origin, mut message) = self.next().await.sent();
+        if message.method() == "tools/list" {
+            self.respond(origin, &result(message.id().expect("an id").as_str(), TOOLS));
+            (origin, message) = self.next().await.sent();
+        }
+        assert_eq!(message.method(), "tools/call");
+        origin
+    }
 }
 
 /// What a client is told: status, code, and of which request.
