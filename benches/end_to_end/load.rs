@@ -1,0 +1,492 @@
+//! The load generator: so many sessions with so many requests in flight each, every answer checked for its id and its
+//! content.
+//!
+//! All sessions count alike, and every text says which session, which of its lanes and which call it is of: an answer
+//! that reached the wrong client shows.
+
+use std::cell::RefCell;
+use std::io::{Error, Result};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use memchr::memmem;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::wire::{Connection, Events, Head};
+
+/// Where to, and how to speak to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: String,
+    pub(crate) transport: Transport,
+    /// What the answers are checked for.
+    pub(crate) answers: Answers,
+}
+
+/// How requests reach the server and answers come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// Streamable HTTP with sessions; the answer may be JSON.
+    Streamable,
+    /// Streamable HTTP with sessions; the answer is asked for as an event stream.
+    StreamableEvents,
+    /// Streamable HTTP of 2026-07-28.
+    Modern,
+    /// HTTP+SSE.
+    Sse,
+}
+
+/// What answers must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// The request's id and its text.
+    Own,
+    /// A body of this many bytes: a server without MCP.
+    Fixed(usize),
+}
+
+/// How much at once, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) sessions: usize,
+    /// Of each session.
+    pub(crate) in_flight: usize,
+    /// Bytes of text each way.
+    pub(crate) size: usize,
+    pub(crate) time: Duration,
+    pub(crate) warm_up: Duration,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) answered: u64,
+    /// Answered, but with another id or text, or with an error.
+    pub(crate) wrong: u64,
+    /// Not answered: the connection ended, or HTTP refused.
+    pub(crate) failed: u64,
+    /// The first thing that was not right.
+    pub(crate) complaint: Option<String>,
+    pub(crate) latencies: Vec<Duration>,
+}
+
+impl Tally {
+    fn count(&mut self, answer: Result<std::result::Result<(), String>>, latency: Duration) {
+        let complaint = match answer {
+            Ok(Ok(())) => {
+                self.answered += 1;
+                return self.latencies.push(latency);
+            }
+            Ok(Err(complaint)) => {
+                self.wrong += 1;
+                complaint
+            }
+            Err(error) => {
+                self.failed += 1;
+                error.to_string()
+            }
+        };
+        self.complaint.get_or_insert(complaint);
+    }
+}
+
+type Shared = Rc<RefCell<Tally>>;
+
+/// All that is open towards one server.
+pub(crate) struct Clients {
+    lanes: Vec<Lane>,
+    /// The readers of streams end with it.
+    _readers: JoinSet<()>,
+}
+
+/// One request at a time, over a connection of its own.
+struct Lane {
+    target: Rc<Target>,
+    connection: Connection,
+    request: Request,
+    /// Answers that come by a session's stream.
+    answers: Option<mpsc::Receiver<Bytes>>,
+}
+
+impl Clients {
+    /// Opens the sessions and the connections.
+    pub(crate) async fn open(target: &Target, load: &Load) -> Result<Self> {
+        let target = Rc::new(target.clone());
+        let (mut lanes, mut readers) = (Vec::new(), JoinSet::new());
+        for session in 0..load.sessions {
+            let names = |lane| Name { session, lane, lanes: load.in_flight };
+            if target.transport == Transport::Sse && target.answers == Answers::Own {
+                let (path, receivers) = open_stream(&target, load.in_flight, &mut readers).await?;
+                for (lane, answers) in receivers.into_iter().enumerate() {
+                    let connection = Connection::open(target.address).await?;
+                    let head = head(&target, &path, None);
+                    let request = Request::call(head, &target, names(lane), load.size);
+                    lanes.push(Lane { target: Rc::clone(&target), connection, request, answers: Some(answers) });
+                }
+                continue;
+            }
+            let mut first = Connection::open(target.address).await?;
+            let session = match target.answers {
+                Answers::Own => open_session(&target, &mut first).await?,
+                Answers::Fixed(_) => None,
+            };
+            let mut first = Some(first);
+            for lane in 0..load.in_flight {
+                let connection = match first.take() {
+                    Some(first) => first,
+                    None => Connection::open(target.address).await?,
+                };
+                let head = head(&target, &target.path, session.as_deref());
+                let request = Request::call(head, &target, names(lane), load.size);
+                lanes.push(Lane { target: Rc::clone(&target), connection, request, answers: None });
+            }
+        }
+        Ok(Self { lanes, _readers: readers })
+    }
+
+    /// Keeps all lanes busy. `mark` is called at both ends of the measured time.
+    pub(crate) async fn run<M>(
+        mut self,
+        load: &Load,
+        mut mark: impl FnMut() -> M,
+    ) -> Result<(Tally, [(Instant, M); 2])> {
+        let tally = Shared::default();
+        let mut lanes = JoinSet::new();
+        let until = Instant::now() + load.warm_up + load.time;
+        for mut lane in self.lanes.drain(..) {
+            let tally = Rc::clone(&tally);
+            lanes.spawn_local(async move {
+                while Instant::now() < until {
+                    lane.call(&tally).await;
+                }
+            });
+        }
+        tokio::time::sleep(load.warm_up).await;
+        let before = std::mem::take(&mut *tally.borrow_mut());
+        let from = (Instant::now(), mark());
+        tokio::time::sleep(load.time).await;
+        let to = (Instant::now(), mark());
+        let mut measured = std::mem::take(&mut *tally.borrow_mut());
+        while lanes.join_next().await.is_some() {}
+        let after = tally.take();
+        // What is wrong counts whenever it happened.
+        for other in [before, after] {
+            measured.wrong += other.wrong;
+            measured.failed += other.failed;
+            measured.complaint = measured.complaint.or(other.complaint);
+        }
+        measured.latencies.sort_unstable();
+        Ok((measured, [from, to]))
+    }
+}
+
+impl Lane {
+    async fn call(&mut self, tally: &Shared) {
+        self.request.next();
+        let sent = Instant::now();
+        let answer = self.exchange().await;
+        let latency = sent.elapsed();
+        let failed = answer.is_err();
+        tally.borrow_mut().count(answer, latency);
+        if failed {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if let Ok(connection) = Connection::open(self.target.address).await {
+                self.connection = connection;
+            }
+        }
+    }
+
+    /// Sends the request, and judges its answer.
+    async fn exchange(&mut self) -> Result<std::result::Result<(), String>> {
+        self.connection.send(&self.request.bytes).await?;
+        let head = self.connection.head().await?;
+        if let Some(answers) = &mut self.answers {
+            self.connection.body(&head).await?;
+            if !(200..300).contains(&head.status) {
+                return Err(Error::other(format!("status {}", head.status)));
+            }
+            let answer = answers.recv().await.ok_or_else(|| Error::other("the stream ended"))?;
+            return Ok(self.request.judge(&answer));
+        }
+        let answer = if head.events {
+            response_of_events(&mut self.connection, &head).await?
+        } else {
+            self.connection.body(&head).await?
+        };
+        if head.status != 200 {
+            return Err(Error::other(format!("status {}: {}", head.status, String::from_utf8_lossy(&answer))));
+        }
+        Ok(match self.target.answers {
+            Answers::Own => self.request.judge(&answer),
+            Answers::Fixed(length) if answer.len() == length => Ok(()),
+            Answers::Fixed(length) => Err(format!("{} bytes instead of {length}", answer.len())),
+        })
+    }
+}
+
+/// The response among the events that answer a POST.
+async fn response_of_events(connection: &mut Connection, head: &Head) -> Result<Bytes> {
+    let (mut events, mut response) = (Events::of(head), None);
+    while let Some(event) = events.next(connection).await? {
+        if !event.data.is_empty() {
+            response = Some(event.data);
+        }
+    }
+    response.ok_or_else(|| Error::other("an event stream without a response"))
+}
+
+// --- sessions ---
+
+/// Opens a session of Streamable HTTP; returns its id, if the server gave one.
+async fn open_session(target: &Target, connection: &mut Connection) -> Result<Option<String>> {
+    if target.transport == Transport::Modern {
+        return Ok(None);
+    }
+    let head = head(target, &target.path, None);
+    connection.send(&assemble(&head, initialize("2025-11-25").as_bytes())).await?;
+    let answer = connection.head().await?;
+    let session = answer.session.clone();
+    let body =
+        if answer.events { response_of_events(connection, &answer).await? } else { connection.body(&answer).await? };
+    if answer.status != 200 || memmem::find(&body, b"\"result\"").is_none() {
+        return Err(Error::other(format!("initialize: status {}", answer.status)));
+    }
+    let head = self::head(target, &target.path, session.as_deref());
+    connection.send(&assemble(&head, INITIALIZED.as_bytes())).await?;
+    let answer = connection.head().await?;
+    connection.body(&answer).await?;
+    Ok(session)
+}
+
+/// Opens a session of HTTP+SSE; returns the path for its messages, and what comes for each of its lanes.
+async fn open_stream(
+    target: &Target,
+    lanes: usize,
+    readers: &mut JoinSet<()>,
+) -> Result<(String, Vec<mpsc::Receiver<Bytes>>)> {
+    let mut connection = Connection::open(target.address).await?;
+    let Target { address, path, .. } = target;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n");
+    connection.send(request.as_bytes()).await?;
+    let answer = connection.head().await?;
+    if answer.status != 200 {
+        return Err(Error::other(format!("GET: status {}", answer.status)));
+    }
+    let mut events = Events::of(&answer);
+    let endpoint = loop {
+        match events.next(&mut connection).await? {
+            Some(event) if event.name == "endpoint" => break event.data,
+            Some(_) => {}
+            None => return Err(Error::other("the stream ended before its endpoint")),
+        }
+    };
+    let endpoint = String::from_utf8_lossy(&endpoint).into_owned();
+    // Some servers say it as a whole address.
+    let path = endpoint
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map_or_else(|| endpoint.clone(), |(_, path)| format!("/{path}"));
+    let head = head(target, &path, None);
+    let mut post = Connection::open(target.address).await?;
+    post.send(&assemble(&head, initialize("2024-11-05").as_bytes())).await?;
+    let answer = post.head().await?;
+    post.body(&answer).await?;
+    while events.next(&mut connection).await?.is_some_and(|event| event.data.is_empty()) {}
+    post.send(&assemble(&head, INITIALIZED.as_bytes())).await?;
+    let answer = post.head().await?;
+    post.body(&answer).await?;
+
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::channel(4)).unzip();
+    readers.spawn_local(async move {
+        while let Ok(Some(event)) = events.next(&mut connection).await {
+            // What is for no lane of ours, or more than it waits for, is missed by the one that waits for its answer.
+            let lane = id_of(&event.data).and_then(|id| usize::try_from(id).ok()).map(|id| id % lanes);
+            if let Some(sender) = lane.and_then(|lane| senders.get(lane)) {
+                let _ = sender.try_send(event.data);
+            }
+        }
+    });
+    Ok((path, receivers))
+}
+
+fn initialize(version: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{{"name":"load","version":"1"}}}}}}"#
+    )
+}
+
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+// --- requests ---
+
+fn head(target: &Target, path: &str, session: Option<&str>) -> String {
+    let accept = match target.transport {
+        Transport::StreamableEvents => "text/event-stream",
+        Transport::Streamable | Transport::Modern | Transport::Sse => "application/json, text/event-stream",
+    };
+    let mut head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nAccept: {accept}\r\n",
+        target.address
+    );
+    match (target.transport, session) {
+        (Transport::Modern, _) => head.push_str(MODERN_HEADERS),
+        (Transport::Sse, _) | (_, None) => {}
+        (_, Some(session)) => {
+            head.push_str("MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: ");
+            head.push_str(session);
+            head.push_str("\r\n");
+        }
+    }
+    head
+}
+
+const MODERN_HEADERS: &str = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n";
+
+fn assemble(head: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = format!("{head}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// Whose a call is.
+#[derive(Clone, Copy)]
+struct Name {
+    session: usize,
+    lane: usize,
+    lanes: usize,
+}
+
+/// A call whose bytes are changed in place from one to the next.
+pub(crate) struct Request {
+    bytes: Vec<u8>,
+    name: Name,
+    number: usize,
+    /// Where its id and its text are.
+    id_at: usize,
+    text_at: usize,
+    text_length: usize,
+}
+
+/// All ids have the same number of digits.
+const FIRST_ID: usize = 1_000_000_000;
+const MARK: &str = "session 000000 lane 0000 call 0000000000 ";
+
+impl Request {
+    fn call(head: String, target: &Target, name: Name, size: usize) -> Self {
+        let meta = match target.transport {
+            Transport::Modern => {
+                r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"load","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#
+            }
+            Transport::Streamable | Transport::StreamableEvents | Transport::Sse => "",
+        };
+        let text = text(size);
+        let body = line(&text, meta);
+        let bytes = assemble(&head, body.as_bytes());
+        Self::of(bytes, name, text.len())
+    }
+
+    /// A line for a child that is driven directly.
+    pub(crate) fn line(lane: usize, lanes: usize, size: usize) -> Self {
+        let text = text(size);
+        let mut bytes = line(&text, "").into_bytes();
+        bytes.push(b'\n');
+        Self::of(bytes, Name { session: 0, lane, lanes }, text.len())
+    }
+
+    fn of(bytes: Vec<u8>, name: Name, text_length: usize) -> Self {
+        let after = |what: &[u8]| memmem::find(&bytes, what).map_or(0, |at| at + what.len());
+        let (id_at, text_at) = (after(b"\"id\":"), after(b"\"text\":\""));
+        Self { bytes, name, number: 0, id_at, text_at, text_length }
+    }
+
+    /// Becomes the next call.
+    pub(crate) fn next(&mut self) {
+        self.number += 1;
+        let (id, number) = (self.id(), self.number);
+        write_digits(&mut self.bytes, self.id_at, 10, id);
+        let Name { session, lane, .. } = self.name;
+        for (offset, width, value) in [(8, 6, session), (20, 4, lane), (30, 10, number)] {
+            if offset + width <= self.text_length {
+                write_digits(&mut self.bytes, self.text_at + offset, width, value);
+            }
+        }
+    }
+
+    /// The bytes of the present call.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn id(&self) -> usize {
+        FIRST_ID + (self.number * self.name.lanes) + self.name.lane
+    }
+
+    /// What is wrong with an answer.
+    pub(crate) fn judge(&self, answer: &[u8]) -> std::result::Result<(), String> {
+        let wrong = |what: &str| {
+            let shown = answer.get(..300.min(answer.len())).unwrap_or_default();
+            Err(format!("{what}: {}", String::from_utf8_lossy(shown)))
+        };
+        if id_of(answer) != u64::try_from(self.id()).ok() {
+            return wrong("another id");
+        }
+        let sent = self.bytes.get(self.text_at..self.text_at + self.text_length + 1).unwrap_or_default();
+        let found = [br#""text":""#.as_slice(), br#""text": ""#]
+            .into_iter()
+            .find_map(|name| Some(memmem::find(answer, name)? + name.len()))
+            .and_then(|at| answer.get(at..at + sent.len()));
+        if found == Some(sent) { Ok(()) } else { wrong("another text") }
+    }
+}
+
+fn line(text: &str, meta: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{FIRST_ID},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"{text}"}}{meta}}}}}"#
+    )
+}
+
+/// So many bytes of JSON text, with line breaks in it as real texts have them.
+fn text(size: usize) -> String {
+    let mut text = MARK.to_owned();
+    while text.len() < size {
+        text.push_str("The quick brown fox jumps over the lazy dog, again and again;\\n");
+    }
+    text.truncate(size);
+    // Not in the middle of an escape.
+    if text.ends_with('\\') {
+        text.pop();
+        text.push('.');
+    }
+    text
+}
+
+/// The length of the answer to a call.
+pub(crate) fn answer_length(size: usize) -> usize {
+    let text = text(size);
+    format!(r#"{{"jsonrpc":"2.0","id":{FIRST_ID},"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#).len()
+}
+
+fn write_digits(bytes: &mut [u8], at: usize, width: usize, mut value: usize) {
+    for byte in bytes.iter_mut().skip(at).take(width).rev() {
+        *byte = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+    }
+}
+
+/// The number that is the `id` of a message, which its writer put first or last.
+pub(crate) fn id_of(message: &[u8]) -> Option<u64> {
+    let near = 64.min(message.len());
+    let (first, last) = (message.get(..near)?, message.get(message.len() - near..)?);
+    let digits = |part: &[u8]| {
+        let at = memmem::rfind(part, b"\"id\":")? + 5;
+        let rest = part.get(at..)?.trim_ascii_start();
+        let end = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        std::str::from_utf8(rest.get(..end)?).ok()?.parse().ok()
+    };
+    digits(first).or_else(|| digits(last))
+}

@@ -1,0 +1,95 @@
+//! What mcp-mux costs, end to end, against what nothing can be faster than, measured in one run on one machine.
+//!
+//!     cargo bench --bench end_to_end                    everything, some minutes; a table
+//!     cargo bench --bench end_to_end -- --help          parts of it, longer, as JSON
+//!
+//! In turn, for each load: the child driven directly over its pipes (the ceiling of the pipe), a bare hyper server with
+//! a fixed answer of the same size (the ceiling of HTTP), and mcp-mux in front of the child. Load generator, proxy and
+//! child share the machine's cores, so single figures say little; the ratios hold. Every answer is checked for its id and
+//! its text. Processor time is that of the server's process alone, from the scheduler's own accounts (Linux).
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it measured")]
+
+mod bare;
+mod cases;
+mod child;
+mod load;
+mod pipe;
+mod process;
+mod report;
+mod subject;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+#[derive(Parser)]
+#[command(about = "Measures mcp-mux against the bare pipe and a bare HTTP server")]
+struct Options {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Only the loads and measures whose name has one of these in it
+    only: Vec<String>,
+    /// Measured seconds of each round
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Rounds, of which the median counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The mcp-mux to measure [default: the one built with this]
+    #[arg(long, env = "MCP_MUX_BIN")]
+    mux: Option<PathBuf>,
+    /// Write the results as JSON to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// As cargo bench calls it
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What this program is started as by itself.
+#[derive(Subcommand)]
+enum Role {
+    /// The child that everything is measured with
+    #[command(hide = true)]
+    Child { era: Era },
+    /// The bare HTTP server
+    #[command(hide = true)]
+    Bare { body: usize },
+}
+
+/// Of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Era {
+    Legacy,
+    Modern,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let ending = match options.role {
+        Some(Role::Child { era }) => child::serve(era),
+        Some(Role::Bare { body }) => bare::serve(body),
+        None => cases::run(&options),
+    };
+    match ending {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+}
