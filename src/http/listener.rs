@@ -6,12 +6,14 @@
 //! are allowed; every task is on the tracker, and none outlives [`Stop::end`].
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -40,12 +42,19 @@ pub struct Listener {
 }
 
 /// The two steps of stopping.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Stop {
     /// Accept no more; close what is idle; end each connection after the requests it has.
     pub drain: CancellationToken,
-    /// Drop every connection.
+    /// Drop every connection. Implies the first.
     pub end: CancellationToken,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        let end = CancellationToken::new();
+        Self { drain: end.child_token(), end }
+    }
 }
 
 impl Listener {
@@ -160,28 +169,29 @@ async fn connection<H, F, B>(
     });
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let mut patience = pin!(sleep(FIRST_REQUEST_TIMEOUT));
-    let (mut patient, mut draining) = (true, false);
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.end.cancelled() => return debug!("connection dropped: stopping"),
-            () = stop.drain.cancelled(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    debug!(error, "connection ended");
-                }
-                return;
-            }
-            () = patience.as_mut(), if patient => {
-                patient = false;
-                if !requested.load(Ordering::Relaxed) {
-                    return debug!("connection dropped: it sent no request");
-                }
-            }
-        }
+    let impatient =
+        poll_fn(
+            |context| {
+                if requested.load(Ordering::Relaxed) { Poll::Pending } else { patience.as_mut().poll(context) }
+            },
+        );
+    // Polled for every request, so each of these waits for as little as it can.
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return log_end(ended),
+        () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = impatient => return debug!("connection dropped: it sent no request"),
+    }
+    tokio::select! {
+        biased;
+        ended = connection => log_end(ended),
+        () = stop.end.cancelled() => debug!("connection dropped: stopping"),
+    }
+}
+
+fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        debug!(error, "connection ended");
     }
 }
 
