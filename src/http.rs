@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
@@ -66,30 +67,29 @@ impl Http {
         B: HttpBody<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let version = parts.version;
         let mut body = pin!(body);
-        let response = self.respond(Request::from_parts(parts, body.as_mut()), local).await;
-        if version == Version::HTTP_2 && !response.status().is_success() {
+        let response = self.respond(&parts, body.as_mut(), local).await;
+        if parts.version == Version::HTTP_2 && !response.status().is_success() {
             drain(body).await;
         }
         response
     }
 
-    async fn respond<B>(&self, request: Request<B>, local: SocketAddr) -> Response<Body>
+    async fn respond<B>(&self, request: &Parts, body: Pin<&mut B>, local: SocketAddr) -> Response<Body>
     where
         B: HttpBody<Data = Bytes>,
     {
-        let cors = match self.guard.check(request.headers(), request.uri(), local) {
+        let cors = match self.guard.check(&request.headers, &request.uri, local) {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");
                 return Refusal::from(reject).into_response();
             }
         };
-        if request.method() == Method::OPTIONS {
-            return self.guard.preflight(&cors, request.headers()).map(|()| Body::empty());
+        if request.method == Method::OPTIONS {
+            return self.guard.preflight(&cors, &request.headers).map(|()| Body::empty());
         }
-        let mut response = match self.route(request).await {
+        let mut response = match self.route(request, body).await {
             Ok(response) => response,
             Err(refusal) => {
                 debug!(kind = refusal.reject.wire().kind, reason = %refusal.reject, "request refused");
@@ -100,27 +100,27 @@ impl Http {
         response
     }
 
-    async fn route<B>(&self, request: Request<B>) -> Result<Response<Body>, Refusal>
+    async fn route<B>(&self, request: &Parts, body: Pin<&mut B>) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
-        let path = request.uri().path();
+        let (path, method) = (request.uri.path(), &request.method);
         // Client configurations often carry a slash too many.
         let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         if path == self.config.path {
-            self.streamable(request).await
-        } else if path == self.config.sse_path && request.method() == Method::GET {
-            self.open_legacy(request.headers())
-        } else if path == self.config.message_path && request.method() == Method::POST {
-            self.post_legacy(request).await
+            self.streamable(request, body).await
+        } else if path == self.config.sse_path && method == Method::GET {
+            self.open_legacy(&request.headers)
+        } else if path == self.config.message_path && method == Method::POST {
+            self.post_legacy(request, body).await
         } else if path == self.config.sse_path {
             Err(Reject::MethodNotAllowed("GET").into())
         } else if path == self.config.message_path {
             Err(Reject::MethodNotAllowed("POST").into())
         } else if path == "/healthz" {
-            health(request.method(), health::healthz)
+            health(method, health::healthz)
         } else if path == "/readyz" {
-            health(request.method(), || health::readyz(self.pool.health()))
+            health(method, || health::readyz(self.pool.health()))
         } else {
             Err(Reject::NotFound.into())
         }

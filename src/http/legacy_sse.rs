@@ -5,11 +5,13 @@
 //!
 //! Spec: 2024-11-05, Transports, HTTP with SSE; Lifecycle, Initialization.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Body as HttpBody;
 use tracing::{Instrument as _, debug};
 
@@ -37,13 +39,12 @@ impl Http {
     }
 
     /// POST on the messages' path.
-    pub(super) async fn post_legacy<B>(&self, request: Request<B>) -> Result<Response<Body>, Refusal>
+    pub(super) async fn post_legacy<B>(&self, request: &Parts, body: Pin<&mut B>) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
-        let (parts, body) = request.into_parts();
-        request::content_type_is_json(&parts.headers)?;
-        let id = parts
+        request::content_type_is_json(&request.headers)?;
+        let id = request
             .uri
             .query()
             .into_iter()
@@ -51,7 +52,7 @@ impl Http {
             .find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
             .ok_or_else(|| Reject::InvalidRequest("the sessionId query parameter is missing".to_owned()))?;
         let session = self.registry.find(id, Transport::HttpSse)?;
-        let body = match request::read_message(&parts.headers, body, &self.config).await {
+        let body = match request::read_message(&request.headers, body, &self.config).await {
             Ok(body) => body,
             Err(Refusal { reject, id: Some(id) }) => {
                 session.answer(StreamId::STANDALONE, Answer::Rejected(id, reject));
@@ -64,7 +65,7 @@ impl Http {
                 debug!(session = %session.id(), method = message.method(), bytes = message.bytes().len(), "POST");
                 self.take(&session, message).await?;
             }
-            jsonrpc::Body::Batch(elements) => self.take_batch(&session, elements).await?,
+            jsonrpc::Body::Batch(elements) => Box::pin(self.take_batch(&session, elements)).await?,
         }
         Ok(accepted())
     }

@@ -1,5 +1,6 @@
 //! Reading a request: its headers as typed values, its body as one message or a batch. And refusing one.
 
+use std::cmp::Ordering;
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
@@ -92,11 +93,11 @@ impl Accept {
     /// # Errors
     /// [`Reject::NotAcceptable`] if neither.
     pub(super) fn of_post(headers: &HeaderMap) -> Result<Self, Reject> {
-        match (admits(headers, JSON), admits(headers, EVENT_STREAM)) {
-            (true, true) => Ok(Self::Both),
-            (true, false) => Ok(Self::Json),
-            (false, true) => Ok(Self::Events),
-            (false, false) => Err(Reject::NotAcceptable("application/json and text/event-stream")),
+        match admitted(headers, [JSON, EVENT_STREAM]) {
+            [true, true] => Ok(Self::Both),
+            [true, false] => Ok(Self::Json),
+            [false, true] => Ok(Self::Events),
+            [false, false] => Err(Reject::NotAcceptable("application/json and text/event-stream")),
         }
     }
 }
@@ -106,19 +107,43 @@ impl Accept {
 /// # Errors
 /// [`Reject::NotAcceptable`].
 pub(super) fn accepts_events(headers: &HeaderMap) -> Result<(), Reject> {
-    if admits(headers, EVENT_STREAM) { Ok(()) } else { Err(Reject::NotAcceptable(EVENT_STREAM)) }
+    let [admitted] = admitted(headers, [EVENT_STREAM]);
+    if admitted { Ok(()) } else { Err(Reject::NotAcceptable(EVENT_STREAM)) }
 }
 
-/// Whether `Accept` admits a media type: the most specific range that matches decides (RFC 9110, 12.5.1).
-fn admits(headers: &HeaderMap, media_type: &str) -> bool {
-    let mut ranges =
-        headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).peekable();
-    if ranges.peek().is_none() {
-        return true;
+/// Which of these media types `Accept` admits: for each the most specific range that matches decides (RFC 9110, 12.5.1).
+fn admitted<const COUNT: usize>(headers: &HeaderMap, media_types: [&str; COUNT]) -> [bool; COUNT] {
+    if !headers.contains_key(ACCEPT) {
+        return [true; COUNT];
     }
-    let kind = media_type.split('/').next().unwrap_or_default();
-    let mut best = (0, false);
-    for range in ranges.filter_map(|range| std::str::from_utf8(range).ok()) {
+    let mut best = media_types.map(|media_type| (media_type, Match::default()));
+    for range in headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let range = range.trim_ascii();
+        // As nearly all clients spell it: the type and nothing else.
+        if let Some((_, found)) = best.iter_mut().find(|(name, _)| range.eq_ignore_ascii_case(name.as_bytes())) {
+            *found = Match { specificity: 3, admitted: true };
+            continue;
+        }
+        let Ok(range) = std::str::from_utf8(range) else { continue };
+        for (media_type, found) in &mut best {
+            *found = found.or(Match::of(range, media_type));
+        }
+    }
+    best.map(|(_, found)| found.admitted)
+}
+
+/// How a media type fares with the ranges of `Accept`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Match {
+    /// Of the range that decides; zero while none has matched.
+    specificity: u8,
+    admitted: bool,
+}
+
+impl Match {
+    /// What this range says of a media type.
+    fn of(range: &str, media_type: &str) -> Self {
+        let kind = media_type.split('/').next().unwrap_or_default();
         let mut parts = range.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let specificity = if name.eq_ignore_ascii_case(media_type) {
@@ -128,18 +153,22 @@ fn admits(headers: &HeaderMap, media_type: &str) -> bool {
         } else if name == "*/*" {
             1
         } else {
-            continue;
+            return Self::default();
         };
         let refused = parts
             .filter_map(|parameter| parameter.split_once('='))
             .any(|(name, value)| name.trim().eq_ignore_ascii_case("q") && value.trim().parse() == Ok(0.0_f32));
-        if specificity > best.0 {
-            best = (specificity, !refused);
-        } else if specificity == best.0 {
-            best.1 |= !refused;
+        Self { specificity, admitted: !refused }
+    }
+
+    /// What two ranges together say.
+    fn or(self, other: Self) -> Self {
+        match self.specificity.cmp(&other.specificity) {
+            Ordering::Less => other,
+            Ordering::Equal => Self { admitted: self.admitted || other.admitted, ..self },
+            Ordering::Greater => self,
         }
     }
-    best.1
 }
 
 /// Checks that the body is declared as JSON; parameters such as `charset` do not matter.
@@ -147,9 +176,9 @@ fn admits(headers: &HeaderMap, media_type: &str) -> bool {
 /// # Errors
 /// [`Reject::UnsupportedMediaType`].
 pub(super) fn content_type_is_json(headers: &HeaderMap) -> Result<(), Reject> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = value.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case(JSON) { Ok(()) } else { Err(Reject::UnsupportedMediaType) }
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    if media_type.eq_ignore_ascii_case(JSON.as_bytes()) { Ok(()) } else { Err(Reject::UnsupportedMediaType) }
 }
 
 /// `Mcp-Session-Id`, where it is there.

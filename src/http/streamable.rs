@@ -6,10 +6,12 @@
 //!
 //! Spec: 2025-03-26, 2025-06-18 and 2025-11-25, Transports, Streamable HTTP; 2025-03-26, Base Protocol, Batching.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Body as HttpBody;
 use tracing::debug;
 
@@ -39,21 +41,21 @@ struct Party {
 }
 
 impl Http {
-    pub(super) async fn streamable<B>(&self, request: Request<B>) -> Result<Response<Body>, Refusal>
+    pub(super) async fn streamable<B>(&self, request: &Parts, body: Pin<&mut B>) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
-        let (parts, body) = request.into_parts();
-        match (self.config.sessions, &parts.method) {
-            (_, &Method::POST) => self.post(&parts.headers, body).await,
+        let headers = &request.headers;
+        match (self.config.sessions, &request.method) {
+            (_, &Method::POST) => self.post(headers, body).await,
             // spec: 2026-07-28 basic/transports/streamable-http, Earlier Streamable HTTP Revisions
             (SessionMode::Sessions, &Method::GET | &Method::DELETE)
-                if request::is_modern(&parts.headers) || !parts.headers.contains_key(header::SESSION_ID) =>
+                if request::is_modern(headers) || !headers.contains_key(header::SESSION_ID) =>
             {
                 Err(Reject::MethodNotAllowed("POST").into())
             }
-            (SessionMode::Sessions, &Method::GET) => self.get(&parts.headers),
-            (SessionMode::Sessions, &Method::DELETE) => self.delete(&parts.headers),
+            (SessionMode::Sessions, &Method::GET) => self.get(headers),
+            (SessionMode::Sessions, &Method::DELETE) => self.delete(headers),
             (SessionMode::Sessions, _) => Err(Reject::MethodNotAllowed("GET, POST, DELETE").into()),
             (SessionMode::Stateless, _) => Err(Reject::MethodNotAllowed("POST").into()),
         }
@@ -61,7 +63,7 @@ impl Http {
 
     // --- POST ---
 
-    async fn post<B>(&self, headers: &HeaderMap, body: B) -> Result<Response<Body>, Refusal>
+    async fn post<B>(&self, headers: &HeaderMap, body: Pin<&mut B>) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
@@ -80,7 +82,7 @@ impl Http {
             && modern::is_modern(headers, version.is_err(), message)
         {
             debug!(method = message.method(), bytes = message.bytes().len(), "POST of the modern era");
-            return Ok(self.modern(headers, accept, message).await);
+            return Ok(Box::pin(self.modern(headers, accept, message)).await);
         }
         // spec: 2026-07-28 basic/versioning, Backward Compatibility: `initialize` selects the legacy era
         let version = match version {
@@ -102,7 +104,7 @@ impl Http {
                 let named = session.as_ref().map(|session| tracing::field::display(session.id()));
                 debug!(session = named, elements = elements.len(), "POST of a batch");
                 let party = self.party(headers, session, version).await?;
-                self.batch(accept, party, elements).await
+                Box::pin(self.batch(accept, party, elements)).await
             }
         }
     }
@@ -123,7 +125,7 @@ impl Http {
                 )
                 .into());
             }
-            return self.initialize(headers, accept, message).await;
+            return Box::pin(self.initialize(headers, accept, message)).await;
         }
         let party = self.party(headers, session, version).await?;
         if !request {
