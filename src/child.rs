@@ -219,6 +219,21 @@ impl ChildHandle {
         self.inbox.send(attach).await.map_err(|_| Reject::ShuttingDown)
     }
 
+    /// Hands a message over as [`ChildHandle::send`] does, if that can be done without waiting.
+    ///
+    /// # Errors
+    /// It cannot; here is the message again.
+    pub fn try_send(&self, from: Origin, message: Message) -> Result<(), Message> {
+        let bytes = message.bytes().len();
+        let admission = match self.entrance.way(from.session, &message) {
+            Way::AtOnce => Some(Admission::at_once(bytes)),
+            Way::InTurn => self.backlog.try_admit(bytes),
+        };
+        let (Some(admission), Ok(slot)) = (admission, self.inbox.try_reserve()) else { return Err(message) };
+        slot.send(ChildCommand::Message { from, message, admission });
+        Ok(())
+    }
+
     /// Hands a message over; for a request the outcome comes by the outbox, also when it is refused.
     /// Waits while the child's input is full, unless it is an answer to the child or cancels a request.
     ///

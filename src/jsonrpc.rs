@@ -18,6 +18,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
+use bytestring::ByteString;
+use compact_str::CompactString;
 
 pub use frame::{Frame, error_response, notification, request, result_response};
 pub use salvage::SalvageId;
@@ -44,7 +46,7 @@ pub struct Span {
 /// An id or a token exactly as its sender spelled it: the JSON text of a string or a number (`1`, `"1"`, `1e2`).
 /// Two spellings are two ids.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RawId(Box<str>);
+pub struct RawId(CompactString);
 
 impl RawId {
     /// An id from JSON text that is known to be a string or a number.
@@ -84,11 +86,15 @@ pub enum Kind {
 /// twice (an escaped spelling of a name counts as that name) or in another case (`ID`, which some servers' JSON libraries
 /// take for `id`), `params` is an object where it is present.
 #[derive(Clone, Debug)]
-pub struct Message {
-    bytes: Bytes,
+pub struct Message(Box<Parts>);
+
+/// What a message consists of. In a box, because messages are handed on often and looked at seldom.
+#[derive(Clone, Debug)]
+struct Parts {
+    text: ByteString,
     kind: Kind,
     id: Option<Span>,
-    method: Option<Box<str>>,
+    method: Option<Method>,
     params: Option<Span>,
     null_params: bool,
     param: [Option<Span>; Param::COUNT],
@@ -96,9 +102,17 @@ pub struct Message {
     error: Option<Span>,
 }
 
+/// The method, decoded.
+#[derive(Clone, Debug)]
+enum Method {
+    /// As it is spelled here.
+    At(Span),
+    /// It is spelled with escapes.
+    Decoded(Box<str>),
+}
+
 /// What a body holds.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and the large variant is the usual one")]
 pub enum Body {
     /// One message.
     Single(Message),
@@ -169,57 +183,61 @@ impl Message {
 
     /// What it is.
     pub const fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// The whole message.
-    pub const fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn bytes(&self) -> &Bytes {
+        self.0.text.as_bytes()
     }
 
     /// The method of a request or notification, decoded; empty for responses.
     pub fn method(&self) -> &str {
-        self.method.as_deref().unwrap_or("")
+        match &self.0.method {
+            Some(Method::At(span)) => self.text(*span),
+            Some(Method::Decoded(method)) => method,
+            None => "",
+        }
     }
 
     /// The id's place.
     pub const fn id_span(&self) -> Option<Span> {
-        self.id
+        self.0.id
     }
 
     /// The id as spelled.
     pub fn id(&self) -> Option<RawId> {
-        self.id.map(|span| RawId::from_json(self.text(span)))
+        self.0.id.map(|span| RawId::from_json(self.text(span)))
     }
 
     /// The id of a response as the unsigned integer that mcp-mux gave out; none if it is anything else.
     pub fn id_as_u64(&self) -> Option<u64> {
-        self.text(self.id?).parse().ok()
+        self.text(self.0.id?).parse().ok()
     }
 
     /// The place of `params`, an object.
     pub const fn params(&self) -> Option<Span> {
-        self.params
+        self.0.params
     }
 
     /// Whether `params` is there but `null`: as good as none, though no valid JSON-RPC.
     pub const fn has_null_params(&self) -> bool {
-        self.null_params
+        self.0.null_params
     }
 
     /// The place of `result`.
     pub const fn result(&self) -> Option<Span> {
-        self.result
+        self.0.result
     }
 
     /// The place of `error`.
     pub const fn error(&self) -> Option<Span> {
-        self.error
+        self.0.error
     }
 
     /// The place of a member of `params`.
     pub fn param(&self, param: Param) -> Option<Span> {
-        self.param.get(param as usize).copied().flatten()
+        self.0.param.get(param as usize).copied().flatten()
     }
 
     /// A member of `params` decoded, where it is a JSON string.
@@ -234,12 +252,12 @@ impl Message {
     /// # Errors
     /// [`Duplicate`].
     pub fn member(&self, object: Span, name: &str) -> Result<Option<Span>, Duplicate> {
-        scan::member(&self.bytes, object, name)
+        scan::member(self.bytes(), object, name)
     }
 
     /// All members of the object at `object`, in order; none if it is no object.
     pub fn members(&self, object: Span) -> Vec<Member> {
-        scan::members(&self.bytes, object)
+        scan::members(self.bytes(), object)
     }
 
     /// Whether this member bears that name, be it with escapes, or in another upper or lower case.
@@ -251,7 +269,7 @@ impl Message {
 
     /// The JSON text at a place of this message.
     pub fn text(&self, span: Span) -> &str {
-        self.bytes.get(span.start..span.end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
+        self.0.text.get(span.start..span.end).unwrap_or("")
     }
 }
 

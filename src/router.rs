@@ -53,6 +53,7 @@ mod world;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -395,7 +396,7 @@ fn raw(text: &str) -> serde_json::Value {
 }
 
 /// A message with its id replaced.
-fn with_id(message: &Message, id: impl Into<Box<str>>) -> Frame {
+fn with_id(message: &Message, id: impl Into<CompactString>) -> Frame {
     let frame = Frame::new(Bytes::clone(message.bytes()));
     match message.id_span() {
         Some(span) => frame.replace(span, id),

@@ -47,7 +47,6 @@ const LINES_PER_TURN_MAX: usize = 256;
 
 /// What a handle asks of its actor.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all commands are the large one, a message")]
 pub(super) enum ChildCommand {
     Attach { session: SessionKey, profile: Profile, outbox: Arc<dyn Outbox> },
     Message { from: Origin, message: Message, admission: Admission },
@@ -60,7 +59,6 @@ pub(super) enum ChildCommand {
 
 /// What happens to an actor.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "handled at once and never kept")]
 enum ChildEvent {
     Command(ChildCommand),
     HandlesGone,
@@ -144,7 +142,7 @@ impl<L: Launch> ChildActor<L> {
             config: config.clone(),
             name: name.into(),
             launcher,
-            outboxes: Outboxes::new(),
+            outboxes: Outboxes::default(),
             inbox,
             handles: Handles::Held,
             backlog,

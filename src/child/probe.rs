@@ -43,7 +43,6 @@ pub struct Probe {
 
 /// What came of asking.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "judged at once, and there are two of them in a command's life")]
 pub(super) enum Heard {
     /// An answer.
     Answer(Message),

@@ -15,7 +15,6 @@ use crate::router::{Origin, Profile, SessionKey, Sharing};
 
 /// What arrives at the actor.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "handled at once and never kept")]
 pub(crate) enum Command {
     Attach(SessionKey, Profile, Arc<dyn Outbox>),
     Send(Origin, Message),

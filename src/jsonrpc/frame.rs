@@ -1,7 +1,9 @@
 //! A message on its way out: bytes with a few places replaced, put together only where they are written.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use compact_str::CompactString;
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::{RawId, Span};
 
@@ -9,19 +11,19 @@ use super::{RawId, Span};
 #[derive(Clone, Debug)]
 pub struct Frame {
     source: Bytes,
-    /// In ascending order of their places, which do not overlap.
-    edits: Vec<(Span, Box<str>)>,
+    /// In ascending order of their places, which do not overlap. Mostly an id, and perhaps a token.
+    edits: SmallVec<[(Span, CompactString); 2]>,
 }
 
 impl Frame {
     /// The bytes as they are.
     pub const fn new(source: Bytes) -> Self {
-        Self { source, edits: Vec::new() }
+        Self { source, edits: SmallVec::new_const() }
     }
 
     /// Replaces what is at `span` by `text` (JSON text). Places may be given in any order and must not overlap.
     #[must_use]
-    pub fn replace(mut self, span: Span, text: impl Into<Box<str>>) -> Self {
+    pub fn replace(mut self, span: Span, text: impl Into<CompactString>) -> Self {
         let at = self.edits.partition_point(|(other, _)| other.start < span.start);
         self.edits.insert(at, (span, text.into()));
         self
@@ -33,7 +35,7 @@ impl Frame {
             let before = self.source.get(..span.start)?.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
             before.strip_suffix(b"\"")?.strip_suffix(name.as_bytes())?.strip_suffix(b"\"")
         };
-        self.edits.iter().find(|(span, _)| of_that_name(span).is_some()).map(|(_, text)| &**text)
+        self.edits.iter().find(|(span, _)| of_that_name(span).is_some()).map(|(_, text)| text.as_str())
     }
 
     /// How many bytes it has.

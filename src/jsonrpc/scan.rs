@@ -8,22 +8,27 @@
 mod grammar;
 mod names;
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 
 use self::grammar::{Cursor, Fault};
 pub(super) use self::names::{Name, Spelling};
-use super::{BATCH_MAX, Body, Duplicate, ID_BYTES_MAX, Kind, Member, Message, ParseError, RawId, Span, decode_str};
+use super::{
+    BATCH_MAX, Body, Duplicate, ID_BYTES_MAX, Kind, Member, Message, Method, ParseError, Parts, RawId, Span, decode_str,
+};
 use crate::mcp::ids::Param;
 
 /// Each attempt may read the rest of the line, so that more of them would make a long line of noise expensive.
 const TRAILING_ATTEMPTS_MAX: usize = 16;
 
 pub(super) fn message(bytes: Bytes, depth_max: usize) -> Result<Message, ParseError> {
-    check_utf8(&bytes)?;
-    let mut cursor = Cursor::new(&bytes, depth_max);
+    let text = utf8(bytes)?;
+    let mut cursor = Cursor::new(text.as_bytes(), depth_max);
     let element = Element::read(&mut cursor).and_then(|element| cursor.end().map(|()| element));
     let element = element.map_err(|fault| parse_error(&cursor, fault, depth_max))?;
-    element.into_message(bytes)
+    element.into_message(text)
 }
 
 pub(super) fn body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
@@ -32,14 +37,16 @@ pub(super) fn body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
     if cursor.peek() != Some(b'[') {
         return message(bytes, depth_max).map(Body::Single);
     }
-    check_utf8(&bytes)?;
+    let text = utf8(bytes)?;
+    let mut cursor = Cursor::new(text.as_bytes(), depth_max);
+    cursor.whitespace();
     let elements = read_batch(&mut cursor, depth_max).map_err(|fault| parse_error(&cursor, fault, depth_max))?;
     if elements.is_empty() || elements.len() > BATCH_MAX {
         return Err(ParseError::Envelope { what: "a batch must contain between 1 and 1024 messages", id: None });
     }
     // Blanked before it is cut, so that the elements share one buffer.
-    let bytes = one_line(bytes);
-    let parse = |element: Result<Element, ParseError>| element.and_then(|element| element.into_message(bytes.clone()));
+    let text = one_line(text);
+    let parse = |element: Result<Element, ParseError>| element.and_then(|element| element.into_message(text.clone()));
     Ok(Body::Batch(elements.into_iter().map(parse).collect()))
 }
 
@@ -177,30 +184,29 @@ impl Element {
     }
 
     /// Checks the envelope, and cuts the message out of the text that it was read from.
-    fn into_message(self, mut bytes: Bytes) -> Result<Message, ParseError> {
-        bytes.truncate(self.whole.end);
-        bytes.advance(self.whole.start.min(bytes.len()));
+    fn into_message(self, text: ByteString) -> Result<Message, ParseError> {
+        let text = cut(text, self.whole);
         if self.shape == Shape::Array {
             return Err(ParseError::Batch);
         }
-        let id = self.id(&bytes);
-        let (kind, method) = self.check(&bytes, id).map_err(|what| {
+        let id = self.id(&text);
+        let (kind, method) = self.check(&text, id).map_err(|what| {
             // An error that bears the id of a response would be taken for the answer to another request.
             let answerable = self.field(Field::Method).is_some() || !self.is_response();
             let id = id.ok().flatten().filter(|_| answerable && !matches!(self.flaw, Some(Flaw::Field(Field::Id))));
-            ParseError::Envelope { what, id: id.map(|span| RawId::from_json(text(&bytes, span))) }
+            ParseError::Envelope { what, id: id.map(|span| RawId::from_json(at(&text, span))) }
         })?;
-        Ok(Message {
+        Ok(Message(Box::new(Parts {
             kind,
             id: id.ok().flatten(),
             method,
-            params: self.field(Field::Params).filter(|span| first(&bytes, *span) == Some(b'{')),
-            null_params: self.field(Field::Params).is_some_and(|span| first(&bytes, span) == Some(b'n')),
+            params: self.field(Field::Params).filter(|span| first(&text, *span) == Some(b'{')),
+            null_params: self.field(Field::Params).is_some_and(|span| first(&text, span) == Some(b'n')),
             param: self.param,
             result: self.field(Field::Result),
             error: self.field(Field::Error),
-            bytes: one_line(bytes),
-        })
+            text: one_line(text),
+        })))
     }
 
     fn field(&self, field: Field) -> Option<Span> {
@@ -212,11 +218,11 @@ impl Element {
     }
 
     /// The id; none if there is none, or it is the `null` of an error that answers nothing.
-    fn id(&self, bytes: &[u8]) -> Result<Option<Span>, &'static str> {
+    fn id(&self, text: &str) -> Result<Option<Span>, &'static str> {
         let Some(span) = self.field(Field::Id) else { return Ok(None) };
         let answers_nothing =
             [Field::Method, Field::Result].iter().all(|field| self.field(*field).is_none()) && self.is_response();
-        match first(bytes, span) {
+        match first(text, span) {
             Some(b'"' | b'-' | b'0'..=b'9') if span.end - span.start > ID_BYTES_MAX => {
                 Err("`id` must not be longer than 4096 bytes")
             }
@@ -230,34 +236,37 @@ impl Element {
     /// The rules of the envelope.
     fn check(
         &self,
-        bytes: &[u8],
+        text: &str,
         id: Result<Option<Span>, &'static str>,
-    ) -> Result<(Kind, Option<Box<str>>), &'static str> {
+    ) -> Result<(Kind, Option<Method>), &'static str> {
         if self.shape != Shape::Object {
             return Err("a message must be a JSON object");
         }
         if let Some(flaw) = self.flaw {
             return Err(flaw.what());
         }
-        let jsonrpc = self.field(Field::Jsonrpc).and_then(|span| decode_str(text(bytes, span)));
+        let jsonrpc = self.field(Field::Jsonrpc).and_then(|span| decode_str(at(text, span)));
         if jsonrpc.as_deref() != Some("2.0") {
             return Err("`jsonrpc` must be the string \"2.0\"");
         }
         let id = id?;
         // Serialisers that know no absence write `null`.
-        if self.field(Field::Params).is_some_and(|span| !matches!(first(bytes, span), Some(b'{' | b'n'))) {
+        if self.field(Field::Params).is_some_and(|span| !matches!(first(text, span), Some(b'{' | b'n'))) {
             return Err("`params` must be an object");
         }
         match (self.field(Field::Method), self.field(Field::Result), self.field(Field::Error)) {
             (Some(method), None, None) => {
-                let method =
-                    decode_str(text(bytes, method)).ok_or("`method` must be a string of Unicode characters")?;
+                let decoded = decode_str(at(text, method)).ok_or("`method` must be a string of Unicode characters")?;
+                let method = match decoded {
+                    Cow::Borrowed(_) => Method::At(Span { start: method.start + 1, end: method.end - 1 }),
+                    Cow::Owned(decoded) => Method::Decoded(decoded.into()),
+                };
                 let kind = if id.is_some() { Kind::Request } else { Kind::Notification };
-                Ok((kind, Some(method.into())))
+                Ok((kind, Some(method)))
             }
             (None, Some(_), None) if id.is_none() => Err("a `result` must have the `id` of its request"),
             (None, Some(_), None) => Ok((Kind::Result, None)),
-            (None, None, Some(error)) if first(bytes, error) != Some(b'{') => Err("`error` must be an object"),
+            (None, None, Some(error)) if first(text, error) != Some(b'{') => Err("`error` must be an object"),
             (None, None, Some(_)) => Ok((Kind::Error, None)),
             (None, None, None) => Err("a message must have `method`, `result` or `error`"),
             _ => Err("a message must have only one of `method`, `result` and `error`"),
@@ -300,9 +309,12 @@ fn read_span<'a>(
 }
 
 /// Which of `known` this name is, or looks like.
+#[inline]
 fn find<T: Copy>(spelled: &[u8], known: &[T], name: impl Fn(T) -> &'static str) -> Option<(T, Spelling)> {
     let spelled = Name::new(spelled);
-    known.iter().map(|known| (*known, spelled.spelling_of(name(*known)))).find(|(_, found)| *found != Spelling::Other)
+    let may_be = |known: &&T| spelled.may_be(name(**known));
+    let mut known = known.iter().filter(may_be).map(|known| (*known, spelled.spelling_of(name(*known))));
+    known.find(|(_, found)| *found != Spelling::Other)
 }
 
 /// Notes a member's place. Gives whether it was the first of its name.
@@ -316,8 +328,16 @@ fn note(places: &mut [Option<Span>], index: usize, spelling: Spelling, value: Sp
     }
 }
 
-fn check_utf8(bytes: &[u8]) -> Result<(), ParseError> {
-    std::str::from_utf8(bytes).map(drop).map_err(|error| ParseError::Utf8(error.valid_up_to()))
+fn utf8(bytes: Bytes) -> Result<ByteString, ParseError> {
+    ByteString::try_from(bytes).map_err(|error| ParseError::Utf8(error.valid_up_to()))
+}
+
+/// What is at `span`: the same buffer, and nobody else's where it was so before.
+fn cut(text: ByteString, span: Span) -> ByteString {
+    if (span.start, span.end) == (0, text.len()) {
+        return text;
+    }
+    text.slice_ref(at(&text, span))
 }
 
 fn parse_error(cursor: &Cursor<'_>, fault: Fault, depth_max: usize) -> ParseError {
@@ -328,23 +348,24 @@ fn parse_error(cursor: &Cursor<'_>, fault: Fault, depth_max: usize) -> ParseErro
 }
 
 /// Blanks line breaks. The bytes are JSON, so that each stands between tokens; in a string they would be a fault.
-fn one_line(bytes: Bytes) -> Bytes {
-    if memchr::memchr2(b'\n', b'\r', &bytes).is_none() {
-        return bytes;
+fn one_line(text: ByteString) -> ByteString {
+    if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_none() {
+        return text;
     }
-    let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+    let mut bytes = text.into_bytes().try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
     for byte in bytes.iter_mut() {
         *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
     }
-    bytes.freeze()
+    // Spaces for line breaks leave it text.
+    ByteString::try_from(bytes.freeze()).unwrap_or_default()
 }
 
-fn text(bytes: &[u8], span: Span) -> &str {
-    bytes.get(span.start..span.end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+fn at(text: &str, span: Span) -> &str {
+    text.get(span.start..span.end).unwrap_or_default()
 }
 
-fn first(bytes: &[u8], span: Span) -> Option<u8> {
-    bytes.get(span.start).copied()
+fn first(text: &str, span: Span) -> Option<u8> {
+    text.as_bytes().get(span.start).copied()
 }
 
 /// The envelope's members, as indexes.

@@ -44,8 +44,8 @@ impl Denial {
 
 /// Something that the next process is to have.
 enum Back {
-    Request(ChildId, Box<Message>),
-    Notification(SessionKey, Box<Message>),
+    Request(ChildId, Message),
+    Notification(SessionKey, Message),
 }
 
 impl Router {
@@ -114,13 +114,13 @@ impl Router {
                     if own.contains_key(&id) {
                         back.extend(self.requests.followers(id).into_iter().rev().filter_map(|id| self.kept(id)));
                     } else if self.written_by(id).is_some() {
-                        back.push(Back::Request(id, Box::new(message)));
+                        back.push(Back::Request(id, message));
                     }
                 }
                 Kind::Notification if is_passed_on(message.method()) => {
                     let Some(session) = senders.next() else { continue };
                     if self.sessions.contains_key(&session) {
-                        back.push(Back::Notification(session, Box::new(message)));
+                        back.push(Back::Notification(session, message));
                     }
                 }
                 Kind::Notification | Kind::Result | Kind::Error => {}
@@ -154,9 +154,9 @@ impl Router {
     }
 
     /// The message of a request that was handed out, if it was kept.
-    pub(super) fn kept_message(&self, id: ChildId) -> Option<Box<Message>> {
+    pub(super) fn kept_message(&self, id: ChildId) -> Option<Message> {
         let message = self.requests.get(id)?.kept.clone()?;
-        Message::parse(message, DEPTH_MAX).ok().map(Box::new)
+        Message::parse(message, DEPTH_MAX).ok()
     }
 
     /// Keeps a request's message when it is handed out, if that may be of use: to repeat it, or since what is written in

@@ -147,7 +147,7 @@ impl Router {
     }
 
     /// Passes a session's notification on, at once or when the child is ready.
-    pub(super) fn forward_notification(&mut self, session: SessionKey, message: Box<Message>) {
+    pub(super) fn forward_notification(&mut self, session: SessionKey, message: Message) {
         if !self.is_ready() {
             let place = self.queue.place_behind();
             return self.queue.put_notification(place, session, message);
@@ -334,7 +334,7 @@ impl Router {
             // spec: 2026-07-28 basic/patterns/cancellation: a client has no other notification.
             _ if self.between(session) == Between::Translated => {}
             _ if self.denial.is_some() => {}
-            _ => self.forward_notification(session, Box::new(message)),
+            _ => self.forward_notification(session, message),
         }
     }
 

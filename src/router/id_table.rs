@@ -1,12 +1,14 @@
 //! Requests in flight: the one place where a client's id and the child-side id of the same request meet.
 //!
 //! Invariants: every request has one child-side id, never given to another in the router's life (a request that goes to the
-//! next process keeps it); `by_session` and `followers` name exactly the requests in `requests`; `deadlines` holds exactly
+//! next process keeps it); `by_session`, `by_client` and `followers` name exactly the requests in `requests`; `deadlines` holds exactly
 //! the deadlines of requests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
+use compact_str::{CompactString, ToCompactString as _, format_compact};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::cache::Ticket;
@@ -22,14 +24,14 @@ pub(super) struct ChildId(pub(super) u64);
 
 impl ChildId {
     /// As JSON text in the envelope's `id`.
-    pub(super) fn text(self) -> Box<str> {
-        self.0.to_string().into()
+    pub(super) fn text(self) -> CompactString {
+        self.0.to_compact_string()
     }
 
     /// As JSON text of a progress token. A string, since servers use small integers as tokens of their own requests and
     /// a token is one of the things by which a child's question is attributed.
-    pub(super) fn token(self) -> Box<str> {
-        format!("\"{TOKEN_PREFIX}{}\"", self.0).into()
+    pub(super) fn token(self) -> CompactString {
+        format_compact!("\"{TOKEN_PREFIX}{}\"", self.0)
     }
 
     /// The request that a progress token (JSON text) names, if it is one of ours.
@@ -55,8 +57,10 @@ const TOKEN_PREFIX: &str = "mux-";
 /// The requests of one session.
 #[derive(Debug, Default)]
 struct OfSession {
-    ids: BTreeSet<ChildId>,
-    by_client: HashMap<RawId, ChildId>,
+    /// Oldest first.
+    ids: SmallVec<[ChildId; 4]>,
+    /// How many of them the child is at work on.
+    written: usize,
 }
 
 /// All requests in flight.
@@ -64,12 +68,11 @@ struct OfSession {
 pub(super) struct IdTable {
     last: u64,
     written: WriteOrder,
-    requests: BTreeMap<ChildId, InFlight>,
+    requests: BTreeMap<ChildId, Box<InFlight>>,
     by_session: BTreeMap<SessionKey, OfSession>,
+    by_client: HashMap<(SessionKey, RawId), ChildId>,
     /// Those that are answered by the answer to a request of mcp-mux's own.
     followers: BTreeMap<ChildId, BTreeSet<ChildId>>,
-    /// How many written requests each session has; sessions with none are absent.
-    busy: BTreeMap<SessionKey, usize>,
     deadlines: BTreeSet<(Instant, ChildId)>,
     /// Of all messages that are kept for the child to have again.
     original_bytes: usize,
@@ -90,29 +93,31 @@ impl IdTable {
     /// Takes a request in that waits.
     pub(super) fn insert(&mut self, request: InFlight) -> ChildId {
         let id = self.fresh_id();
-        let of_session = self.by_session.entry(request.origin.session).or_default();
-        of_session.by_client.insert(request.client_id.clone(), id);
-        of_session.ids.insert(id);
+        self.by_client.insert((request.origin.session, request.client_id.clone()), id);
+        self.by_session.entry(request.origin.session).or_default().ids.push(id);
         self.original_bytes = self.original_bytes.saturating_add(request.original_len());
-        self.requests.insert(id, request);
+        self.requests.insert(id, Box::new(request));
         id
     }
 
     /// Takes a request out, because it is settled or another child is to have it. It has no deadline any more.
     pub(super) fn remove(&mut self, id: ChildId) -> Option<InFlight> {
-        let mut request = self.requests.remove(&id)?;
+        let mut request = *self.requests.remove(&id)?;
         self.original_bytes = self.original_bytes.saturating_sub(request.original_len());
-        if let Some(of_session) = self.by_session.get_mut(&request.origin.session) {
-            of_session.by_client.remove(&request.client_id);
-            of_session.ids.remove(&id);
-            if of_session.ids.is_empty() {
-                self.by_session.remove(&request.origin.session);
-            }
-        }
+        let session = request.origin.session;
+        self.by_client.remove(&(session, request.client_id.clone()));
         if let Some(deadline) = request.deadline.take() {
             self.deadlines.remove(&(deadline, id));
         }
-        self.leave_phase(id, &request.phase, request.origin.session);
+        self.leave_phase(id, &request.phase, session);
+        if let Some(of_session) = self.by_session.get_mut(&session) {
+            if let Ok(at) = of_session.ids.binary_search(&id) {
+                of_session.ids.remove(at);
+            }
+            if of_session.ids.is_empty() {
+                self.by_session.remove(&session);
+            }
+        }
         Some(request)
     }
 
@@ -125,11 +130,8 @@ impl IdTable {
     }
 
     fn one_less_written(&mut self, session: SessionKey) {
-        if let Some(count) = self.busy.get_mut(&session) {
-            *count -= 1;
-            if *count == 0 {
-                self.busy.remove(&session);
-            }
+        if let Some(of_session) = self.by_session.get_mut(&session) {
+            of_session.written -= 1;
         }
     }
 
@@ -143,7 +145,7 @@ impl IdTable {
     }
 
     /// Moves a queued request on; returns its message.
-    pub(super) fn leave_queue(&mut self, id: ChildId, next: Phase) -> Option<Box<Message>> {
+    pub(super) fn leave_queue(&mut self, id: ChildId, next: Phase) -> Option<Message> {
         let request = self.requests.get_mut(&id)?;
         if !matches!(request.phase, Phase::Queued(_)) {
             return None;
@@ -153,7 +155,7 @@ impl IdTable {
             Phase::Written => {
                 self.written.0 += 1;
                 request.order = self.written;
-                *self.busy.entry(request.origin.session).or_default() += 1;
+                self.by_session.entry(request.origin.session).or_default().written += 1;
             }
             Phase::Follows(own) => {
                 self.followers.entry(own).or_default().insert(id);
@@ -220,7 +222,7 @@ impl IdTable {
     pub(super) fn back_to_queue(
         &mut self,
         id: ChildId,
-        message: Box<Message>,
+        message: Message,
         token: Option<Span>,
         place: Place,
         now: Instant,
@@ -255,12 +257,12 @@ impl IdTable {
 
     /// A request in flight.
     pub(super) fn get(&self, id: ChildId) -> Option<&InFlight> {
-        self.requests.get(&id)
+        self.requests.get(&id).map(Box::as_ref)
     }
 
     /// The request of this session with this client id.
     pub(super) fn find(&self, session: SessionKey, client_id: &RawId) -> Option<ChildId> {
-        self.by_session.get(&session)?.by_client.get(client_id).copied()
+        self.by_client.get(&(session, client_id.clone())).copied()
     }
 
     /// The requests of a session, oldest first.
@@ -290,17 +292,17 @@ impl IdTable {
 
     /// The sessions for which the child is at work.
     pub(super) fn busy_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.busy.keys().copied()
+        self.by_session.iter().filter(|(_, of_session)| of_session.written > 0).map(|(session, _)| *session)
     }
 
     /// Whether the child is at work for this session (a settled request does not count).
     pub(super) fn is_busy(&self, session: SessionKey) -> bool {
-        self.busy.contains_key(&session)
+        self.by_session.get(&session).is_some_and(|of_session| of_session.written > 0)
     }
 
     /// The session's request that was written last.
     pub(super) fn newest_written(&self, session: SessionKey) -> Option<&InFlight> {
-        let written = |id| self.requests.get(&id).filter(|request| matches!(request.phase, Phase::Written));
+        let written = |id| self.get(id).filter(|request| matches!(request.phase, Phase::Written));
         self.of_session(session).filter_map(written).max_by_key(|request| request.order)
     }
 

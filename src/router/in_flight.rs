@@ -18,7 +18,7 @@ pub(super) struct WriteOrder(pub(super) u64);
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Accepted, not handed out yet.
-    Queued(Box<Message>),
+    Queued(Message),
     /// Handed out for the child.
     Written,
     /// Answered by the answer to a request of mcp-mux's own.
@@ -90,7 +90,7 @@ impl InFlight {
             client_id,
             token,
             purpose,
-            phase: Phase::Queued(Box::new(message)),
+            phase: Phase::Queued(message),
             accepted: now,
             waits_since: now,
             place,

@@ -24,14 +24,14 @@ pub(super) enum Entry {
     /// A request, which the table has.
     Request(ChildId),
     /// A session's notification.
-    Notification(SessionKey, Box<Message>),
+    Notification(SessionKey, Message),
 }
 
 /// What waits for the child.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     requests: BTreeMap<Place, ChildId>,
-    notifications: BTreeMap<Place, (SessionKey, Box<Message>)>,
+    notifications: BTreeMap<Place, (SessionKey, Message)>,
     /// The first place and the last one given out.
     front: i64,
     back: i64,
@@ -61,7 +61,7 @@ impl Queue {
     }
 
     /// A notification waits from now on, unless too many do already.
-    pub(super) fn put_notification(&mut self, place: Place, session: SessionKey, message: Box<Message>) {
+    pub(super) fn put_notification(&mut self, place: Place, session: SessionKey, message: Message) {
         if self.notifications.len() >= NOTIFICATIONS_MAX {
             return tracing::debug!(method = message.method(), "dropped a client's notification: too many wait");
         }
@@ -143,7 +143,7 @@ impl Queue {
 /// What was taken out of a queue.
 pub(super) struct Taken {
     requests: Peekable<IntoIter<Place, ChildId>>,
-    notifications: Peekable<IntoIter<Place, (SessionKey, Box<Message>)>>,
+    notifications: Peekable<IntoIter<Place, (SessionKey, Message)>>,
 }
 
 impl Iterator for Taken {
@@ -166,9 +166,9 @@ mod tests {
 
     use super::*;
 
-    fn notification(text: &str) -> Box<Message> {
+    fn notification(text: &str) -> Message {
         let text = format!(r#"{{"jsonrpc":"2.0","method":"{text}"}}"#);
-        Box::new(Message::parse(Bytes::from(text), 10).unwrap())
+        Message::parse(Bytes::from(text), 10).unwrap()
     }
 
     fn order(queue: &mut Queue) -> Vec<String> {

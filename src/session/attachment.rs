@@ -122,6 +122,19 @@ impl Session {
     }
 
     async fn hand_over(&self, stream: StreamId, message: Message) -> Result<(), Reject> {
+        let at_once = {
+            let _command = self.command()?;
+            let child = self.child.get().ok_or(Reject::SessionClosed)?;
+            child.try_send(Origin { session: self.key, stream }, message)
+        };
+        match at_once {
+            Ok(()) => Ok(()),
+            // In a box, since a request carries room for it all along.
+            Err(message) => Box::pin(self.wait_to_hand_over(stream, message)).await,
+        }
+    }
+
+    async fn wait_to_hand_over(&self, stream: StreamId, message: Message) -> Result<(), Reject> {
         let closing = self.closing.notified();
         // Looks whether it is closed after `closing` began to listen: none of the two can be missed.
         let _command = self.command()?;

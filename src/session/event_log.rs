@@ -5,9 +5,11 @@
 //!
 //! Spec: 2025-11-25, Transports, Resumability and Redelivery.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
+
+use rustc_hash::FxHashMap;
 
 use crate::jsonrpc::Frame;
 use crate::router::StreamId;
@@ -57,7 +59,7 @@ pub(super) struct EventLog {
     bytes: usize,
     /// One entry for each kept event, oldest first.
     order: VecDeque<StreamId>,
-    kept: HashMap<StreamId, Kept>,
+    kept: FxHashMap<StreamId, Kept>,
 }
 
 /// The kept events of one stream.
@@ -70,7 +72,7 @@ struct Kept {
 
 impl EventLog {
     pub(super) fn new(events_max: usize, bytes_max: usize) -> Self {
-        Self { events_max, bytes_max, bytes: 0, order: VecDeque::new(), kept: HashMap::new() }
+        Self { events_max, bytes_max, bytes: 0, order: VecDeque::new(), kept: FxHashMap::default() }
     }
 
     /// Keeps an event; its number is the one after the stream's last. One that is larger than the whole log is not
@@ -179,7 +181,7 @@ mod tests {
         ) {
             let mut log = EventLog::new(12, 100);
             let mut sent = [0u64; 4];
-            let mut bodies: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+            let mut bodies: FxHashMap<(u64, u64), Vec<u8>> = FxHashMap::default();
             for (stream, size, forget) in pushes {
                 sent[stream] += 1;
                 let number = sent[stream];

@@ -32,8 +32,8 @@ impl SessionId {
 
     /// The id a client sent; none if it cannot be one of ours.
     pub fn from_client(text: &str) -> Option<Self> {
-        let id = Self(Uuid::try_parse(text).ok()?);
-        (text.len() == 36 && text == id.expose()).then_some(id)
+        let id = Uuid::try_parse(text).ok()?;
+        (text == id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())).then_some(Self(id))
     }
 
     /// The id itself, for its own client and nobody else.

@@ -4,11 +4,11 @@
 //! or that expired is in no table any more and detached from its child.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -28,7 +28,7 @@ use crate::telemetry::watermark::Watermark;
 pub struct Registry {
     config: SessionConfig,
     shared: Arc<Shared>,
-    sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    sessions: Mutex<FxHashMap<SessionId, Arc<Session>>>,
     parked: Parked<Box<dyn Any + Send>>,
     watermark: Watermark,
     last_key: AtomicU64,
@@ -54,7 +54,7 @@ impl Registry {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Session>>> {
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<SessionId, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -15,8 +15,10 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::task::Waker;
+
+use rustc_hash::FxHashMap;
 
 use super::event_log::{EventId, EventLog};
 use super::queue::{Answer, Item, Queue, compact, lasts};
@@ -198,7 +200,7 @@ pub(super) struct Streams {
     bounds: Bounds,
     /// Of the requests in flight.
     watermark: Watermark,
-    streams: HashMap<StreamId, Stream>,
+    streams: FxHashMap<StreamId, Stream>,
     /// The connected GET streams in the order they were opened; the last one takes from the pool.
     standing: Vec<StreamId>,
     /// What belongs to no stream of a POST, unsent.
@@ -224,7 +226,7 @@ impl Streams {
         Self {
             bounds,
             watermark: Watermark::new("--in-flight-max", bounds.in_flight, "further requests are refused"),
-            streams: HashMap::new(),
+            streams: FxHashMap::default(),
             standing: Vec::new(),
             pool: Queue::default(),
             strained: false,

@@ -18,7 +18,6 @@ use tokio_util::task::TaskTracker;
 
 /// What arrived.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "looked at and dropped")]
 pub(crate) enum Arrival {
     Attached(SessionKey, Profile),
     Sent(Origin, Message),

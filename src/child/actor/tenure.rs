@@ -3,12 +3,12 @@
 //!
 //! It knows how to move messages and how far its process is. What follows from that is the actor's to decide.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::or_never;
@@ -82,7 +82,7 @@ pub(super) struct Tenure {
 }
 
 /// The outboxes of the attached sessions.
-pub(super) type Outboxes = HashMap<SessionKey, Arc<dyn Outbox>>;
+pub(super) type Outboxes = FxHashMap<SessionKey, Arc<dyn Outbox>>;
 
 impl Tenure {
     /// One without a process.

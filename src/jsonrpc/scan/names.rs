@@ -27,15 +27,33 @@ pub(crate) enum Spelling {
 
 impl<'a> Name<'a> {
     /// From what stands between the quotes.
+    #[inline]
     pub(crate) fn new(spelled: &'a [u8]) -> Self {
+        // Names are short: one pass without a call.
+        if spelled.iter().all(|byte| byte.is_ascii() && *byte != b'\\') {
+            Self::Ascii(spelled)
+        } else {
+            Self::decode(spelled)
+        }
+    }
+
+    #[cold]
+    fn decode(spelled: &'a [u8]) -> Self {
         if spelled.contains(&b'\\') {
             let quoted = [b"\"", spelled, b"\""].concat();
             return serde_json::from_slice(&quoted).map_or(Self::None, |text| Self::Text(Cow::Owned(text)));
         }
-        if spelled.is_ascii() {
-            return Self::Ascii(spelled);
-        }
         std::str::from_utf8(spelled).map_or(Self::None, |text| Self::Text(Cow::Borrowed(text)))
+    }
+
+    /// False where the length alone says that it is another name (in ASCII).
+    #[inline]
+    pub(crate) const fn may_be(&self, name: &str) -> bool {
+        match self {
+            Self::Ascii(own) => own.len() == name.len(),
+            Self::Text(_) => true,
+            Self::None => false,
+        }
     }
 
     /// Compares it with a name (in ASCII).

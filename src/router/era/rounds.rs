@@ -215,7 +215,7 @@ impl Router {
         let Some(round) = self.rounds.by_request.remove(&id) else { return };
         let Some(original) = self.requests.get(id).and_then(|request| request.original.clone()) else { return };
         let message = match completed(original, &round) {
-            Ok(message) => Box::new(message),
+            Ok(message) => message,
             Err(what) => return self.reject(id, Reject::InvalidRequest(what)),
         };
         let Some(request) = self.requests.remove(id) else { return };
