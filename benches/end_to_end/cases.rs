@@ -12,7 +12,7 @@ use crate::load::{Answers, Clients, Load, Tally, Transport};
 use crate::pipe::Pipe;
 use crate::report::{Report, Row, median};
 use crate::subject::Server;
-use crate::{Era, Options};
+use crate::{Era, Options, standing};
 
 /// One load.
 struct Case {
@@ -81,6 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         report.rows(case.name, rows);
     }
     drop(servers);
+    standing::run(options, &program, &runtime, &mut report)?;
     report.finish(options.json.as_deref())
 }
 

@@ -76,7 +76,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, answer: Result<std::result::Result<(), String>>, latency: Duration) {
+    pub(crate) fn count(&mut self, answer: Result<std::result::Result<(), String>>, latency: Duration) {
         let complaint = match answer {
             Ok(Ok(())) => {
                 self.answered += 1;
@@ -92,6 +92,17 @@ impl Tally {
             }
         };
         self.complaint.get_or_insert(complaint);
+    }
+
+    /// Takes in what was counted elsewhere.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.wrong += other.wrong;
+        self.failed += other.failed;
+        self.latencies.extend(other.latencies);
+        if let Some(complaint) = other.complaint {
+            self.complaint.get_or_insert(complaint);
+        }
     }
 }
 
@@ -213,20 +224,36 @@ impl Lane {
             let answer = answers.recv().await.ok_or_else(|| Error::other("the stream ended"))?;
             return Ok(self.request.judge(&answer));
         }
-        let answer = if head.events {
-            response_of_events(&mut self.connection, &head).await?
-        } else {
-            self.connection.body(&head).await?
-        };
-        if head.status != 200 {
-            return Err(Error::other(format!("status {}: {}", head.status, String::from_utf8_lossy(&answer))));
-        }
-        Ok(match self.target.answers {
-            Answers::Own => self.request.judge(&answer),
-            Answers::Fixed(length) if answer.len() == length => Ok(()),
-            Answers::Fixed(length) => Err(format!("{} bytes instead of {length}", answer.len())),
-        })
+        answer(&mut self.connection, &head, &self.request, self.target.answers).await
     }
+}
+
+/// Sends a call, and judges the answer that comes in the response.
+pub(crate) async fn exchange(
+    connection: &mut Connection,
+    request: &Request,
+    answers: Answers,
+) -> Result<std::result::Result<(), String>> {
+    connection.send(&request.bytes).await?;
+    let head = connection.head().await?;
+    answer(connection, &head, request, answers).await
+}
+
+async fn answer(
+    connection: &mut Connection,
+    head: &Head,
+    request: &Request,
+    answers: Answers,
+) -> Result<std::result::Result<(), String>> {
+    let answer = if head.events { response_of_events(connection, head).await? } else { connection.body(head).await? };
+    if head.status != 200 {
+        return Err(Error::other(format!("status {}: {}", head.status, String::from_utf8_lossy(&answer))));
+    }
+    Ok(match answers {
+        Answers::Own => request.judge(&answer),
+        Answers::Fixed(length) if answer.len() == length => Ok(()),
+        Answers::Fixed(length) => Err(format!("{} bytes instead of {length}", answer.len())),
+    })
 }
 
 /// The response among the events that answer a POST.
@@ -243,24 +270,45 @@ async fn response_of_events(connection: &mut Connection, head: &Head) -> Result<
 // --- sessions ---
 
 /// Opens a session of Streamable HTTP; returns its id, if the server gave one.
-async fn open_session(target: &Target, connection: &mut Connection) -> Result<Option<String>> {
+pub(crate) async fn open_session(target: &Target, connection: &mut Connection) -> Result<Option<String>> {
     if target.transport == Transport::Modern {
         return Ok(None);
     }
+    let session = begin_session(target, connection).await?;
+    let head = head(target, &target.path, session.as_deref());
+    connection.send(&assemble(&head, INITIALIZED.as_bytes())).await?;
+    let answer = connection.head().await?;
+    connection.body(&answer).await?;
+    match answer.status {
+        200 | 202 | 204 => Ok(session),
+        status => Err(Error::other(format!("initialized: status {status}"))),
+    }
+}
+
+/// The first half of that: `initialize` and its answer.
+pub(crate) async fn begin_session(target: &Target, connection: &mut Connection) -> Result<Option<String>> {
     let head = head(target, &target.path, None);
     connection.send(&assemble(&head, initialize("2025-11-25").as_bytes())).await?;
     let answer = connection.head().await?;
-    let session = answer.session.clone();
     let body =
         if answer.events { response_of_events(connection, &answer).await? } else { connection.body(&answer).await? };
     if answer.status != 200 || memmem::find(&body, b"\"result\"").is_none() {
         return Err(Error::other(format!("initialize: status {}", answer.status)));
     }
-    let head = self::head(target, &target.path, session.as_deref());
-    connection.send(&assemble(&head, INITIALIZED.as_bytes())).await?;
-    let answer = connection.head().await?;
-    connection.body(&answer).await?;
-    Ok(session)
+    Ok(answer.session)
+}
+
+/// Ends a session of Streamable HTTP.
+pub(crate) async fn end_session(target: &Target, connection: &mut Connection, session: &str) -> Result<()> {
+    let Target { address, path, .. } = target;
+    let request = format!("DELETE {path} HTTP/1.1\r\nHost: {address}\r\nMcp-Session-Id: {session}\r\n\r\n");
+    connection.send(request.as_bytes()).await?;
+    let head = connection.head().await?;
+    connection.body(&head).await?;
+    match head.status {
+        200 | 202 | 204 => Ok(()),
+        status => Err(Error::other(format!("DELETE: status {status}"))),
+    }
 }
 
 /// Opens a session of HTTP+SSE; returns the path for its messages, and what comes for each of its lanes.
@@ -377,6 +425,12 @@ const FIRST_ID: usize = 1_000_000_000;
 const MARK: &str = "session 000000 lane 0000 call 0000000000 ";
 
 impl Request {
+    /// The calls of a session of Streamable HTTP; `number` is what the texts call the session.
+    pub(crate) fn of_session(target: &Target, session: Option<&str>, number: usize, size: usize) -> Self {
+        let name = Name { session: number, lane: 0, lanes: 1 };
+        Self::call(head(target, &target.path, session), target, name, size)
+    }
+
     fn call(head: String, target: &Target, name: Name, size: usize) -> Self {
         let meta = match target.transport {
             Transport::Modern => {

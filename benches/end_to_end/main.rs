@@ -6,7 +6,7 @@
 //! In turn, for each load: the child driven directly over its pipes (the ceiling of the pipe), a bare hyper server with
 //! a fixed answer of the same size (the ceiling of HTTP), and mcp-mux in front of the child. Load generator, proxy and
 //! child share the machine's cores, so single figures say little; the ratios hold. Every answer is checked for its id and
-//! its text. Processor time is that of the server's process alone, from the scheduler's own accounts (Linux).
+//! its text. After the loads: what it costs that mcp-mux and its sessions are there (see `standing`). Processor time is that of the server's process alone, from the scheduler's own accounts (Linux).
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it measured")]
 
@@ -17,6 +17,7 @@ mod load;
 mod pipe;
 mod process;
 mod report;
+mod standing;
 mod subject;
 mod wire;
 

@@ -74,9 +74,19 @@ pub(crate) fn median(rounds: &[Row]) -> Option<Row> {
     })
 }
 
+/// What a single figure is held against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+    /// It is there to compare others with.
+    None,
+}
+
 /// What is printed while it is measured, and kept for the JSON.
 pub(crate) struct Report {
     loads: Vec<Value>,
+    figures: Vec<Value>,
 }
 
 impl Report {
@@ -86,7 +96,7 @@ impl Report {
             "{:34} {:12} {:>10} {:>7} {:>10} {:>7} {:>10} {:>9} {:>7}",
             "load", "server", "requests/s", "ratio", "p50 us", "ratio", "p99 us", "cpu us", "ratio"
         );
-        Self { loads: Vec::new() }
+        Self { loads: Vec::new(), figures: Vec::new() }
     }
 
     /// The servers under one load; ratios are to the bare HTTP server, of the latency to the sum of both ceilings.
@@ -120,9 +130,45 @@ impl Report {
         self.loads.push(json!({"load": load, "servers": rows.iter().map(Row::json).collect::<Vec<_>>()}));
     }
 
+    /// A single figure.
+    pub(crate) fn figure(&mut self, name: &str, value: f64, unit: &str, goal: Goal) {
+        let (sign, goal, met) = match goal {
+            Goal::AtMost(goal) => ("<=", Some(goal), value <= goal),
+            Goal::AtLeast(goal) => (">=", Some(goal), value >= goal),
+            Goal::None => ("", None, true),
+        };
+        let ratio = goal.map(|goal| value / goal);
+        let compared = goal
+            .zip(ratio)
+            .map(|(goal, ratio)| format!("  {sign} {goal}, ratio {ratio:.2}{}", if met { "" } else { "  NOT MET" }));
+        println!("{name:64} {value:>10.1} {unit}{}", compared.unwrap_or_default());
+        self.figures.push(json!({"name": name, "value": value, "unit": unit, "target": goal, "ratio": ratio}));
+    }
+
+    /// What was not right with a measure; nothing where all was.
+    pub(crate) fn faults(&mut self, name: &str, tally: &Tally) {
+        let Tally { wrong, failed, complaint, .. } = tally;
+        if wrong + failed > 0 {
+            println!("{name:64} {wrong} WRONG, {failed} FAILED: {}", complaint.as_deref().unwrap_or_default());
+            self.figures.push(json!({"name": name, "wrong": wrong, "failed": failed, "complaint": complaint}));
+        }
+    }
+
+    /// Why something was not measured.
+    pub(crate) fn skipped(&mut self, name: &str, why: &str) {
+        println!("{name:64} SKIPPED: {why}");
+        self.figures.push(json!({"name": name, "skipped": why}));
+    }
+
+    /// What kept a measure from being made.
+    pub(crate) fn broken(&mut self, name: &str, error: &std::io::Error) {
+        println!("{name:64} FAILED: {error}");
+        self.figures.push(json!({"name": name, "error": error.to_string()}));
+    }
+
     pub(crate) fn finish(self, file: Option<&Path>) -> Result<()> {
         let Some(file) = file else { return Ok(()) };
-        let whole = json!({"loads": self.loads});
+        let whole = json!({"loads": self.loads, "figures": self.figures});
         std::fs::write(file, format!("{whole:#}\n"))
     }
 }

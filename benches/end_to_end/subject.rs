@@ -57,6 +57,6 @@ impl Server {
 
     /// Processor time so far.
     pub(crate) fn cpu(&self) -> Duration {
-        self.process.cpu().unwrap_or_default()
+        self.process.id().cpu().unwrap_or_default()
     }
 }
