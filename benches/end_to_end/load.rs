@@ -14,7 +14,7 @@ use bytes::Bytes;
 use memchr::memmem;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::wire::{Connection, Events, Head};
 
@@ -44,10 +44,21 @@ pub(crate) enum Transport {
 /// What answers must look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answers {
-    /// The request's id and its text.
+    /// The request's id and its text; nothing else may come.
     Own,
+    /// As a client takes them: of what comes by a session's stream, the first with the request's id, with its text.
+    First,
     /// A body of this many bytes: a server without MCP.
     Fixed(usize),
+}
+
+impl Answers {
+    fn are_of_mcp(self) -> bool {
+        match self {
+            Self::Own | Self::First => true,
+            Self::Fixed(_) => false,
+        }
+    }
 }
 
 /// How much at once, and how long.
@@ -106,6 +117,11 @@ impl Tally {
     }
 }
 
+/// How long an answer is waited for.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Of one lane; more than a server sends that answers only who asked.
+const ANSWERS_WAITING: usize = 1024;
+
 type Shared = Rc<RefCell<Tally>>;
 
 /// All that is open towards one server.
@@ -131,8 +147,9 @@ impl Clients {
         let (mut lanes, mut readers) = (Vec::new(), JoinSet::new());
         for session in 0..load.sessions {
             let names = |lane| Name { session, lane, lanes: load.in_flight };
-            if target.transport == Transport::Sse && target.answers == Answers::Own {
-                let (path, receivers) = open_stream(&target, load.in_flight, &mut readers).await?;
+            if target.transport == Transport::Sse && target.answers.are_of_mcp() {
+                let stream = open_stream(&target, load.in_flight, &mut readers);
+                let (path, receivers) = timeout(ANSWER_LIMIT, stream).await??;
                 for (lane, answers) in receivers.into_iter().enumerate() {
                     let connection = Connection::open(target.address).await?;
                     let head = head(&target, &path, None);
@@ -143,7 +160,7 @@ impl Clients {
             }
             let mut first = Connection::open(target.address).await?;
             let session = match target.answers {
-                Answers::Own => open_session(&target, &mut first).await?,
+                Answers::Own | Answers::First => timeout(ANSWER_LIMIT, open_session(&target, &mut first)).await??,
                 Answers::Fixed(_) => None,
             };
             let mut first = Some(first);
@@ -200,7 +217,7 @@ impl Lane {
     async fn call(&mut self, tally: &Shared) {
         self.request.next();
         let sent = Instant::now();
-        let answer = self.exchange().await;
+        let answer = timeout(ANSWER_LIMIT, self.exchange()).await.unwrap_or_else(|late| Err(late.into()));
         let latency = sent.elapsed();
         let failed = answer.is_err();
         tally.borrow_mut().count(answer, latency);
@@ -221,8 +238,12 @@ impl Lane {
             if !(200..300).contains(&head.status) {
                 return Err(Error::other(format!("status {}", head.status)));
             }
-            let answer = answers.recv().await.ok_or_else(|| Error::other("the stream ended"))?;
-            return Ok(self.request.judge(&answer));
+            loop {
+                let answer = answers.recv().await.ok_or_else(|| Error::other("the stream ended"))?;
+                if self.target.answers == Answers::Own || self.request.is_answered_by(&answer) {
+                    return Ok(self.request.judge(&answer));
+                }
+            }
         }
         answer(&mut self.connection, &head, &self.request, self.target.answers).await
     }
@@ -250,7 +271,7 @@ async fn answer(
         return Err(Error::other(format!("status {}: {}", head.status, String::from_utf8_lossy(&answer))));
     }
     Ok(match answers {
-        Answers::Own => request.judge(&answer),
+        Answers::Own | Answers::First => request.judge(&answer),
         Answers::Fixed(length) if answer.len() == length => Ok(()),
         Answers::Fixed(length) => Err(format!("{} bytes instead of {length}", answer.len())),
     })
@@ -349,7 +370,7 @@ async fn open_stream(
     let answer = post.head().await?;
     post.body(&answer).await?;
 
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::channel(4)).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::channel(ANSWERS_WAITING)).unzip();
     readers.spawn_local(async move {
         while let Ok(Some(event)) = events.next(&mut connection).await {
             // What is for no lane of ours, or more than it waits for, is missed by the one that waits for its answer.
@@ -480,13 +501,17 @@ impl Request {
         FIRST_ID + (self.number * self.name.lanes) + self.name.lane
     }
 
+    fn is_answered_by(&self, answer: &[u8]) -> bool {
+        id_of(answer) == u64::try_from(self.id()).ok()
+    }
+
     /// What is wrong with an answer.
     pub(crate) fn judge(&self, answer: &[u8]) -> std::result::Result<(), String> {
         let wrong = |what: &str| {
             let shown = answer.get(..300.min(answer.len())).unwrap_or_default();
             Err(format!("{what}: {}", String::from_utf8_lossy(shown)))
         };
-        if id_of(answer) != u64::try_from(self.id()).ok() {
+        if !self.is_answered_by(answer) {
             return wrong("another id");
         }
         let sent = self.bytes.get(self.text_at..self.text_at + self.text_length + 1).unwrap_or_default();

@@ -14,6 +14,7 @@ mod bare;
 mod cases;
 mod child;
 mod load;
+mod peers;
 mod pipe;
 mod process;
 mod report;
@@ -47,13 +48,15 @@ struct Options {
     #[arg(long)]
     json: Option<PathBuf>,
     /// As cargo bench calls it
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 
-/// What this program is started as by itself.
+/// What else this program does, and what it is started as by itself.
 #[derive(Subcommand)]
 enum Role {
+    /// Measures mcp-mux against other programs of its kind; see benches/peers.sh
+    Peers(peers::Options),
     /// The child that everything is measured with
     #[command(hide = true)]
     Child { era: Era },
@@ -71,9 +74,10 @@ pub(crate) enum Era {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let ending = match options.role {
-        Some(Role::Child { era }) => child::serve(era),
-        Some(Role::Bare { body }) => bare::serve(body),
+    let ending = match &options.role {
+        Some(Role::Peers(options)) => peers::run(options),
+        Some(Role::Child { era }) => child::serve(*era),
+        Some(Role::Bare { body }) => bare::serve(*body),
         None => cases::run(&options),
     };
     match ending {

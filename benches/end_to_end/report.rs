@@ -12,6 +12,8 @@ use crate::load::Tally;
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
+    /// Whether there was a right answer at all.
+    pub(crate) answered: bool,
     pub(crate) per_second: f64,
     pub p50: Duration,
     pub p99: Duration,
@@ -30,6 +32,7 @@ impl Row {
         let answered = u32::try_from(tally.answered).unwrap_or(u32::MAX).max(1);
         Self {
             name,
+            answered: tally.answered > 0,
             per_second: f64::from(answered) / time.as_secs_f64(),
             p50: quantile(50),
             p99: quantile(99),
@@ -63,6 +66,7 @@ pub(crate) fn median(rounds: &[Row]) -> Option<Row> {
     let time = |value: &dyn Fn(&Row) -> Duration| Duration::from_secs_f64(middle(&|row| value(row).as_secs_f64()));
     let first = rounds.first()?;
     Some(Row {
+        answered: rounds.iter().any(|row| row.answered),
         per_second: middle(&|row| row.per_second),
         p50: time(&|row| row.p50),
         p99: time(&|row| row.p99),

@@ -5,11 +5,15 @@
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Result};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// One connection, used by one exchange at a time.
 pub(crate) struct Connection {
@@ -37,7 +41,7 @@ enum Framing {
 impl Connection {
     /// Connects.
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        let stream = timeout(CONNECT_LIMIT, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: BytesMut::with_capacity(4096) })
     }
