@@ -14,6 +14,7 @@ mod legacy_sse;
 pub mod listener;
 mod modern;
 mod request;
+mod shared_timeout;
 pub mod sse;
 mod streamable;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use self::body::Body;
 use self::guard::Guard;
 use self::modern::Modern;
 use self::request::{EVENT_STREAM, Refusal};
+use self::shared_timeout::SharedTimeout;
 use crate::config::HttpConfig;
 use crate::error::Reject;
 use crate::pool::{Pool, Principal, Tenant};
@@ -49,12 +51,15 @@ pub struct Http {
     registry: Arc<Registry>,
     pool: Arc<Pool>,
     modern: Arc<Modern>,
+    /// How long an answer may become JSON still.
+    json_for: SharedTimeout,
 }
 
 impl Http {
     /// Sessions are those of `registry`; `pool` is asked how its children are doing.
     pub fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
-        Self { config, guard, registry, pool, modern: Arc::default() }
+        let json_for = SharedTimeout::new(config.sse_after);
+        Self { config, guard, registry, pool, modern: Arc::default(), json_for }
     }
 
     /// Answers one request that came in at the address `local`.

@@ -5,6 +5,8 @@
 //! there are never more connections than
 //! are allowed; every task is on the tracker, and none outlives [`Stop::end`].
 
+mod repoll;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span, warn};
 
+use self::repoll::Repoll;
 use crate::config::ListenConfig;
 use crate::error::StartupError;
 use crate::telemetry::watermark::Watermark;
@@ -175,16 +178,17 @@ async fn connection<H, F, B>(
                 if requested.load(Ordering::Relaxed) { Poll::Pending } else { patience.as_mut().poll(context) }
             },
         );
+    let repoll = Repoll::new();
     // Polled for every request, so each of these waits for as little as it can.
     tokio::select! {
         biased;
-        ended = connection.as_mut() => return log_end(ended),
+        ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => return log_end(ended),
         () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
         () = impatient => return debug!("connection dropped: it sent no request"),
     }
     tokio::select! {
         biased;
-        ended = connection => log_end(ended),
+        ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => log_end(ended),
         () = stop.end.cancelled() => debug!("connection dropped: stopping"),
     }
 }

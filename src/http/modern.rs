@@ -168,7 +168,7 @@ impl Http {
     }
 
     async fn say(&self, exchange: impl steps::Exchange, accept: Accept) -> Response<Body> {
-        respond(exchange, accept, self.config.sse_after, self.config.keep_alive).await
+        respond(exchange, accept, &self.json_for, self.config.keep_alive).await
     }
 
     /// Goes on with what a `requestState` of mcp-mux's stands for; none if there is no such thing in the request.

@@ -236,7 +236,7 @@ impl Http {
             Accept::Json => reader.head(false).await,
             Accept::Both | Accept::Events => {
                 let head = reader.head(accept == Accept::Events);
-                tokio::time::timeout(self.config.sse_after, head).await.unwrap_or(Head::Events)
+                self.json_for.limit(head).await.unwrap_or(Head::Events)
             }
         };
         let answers = match head {

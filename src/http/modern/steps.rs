@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::super::body::Body;
 use super::super::request::{self, Accept};
+use super::super::shared_timeout::SharedTimeout;
 use super::super::{events, sse};
 use crate::jsonrpc::Frame;
 
@@ -81,7 +82,7 @@ fn step<E: Exchange>(exchange: E) -> Step {
 pub(super) async fn respond(
     exchange: impl Exchange,
     accept: Accept,
-    sse_after: Duration,
+    json_for: &SharedTimeout,
     keep_alive: Duration,
 ) -> Response<Body> {
     let mut next = step(exchange);
@@ -96,15 +97,15 @@ pub(super) async fn respond(
         }
     }
     let mut body = StepBody { next: None, keep_alive, timer: None, first: Bytes::new() };
-    match tokio::time::timeout(sse_after, &mut next).await {
-        Ok((Said::Last(last), _)) => return last.into_response(accept),
-        Ok((Said::Message(frame), rest)) => {
+    match json_for.limit(&mut next).await {
+        Some((Said::Last(last), _)) => return last.into_response(accept),
+        Some((Said::Message(frame), rest)) => {
             let mut first = BytesMut::new();
             sse::message(&mut first, None, &frame);
             body.first = first.freeze();
             body.next = rest.map(|rest| rest.0());
         }
-        Err(_) => body.next = Some(next),
+        None => body.next = Some(next),
     }
     events(Body::Steps(Box::new(body)))
 }
