@@ -57,9 +57,9 @@ pub struct Http {
 
 impl Http {
     /// Sessions are those of `registry`; `pool` is asked how its children are doing.
-    pub fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
+    pub fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, pool: Arc<Pool>) -> Arc<Self> {
         let json_for = SharedTimeout::new(config.sse_after);
-        Self { config, guard, registry, pool, modern: Arc::default(), json_for }
+        Arc::new(Self { config, guard, registry, pool, modern: Arc::default(), json_for })
     }
 
     /// Answers one request that came in at the address `local`.
@@ -67,17 +67,19 @@ impl Http {
     /// # Cancel safety
     /// Cancelled (the client hung up), a message that was not handed over to the child yet is not; one that was takes
     /// its course, unless the exchange is stateless.
-    pub async fn handle<B>(&self, request: Request<B>, local: SocketAddr) -> Response<Body>
+    pub fn handle<B>(self: Arc<Self>, request: Request<B>, local: SocketAddr) -> impl Future<Output = Response<Body>>
     where
         B: HttpBody<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let mut body = pin!(body);
-        let response = self.respond(&parts, body.as_mut(), local).await;
-        if parts.version == Version::HTTP_2 && !response.status().is_success() {
-            drain(body).await;
+        async move {
+            let mut body = pin!(body);
+            let response = self.respond(&parts, body.as_mut(), local).await;
+            if parts.version == Version::HTTP_2 && !response.status().is_success() {
+                drain(body).await;
+            }
+            response
         }
-        response
     }
 
     async fn respond<B>(&self, request: &Parts, body: Pin<&mut B>, local: SocketAddr) -> Response<Body>

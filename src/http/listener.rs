@@ -5,33 +5,25 @@
 //! there are never more connections than
 //! are allowed; every task is on the tracker, and none outlives [`Stop::end`].
 
+mod connection;
 mod repoll;
 
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span, warn};
 
-use self::repoll::Repoll;
+use self::connection::Protocol;
 use crate::config::ListenConfig;
 use crate::error::StartupError;
 use crate::telemetry::watermark::Watermark;
@@ -96,7 +88,7 @@ impl Listener {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
-        let protocol = Arc::new(protocol(&connections));
+        let protocol = Arc::new(Protocol::new(&connections));
         let mut failures = AcceptFailures::default();
         loop {
             let accept = async {
@@ -112,9 +104,9 @@ impl Listener {
                 Ok((stream, peer)) => {
                     let local = stream.local_addr().unwrap_or(self.local);
                     let span = debug_span!("connection", %peer);
-                    let task = connection(stream, local, handle.clone(), Arc::clone(&protocol), stop.clone());
+                    let (protocol, handle, stop) = (Arc::clone(&protocol), handle.clone(), stop.clone());
                     let task = async move {
-                        task.await;
+                        protocol.serve(stream, local, handle, stop).await;
                         drop(place);
                     };
                     connections.spawn(task.instrument(span));
@@ -147,82 +139,6 @@ fn bind(address: SocketAddr, connections_max: NonZeroUsize) -> io::Result<Listen
     let socket = socket.listen(BACKLOG)?;
     let local = socket.local_addr()?;
     Ok(Listener { socket, local, places: Places::new(connections_max) })
-}
-
-async fn connection<H, F, B>(
-    stream: TcpStream,
-    local: SocketAddr,
-    handle: H,
-    protocol: Arc<auto::Builder<Tracked>>,
-    stop: Stop,
-) where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
-{
-    // Small writes are answers and events that somebody waits for.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "cannot set TCP_NODELAY");
-    }
-    let requested = AtomicBool::new(false);
-    let service = service_fn(|request| {
-        requested.store(true, Ordering::Relaxed);
-        let response = handle(request, local);
-        async move { Ok::<_, Infallible>(response.await) }
-    });
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
-    let mut patience = pin!(sleep(FIRST_REQUEST_TIMEOUT));
-    let impatient =
-        poll_fn(
-            |context| {
-                if requested.load(Ordering::Relaxed) { Poll::Pending } else { patience.as_mut().poll(context) }
-            },
-        );
-    let repoll = Repoll::new();
-    // Polled for every request, so each of these waits for as little as it can.
-    tokio::select! {
-        biased;
-        ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => return log_end(ended),
-        () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
-        () = impatient => return debug!("connection dropped: it sent no request"),
-    }
-    tokio::select! {
-        biased;
-        ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => log_end(ended),
-        () = stop.end.cancelled() => debug!("connection dropped: stopping"),
-    }
-}
-
-fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = ended {
-        debug!(error, "connection ended");
-    }
-}
-
-/// HTTP/1.1, and HTTP/2 for clients that start with its preface.
-fn protocol(connections: &TaskTracker) -> auto::Builder<Tracked> {
-    let mut protocol = auto::Builder::new(Tracked(connections.clone()));
-    protocol.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    protocol
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-        .max_concurrent_streams(HTTP2_STREAMS_MAX);
-    protocol
-}
-
-/// Puts hyper's own tasks (one for each stream of HTTP/2) on the tracker too.
-#[derive(Clone, Debug)]
-struct Tracked(TaskTracker);
-
-impl<F> Executor<F> for Tracked
-where
-    F: Future<Output: Send + 'static> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
 }
 
 /// Whether only the connection that was about to be accepted is lost.
@@ -279,15 +195,6 @@ const BACKLOG: u32 = 4096;
 /// the connection of any client that is gone or stuck.
 #[cfg(target_os = "linux")]
 const UNTAKEN_TIMEOUT_MILLIS: u32 = 60_000;
-/// How long an idle HTTP/1.1 connection is kept, and how long a request's head may take. Longer than clients and load
-/// balancers keep an idle connection for reuse (60 to 90 s), or they would send a request just as it is closed.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a new connection may send nothing that is a request. hyper has no limit for telling HTTP/1.1 from HTTP/2.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// In one connection; each may be a standing stream.
-const HTTP2_STREAMS_MAX: u32 = 128;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -21,7 +21,7 @@ use crate::session::testing::{self, FakeChild};
 
 /// An [`Http`] over a child that the test plays.
 struct Harness {
-    http: Http,
+    http: Arc<Http>,
     registry: Arc<Registry>,
     child: FakeChild,
     handle: ChildHandle,
@@ -78,9 +78,9 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Req
 }
 
 impl Http {
-    async fn ask(&self, request: Request<Full<Bytes>>) -> Answered {
+    async fn ask(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Answered {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-        let (parts, body) = self.handle(request, local).await.into_parts();
+        let (parts, body) = Arc::clone(self).handle(request, local).await.into_parts();
         Answered { status: parts.status, headers: parts.headers, body }
     }
 }

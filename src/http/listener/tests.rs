@@ -2,11 +2,15 @@ use std::future::pending;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::connection::Tracked;
 use super::*;
 
 /// A served port: `/slow` is answered when `release` says so, `/never` never, anything else at once.
@@ -115,6 +119,21 @@ async fn http2_is_recognised_by_its_preface() {
     let response = sender.send_request(request).await.unwrap();
     assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
     served.stop.drain.cancel();
+    all_ended(&served).await;
+}
+
+#[tokio::test]
+async fn a_request_that_begins_as_a_preface_does_is_answered_all_the_same() {
+    let served = serve().await;
+    for first in ["P", "PR", "PRI", "G"] {
+        let mut stream = connect(&served).await;
+        stream.write_all(first.as_bytes()).await.unwrap();
+        let rest =
+            format!("{} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", if first == "G" { "ET" } else { "OX" });
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "the end of the connection").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{first}: {answer}");
+    }
     all_ended(&served).await;
 }
 

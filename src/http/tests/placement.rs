@@ -11,7 +11,7 @@ const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}
 const DONE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
 const SECRET: (&str, &str) = ("x-api-key", "s3cret");
 
-async fn own(sessions: SessionMode) -> (Http, Own) {
+async fn own(sessions: SessionMode) -> (Arc<Http>, Own) {
     let own = testing::own(|pool: &mut PoolConfig| {
         pool.header_env = vec![HeaderEnv { header: HeaderName::from_static("x-api-key"), variable: "KEY".to_owned() }];
         pool.children_max = NonZeroUsize::MIN;

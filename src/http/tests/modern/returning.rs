@@ -20,7 +20,7 @@ async fn a_client_is_never_waited_for_longer_than_a_request_may_take() {
 }
 
 /// An `Http` over one child of its own for each, and the future that makes room for others.
-async fn own(children_max: usize) -> (Http, testing::Own) {
+async fn own(children_max: usize) -> (Arc<Http>, testing::Own) {
     let own = testing::own(|pool| pool.children_max = children_max.try_into().expect("not zero")).await;
     (Http::new(config(), guard(), own.registry.clone(), own.pool.clone()), own)
 }
