@@ -57,7 +57,9 @@ proptest! {
     }
 
     #[test]
-    fn plain_stretches_end_at_the_first_special_byte(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn plain_stretches_end_at_the_first_special_byte(
+        bytes in prop::collection::vec(prop_oneof![9 => 0x20..=u8::MAX, 1 => any::<u8>()], 0..100),
+    ) {
         let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());
         prop_assert_eq!(plain_len(&bytes), expected);
     }
@@ -113,5 +115,17 @@ fn containers_are_counted_up_to_the_limit() {
         let text = format!("{}{}{}", "[{\"a\":".repeat(depth), "[]", "}]".repeat(depth));
         assert_eq!(Cursor::new(text.as_bytes(), 2 * depth + 1).value(), Ok(()));
         assert_eq!(Cursor::new(text.as_bytes(), 2 * depth).value(), Err(Fault::Depth));
+    }
+}
+
+#[test]
+fn every_byte_in_every_place_ends_a_plain_stretch_or_does_not() {
+    for (length, byte) in (0..40).flat_map(|length| (0..=u8::MAX).map(move |byte| (length, byte))) {
+        for at in 0..length {
+            let mut bytes = vec![b'a'; length];
+            bytes[at] = byte;
+            let ends = matches!(byte, b'"' | b'\\' | 0..0x20);
+            assert_eq!(plain_len(&bytes), if ends { at } else { length }, "{byte} at {at} of {length}");
+        }
     }
 }
