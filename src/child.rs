@@ -26,6 +26,7 @@ pub mod guard;
 mod life;
 mod lines;
 mod lookup;
+mod pipe;
 pub mod probe;
 mod process;
 mod restart;

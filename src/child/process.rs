@@ -22,6 +22,7 @@ use super::OwnVariables;
 use super::environment::environment;
 use super::guard::{ChildGuard, Pgid};
 use super::lookup::{self, SpawnError};
+use super::pipe::Pipe;
 use super::supervisor::{Exit, Leader, Liveness, Order};
 use crate::config::ChildConfig;
 
@@ -114,7 +115,7 @@ impl Launch for Launcher {
             let _ = exited.send(leader.supervise(received, stop_timeout).await);
         };
         self.tracker.spawn(supervise.instrument(tracing::info_span!(parent: None, "child_supervisor", pid)));
-        let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Box::new(stderr));
+        let (stdin, stdout, stderr) = (Box::new(Pipe::new(stdin)), Box::new(Pipe::new(stdout)), Box::new(stderr));
         Ok(Process { pid, liveness: Liveness::of, stdin, stdout, stderr, orders, exit })
     }
 }
