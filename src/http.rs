@@ -144,7 +144,7 @@ fn health(method: &Method, report: impl FnOnce() -> (StatusCode, String)) -> Res
         return Err(Reject::MethodNotAllowed("GET, HEAD").into());
     }
     let (status, text) = report();
-    Ok(request::json(status, text.into()))
+    Ok(request::json(status, Bytes::from(text)))
 }
 
 /// Reads on what is left of a body whose request was refused. In HTTP/2 a response that ends before its request resets the

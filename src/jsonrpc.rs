@@ -9,6 +9,7 @@
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod frame;
+mod pieces;
 mod salvage;
 mod scan;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use bytestring::ByteString;
 use compact_str::CompactString;
 
 pub use frame::{Frame, error_response, notification, request, result_response};
+pub use pieces::Pieces;
 pub use salvage::SalvageId;
 
 use crate::mcp::ids::Param;

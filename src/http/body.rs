@@ -1,6 +1,7 @@
 //! The body of a response: bytes that are there, or the events of a stream as they come.
 //!
-//! An event stream polls its session directly; what is ready goes out as one chunk. Nothing is buffered ahead: while the
+//! An event stream polls its session directly; what is ready goes out as one chunk (a long message as one of its
+//! own). Nothing is buffered ahead: while the
 //! connection does not take more, hyper does not poll, and events wait in the session, which has bounds for them.
 //! Dropped, the body tells the session that its client is gone.
 
@@ -11,19 +12,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::modern::StepBody;
 use super::sse;
+use crate::jsonrpc::Pieces;
 use crate::session::{Owned, StreamReader};
 
 /// The body of a response.
 #[derive(Debug)]
 pub enum Body {
-    /// All of it; none: empty, or taken.
-    Full(Option<Bytes>),
+    /// What is left of all of it.
+    Full(Pieces),
     /// The events of a stream.
     Events(Box<EventBody>),
     /// The events of a modern exchange.
@@ -32,14 +34,20 @@ pub enum Body {
 
 impl Body {
     /// Nothing.
-    pub const fn empty() -> Self {
-        Self::Full(None)
+    pub fn empty() -> Self {
+        Self::Full(Pieces::new())
+    }
+}
+
+impl From<Pieces> for Body {
+    fn from(pieces: Pieces) -> Self {
+        Self::Full(pieces)
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self::Full(Some(bytes))
+        Self::Full(bytes.into())
     }
 }
 
@@ -55,7 +63,7 @@ impl HttpBody for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let chunk = match self.get_mut() {
-            Self::Full(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty())),
+            Self::Full(pieces) => Poll::Ready(pieces.take()),
             Self::Events(events) => events.poll_chunk(cx),
             Self::Steps(steps) => steps.poll_chunk(cx),
         };
@@ -64,15 +72,15 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Events(events) => events.ended,
+            Self::Full(pieces) => pieces.is_empty(),
+            Self::Events(events) => events.ended && events.ready.is_empty(),
             Self::Steps(steps) => steps.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Full(pieces) => SizeHint::with_exact(pieces.len() as u64),
             Self::Events(_) | Self::Steps(_) => SizeHint::default(),
         }
     }
@@ -81,8 +89,8 @@ impl HttpBody for Body {
 /// The events of a stream.
 pub struct EventBody {
     reader: StreamReader,
-    /// What goes out before the first event.
-    preamble: Bytes,
+    /// What is to go out: what comes before the first event, then events that are ready.
+    ready: Pieces,
     keep_alive: Duration,
     /// Armed only once there is something to wait for: most POSTs never need it.
     timer: Option<Pin<Box<Sleep>>>,
@@ -98,36 +106,31 @@ impl fmt::Debug for EventBody {
 }
 
 impl EventBody {
-    /// What `reader` reads, after `preamble`, with a comment every `keep_alive`. `owned` is closed with the body.
-    pub fn new(reader: StreamReader, preamble: Bytes, keep_alive: Duration, owned: Option<Owned>) -> Self {
-        Self { reader, preamble, keep_alive, timer: None, ended: false, _owned: owned }
+    /// What `reader` reads, after `ready`, with a comment every `keep_alive`. `owned` is closed with the body.
+    pub fn new(reader: StreamReader, ready: Pieces, keep_alive: Duration, owned: Option<Owned>) -> Self {
+        Self { reader, ready, keep_alive, timer: None, ended: false, _owned: owned }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if !self.preamble.is_empty() {
-            return Poll::Ready(Some(std::mem::take(&mut self.preamble)));
+        if self.ready.is_empty() && !self.ended {
+            self.read(cx);
         }
-        if self.ended {
-            return Poll::Ready(None);
+        match self.ready.take() {
+            Some(chunk) => Poll::Ready(Some(chunk)),
+            None if self.ended => Poll::Ready(None),
+            None => self.poll_keep_alive(cx).map(Some),
         }
-        let mut chunk = BytesMut::new();
-        while chunk.len() < CHUNK_BYTES {
+    }
+
+    /// Takes the events that are there, or about as many as are one chunk.
+    fn read(&mut self, cx: &mut Context<'_>) {
+        while self.ready.len() < CHUNK_BYTES {
             match self.reader.poll_event(cx) {
-                Poll::Ready(Some(event)) => sse::message(&mut chunk, event.id, &event.frame),
-                Poll::Ready(None) => {
-                    self.ended = true;
-                    break;
-                }
-                Poll::Pending => break,
+                Poll::Ready(Some(event)) => sse::message(&mut self.ready, event.id, &event.frame),
+                Poll::Ready(None) => return self.ended = true,
+                Poll::Pending => return,
             }
         }
-        if !chunk.is_empty() {
-            return Poll::Ready(Some(chunk.freeze()));
-        }
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        self.poll_keep_alive(cx).map(Some)
     }
 
     fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
@@ -140,5 +143,5 @@ impl EventBody {
     }
 }
 
-/// About the most bytes of events in one chunk; one larger event makes a larger one.
+/// About the most bytes of events that are taken at once; one larger event makes more.
 const CHUNK_BYTES: usize = 64 * 1024;

@@ -8,7 +8,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -19,7 +19,7 @@ use super::body::{Body, EventBody};
 use super::request::{self, Refusal};
 use super::{Http, events, sse};
 use crate::error::Reject;
-use crate::jsonrpc::{self, Kind, Message, ParseError, RawId};
+use crate::jsonrpc::{self, Kind, Message, ParseError, Pieces, RawId};
 use crate::mcp::method;
 use crate::router::StreamId;
 use crate::session::{Answer, Asked, Phase, Session, Transport};
@@ -33,9 +33,9 @@ impl Http {
         let reader = session.open_standing()?;
         debug!(session = %session.id(), "HTTP+SSE stream opened");
         let url = format!("{}?{SESSION_ID}={}", self.config.message_path, session.id().expose());
-        let mut preamble = BytesMut::new();
+        let mut preamble = Pieces::new();
         sse::endpoint(&mut preamble, &url);
-        Ok(events(EventBody::new(reader, preamble.freeze(), self.config.keep_alive, Some(owned)).into()))
+        Ok(events(EventBody::new(reader, preamble, self.config.keep_alive, Some(owned)).into()))
     }
 
     /// POST on the messages' path.

@@ -1,13 +1,13 @@
 //! Events as bytes.
 //!
-//! Pure. A message is one line ([`Frame`]s contain no line break), so it is one `data` field; it is copied once, into
-//! the chunk that goes out.
+//! Pure. A message is one line ([`Frame`]s contain no line break), so it is one `data` field; a short one is
+//! copied once, into the chunk that goes out, a long one is a chunk of its own.
 //!
 //! Spec: the WHATWG's Server-sent events, 9.2.5 Parsing; 2025-11-25, Transports, Sending Messages to the Server 6.
 
-use bytes::{BufMut, BytesMut};
+use compact_str::{CompactString, format_compact};
 
-use crate::jsonrpc::Frame;
+use crate::jsonrpc::{Frame, Pieces};
 use crate::session::EventId;
 
 /// How long a client is asked to wait before it reconnects to a broken stream, in milliseconds (`retry`).
@@ -17,39 +17,41 @@ const RETRY_MS: u64 = 1000;
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 /// Appends a message.
-pub fn message(out: &mut BytesMut, id: Option<EventId>, frame: &Frame) {
-    let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
-    out.reserve(id.len() + MESSAGE_HEAD.len() + frame.len() + 2);
-    out.put_slice(id.as_bytes());
-    out.put_slice(MESSAGE_HEAD);
-    frame.write_to(out);
-    out.put_slice(b"\n\n");
+pub fn message(out: &mut Pieces, id: Option<EventId>, frame: &Frame) {
+    let id = id.map_or_else(CompactString::default, |id| format_compact!("id: {id}\n"));
+    out.reserve(id.len() + MESSAGE_HEAD.len() + frame.len() + END.len());
+    out.put(id.as_bytes());
+    out.put(MESSAGE_HEAD);
+    frame.write_pieces(out);
+    out.put(END);
 }
 
 /// Appends the priming event of a stream: its id, so that the client can resume before the first message came; how
 /// long to wait before it does; and no data.
-pub fn priming(out: &mut BytesMut, id: EventId) {
-    out.put_slice(format!("id: {id}\nretry: {RETRY_MS}\ndata: \n\n").as_bytes());
+pub fn priming(out: &mut Pieces, id: EventId) {
+    out.put(format!("id: {id}\nretry: {RETRY_MS}\ndata: \n\n").as_bytes());
 }
 
 /// Appends the event that tells a client of HTTP+SSE where to post.
-pub fn endpoint(out: &mut BytesMut, url: &str) {
-    out.put_slice(b"event: endpoint\ndata: ");
-    out.put_slice(url.as_bytes());
-    out.put_slice(b"\n\n");
+pub fn endpoint(out: &mut Pieces, url: &str) {
+    out.put(b"event: endpoint\ndata: ");
+    out.put(url.as_bytes());
+    out.put(END);
 }
 
 const MESSAGE_HEAD: &[u8] = b"event: message\ndata: ";
+const END: &[u8] = b"\n\n";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::router::StreamId;
 
-    fn written(write: impl FnOnce(&mut BytesMut)) -> String {
-        let mut out = BytesMut::new();
+    fn written(write: impl FnOnce(&mut Pieces)) -> String {
+        let mut out = Pieces::new();
         write(&mut out);
-        String::from_utf8(out.to_vec()).expect("text")
+        let pieces: Vec<_> = std::iter::from_fn(|| out.take()).collect();
+        String::from_utf8(pieces.concat()).expect("text")
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Body as HttpBody;
@@ -20,7 +20,7 @@ use super::request::{self, Accept, Refusal};
 use super::{Http, events, modern, sse};
 use crate::config::SessionMode;
 use crate::error::Reject;
-use crate::jsonrpc::{self, Frame, Kind, Message, ParseError};
+use crate::jsonrpc::{self, Frame, Kind, Message, ParseError, Pieces};
 use crate::mcp::{Revision, header, method};
 use crate::session::{Answer, Asked, CloseReason, EventId, Head, Owned, PostForm, Session, StreamReader, Transport};
 
@@ -254,7 +254,7 @@ impl Http {
         }
         match answers.into_iter().next() {
             Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
-            Some(answer) => Ok(request::json(StatusCode::OK, answer.into_frame().into_bytes())),
+            Some(answer) => Ok(request::json(StatusCode::OK, answer.into_frame().into_pieces())),
             None => Ok(nothing(accept)),
         }
     }
@@ -309,11 +309,11 @@ impl Http {
     }
 
     fn event_stream(&self, reader: StreamReader, first: Option<EventId>, owned: Option<Owned>) -> Response<Body> {
-        let mut preamble = BytesMut::new();
+        let mut preamble = Pieces::new();
         if let Some(id) = first {
             sse::priming(&mut preamble, id);
         }
-        events(EventBody::new(reader, preamble.freeze(), self.config.keep_alive, owned).into())
+        events(EventBody::new(reader, preamble, self.config.keep_alive, owned).into())
     }
 }
 
@@ -327,18 +327,18 @@ fn form(accept: Accept) -> PostForm {
 /// One response that is there already, in a form that the client takes.
 fn whole(accept: Accept, frame: Frame) -> Response<Body> {
     match accept {
-        Accept::Json | Accept::Both => request::json(StatusCode::OK, frame.into_bytes()),
+        Accept::Json | Accept::Both => request::json(StatusCode::OK, frame.into_pieces()),
         Accept::Events => whole_events([frame]),
     }
 }
 
 /// Responses that are there already, as a whole event stream.
 fn whole_events(frames: impl IntoIterator<Item = Frame>) -> Response<Body> {
-    let mut out = BytesMut::new();
+    let mut out = Pieces::new();
     for frame in frames {
         sse::message(&mut out, None, &frame);
     }
-    events(out.freeze().into())
+    events(out.into())
 }
 
 /// The answer to requests that were cancelled: they get no response. Every client takes an event stream's end quietly;
@@ -351,13 +351,12 @@ fn nothing(accept: Accept) -> Response<Body> {
 }
 
 /// The answers to a batch, in the order they came.
-fn array(answers: Vec<Answer>) -> Bytes {
-    let frames: Vec<Frame> = answers.into_iter().map(Answer::into_frame).collect();
-    let mut out = BytesMut::with_capacity(frames.iter().map(|frame| frame.len() + 1).sum::<usize>() + 1);
-    for (at, frame) in frames.iter().enumerate() {
-        out.put_u8(if at == 0 { b'[' } else { b',' });
-        frame.write_to(&mut out);
+fn array(answers: Vec<Answer>) -> Pieces {
+    let mut out = Pieces::new();
+    for (at, answer) in answers.into_iter().enumerate() {
+        out.put(if at == 0 { b"[" } else { b"," });
+        answer.into_frame().write_pieces(&mut out);
     }
-    out.put_u8(b']');
-    out.freeze()
+    out.put(b"]");
+    out
 }

@@ -5,6 +5,7 @@ use compact_str::CompactString;
 use serde_json::Value;
 use smallvec::SmallVec;
 
+use super::pieces::{Pieces, SHARED_BYTES_MIN};
 use super::{RawId, Span};
 
 /// A message on its way out.
@@ -61,6 +62,27 @@ impl Frame {
         out.put_slice(self.source.get(from..).unwrap_or_default());
     }
 
+    /// Appends it to pieces; long stretches of it are shared.
+    pub fn write_pieces(&self, out: &mut Pieces) {
+        let mut from = 0;
+        for (span, text) in &self.edits {
+            out.put_shared(self.source.slice(from..span.start));
+            out.put(text.as_bytes());
+            from = span.end;
+        }
+        out.put_shared(self.source.slice(from..));
+    }
+
+    /// As it goes out: in one piece if it is short, else without a copy of its long stretches.
+    pub fn into_pieces(self) -> Pieces {
+        if self.source.len() < SHARED_BYTES_MIN {
+            return self.into_bytes().into();
+        }
+        let mut out = Pieces::new();
+        self.write_pieces(&mut out);
+        out
+    }
+
     /// Puts it together. Free where nothing is replaced.
     pub fn into_bytes(self) -> Bytes {
         if self.edits.is_empty() {
@@ -108,7 +130,7 @@ mod tests {
         #[test]
         fn edits_in_any_order_change_their_places_and_nothing_else(
             parts in prop::collection::vec(("[a-z]{0,6}", "[A-Z]{1,6}", "[0-9]{0,6}", any::<u32>()), 0..6),
-            tail in "[a-z]{0,6}",
+            tail in prop_oneof![4 => "[a-z]{0,6}".boxed(), 1 => Just("x".repeat(SHARED_BYTES_MIN)).boxed()],
         ) {
             let (mut source, mut expected, mut edits) = (String::new(), String::new(), Vec::new());
             for (kept, replaced, replacement, order) in parts {
@@ -127,6 +149,9 @@ mod tests {
             let mut written = Vec::new();
             frame.write_to(&mut written);
             prop_assert_eq!(&written, expected.as_bytes());
+            let mut pieces = frame.clone().into_pieces();
+            let pieces: Vec<_> = std::iter::from_fn(|| pieces.take()).collect();
+            prop_assert_eq!(pieces.concat(), expected.as_bytes());
             prop_assert_eq!(frame.into_bytes(), expected);
         }
     }

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, Sleep};
@@ -20,7 +20,7 @@ use super::super::body::Body;
 use super::super::request::{self, Accept};
 use super::super::shared_timeout::SharedTimeout;
 use super::super::{events, sse};
-use crate::jsonrpc::Frame;
+use crate::jsonrpc::{Frame, Pieces};
 
 /// One thing an exchange says.
 #[derive(Debug)]
@@ -48,11 +48,11 @@ impl Last {
     /// As the whole answer. An error with a status of its own is always JSON.
     pub(super) fn into_response(self, accept: Accept) -> Response<Body> {
         if accept == Accept::Events && self.status == StatusCode::OK {
-            let mut out = BytesMut::new();
+            let mut out = Pieces::new();
             sse::message(&mut out, None, &self.frame);
-            return events(out.freeze().into());
+            return events(out.into());
         }
-        let mut response = request::json(self.status, self.frame.into_bytes());
+        let mut response = request::json(self.status, self.frame.into_pieces());
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
         }
@@ -96,13 +96,11 @@ pub(super) async fn respond(
             }
         }
     }
-    let mut body = StepBody { next: None, keep_alive, timer: None, first: Bytes::new() };
+    let mut body = StepBody { next: None, keep_alive, timer: None, ready: Pieces::new() };
     match json_for.limit(&mut next).await {
         Some((Said::Last(last), _)) => return last.into_response(accept),
         Some((Said::Message(frame), rest)) => {
-            let mut first = BytesMut::new();
-            sse::message(&mut first, None, &frame);
-            body.first = first.freeze();
+            sse::message(&mut body.ready, None, &frame);
             body.next = rest.map(|rest| rest.0());
         }
         None => body.next = Some(next),
@@ -112,8 +110,8 @@ pub(super) async fn respond(
 
 /// The rest of an exchange as events.
 pub struct StepBody {
-    /// What goes out at once.
-    first: Bytes,
+    /// What is to go out.
+    ready: Pieces,
     next: Option<Step>,
     keep_alive: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -128,33 +126,17 @@ impl fmt::Debug for StepBody {
 impl StepBody {
     /// Whether there is nothing more.
     pub(in super::super) const fn is_over(&self) -> bool {
-        self.next.is_none() && self.first.is_empty()
+        self.next.is_none() && self.ready.is_empty()
     }
 
     /// What is ready, as one chunk; none at the end.
     pub(in super::super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if !self.first.is_empty() {
-            return Poll::Ready(Some(std::mem::take(&mut self.first)));
+        if self.ready.is_empty() {
+            self.read(cx);
         }
-        let mut chunk = BytesMut::new();
-        while chunk.len() < CHUNK_BYTES
-            && let Some(next) = &mut self.next
-        {
-            match next.as_mut().poll(cx) {
-                Poll::Ready((said, rest)) => {
-                    let frame = match said {
-                        Said::Message(frame) => frame,
-                        Said::Last(last) => last.frame,
-                    };
-                    sse::message(&mut chunk, None, &frame);
-                    self.next = rest.map(|rest| rest.0());
-                }
-                Poll::Pending => break,
-            }
-        }
-        if !chunk.is_empty() {
+        if let Some(chunk) = self.ready.take() {
             self.timer = None;
-            return Poll::Ready(Some(chunk.freeze()));
+            return Poll::Ready(Some(chunk));
         }
         if self.next.is_none() {
             return Poll::Ready(None);
@@ -166,7 +148,22 @@ impl StepBody {
         timer.as_mut().reset(Instant::now() + self.keep_alive);
         Poll::Ready(Some(Bytes::from_static(sse::KEEP_ALIVE)))
     }
+
+    /// Takes what is said already, or about as much as is one chunk.
+    fn read(&mut self, cx: &mut Context<'_>) {
+        while self.ready.len() < CHUNK_BYTES
+            && let Some(next) = &mut self.next
+        {
+            let Poll::Ready((said, rest)) = next.as_mut().poll(cx) else { return };
+            let frame = match said {
+                Said::Message(frame) => frame,
+                Said::Last(last) => last.frame,
+            };
+            sse::message(&mut self.ready, None, &frame);
+            self.next = rest.map(|rest| rest.0());
+        }
+    }
 }
 
-/// About the most bytes of events in one chunk; one larger event makes a larger one.
+/// About the most bytes of events that are taken at once; one larger event makes more.
 const CHUNK_BYTES: usize = 64 * 1024;
