@@ -56,9 +56,11 @@ pub(super) fn member(bytes: &[u8], object: Span, name: &str) -> Result<Option<Sp
     let mut found = None;
     let mut next = cursor.open_object();
     while let Ok(Some(spelled)) = next {
-        let Ok(value) = read_span(&mut cursor, 0, Cursor::value) else { break };
+        let Ok(value) = read_span(&mut cursor, 0, Cursor::skip) else { break };
         let value = Span { start: object.start + value.start, end: object.start + value.end };
-        match Name::new(spelled).spelling_of(name) {
+        let spelled = Name::new(spelled);
+        let spelling = if spelled.may_be(name) { spelled.spelling_of(name) } else { Spelling::Other };
+        match spelling {
             Spelling::Same if found.is_none() => found = Some(value),
             Spelling::Same | Spelling::Lookalike => return Err(Duplicate),
             Spelling::Other => {}
@@ -78,7 +80,7 @@ pub(super) fn members(bytes: &[u8], object: Span) -> Vec<Member> {
         // Between members there is white space and a comma at most.
         let Some(quote) = bytes.get(from..).and_then(|rest| memchr::memchr(b'"', rest)) else { break };
         let start = object.start + from + quote;
-        let Ok(value) = read_span(&mut cursor, 0, Cursor::value) else { break };
+        let Ok(value) = read_span(&mut cursor, 0, Cursor::skip) else { break };
         let name = Span { start, end: start + spelled.len() + 2 };
         found.push(Member { name, value: Span { start: object.start + value.start, end: object.start + value.end } });
         from = value.end;

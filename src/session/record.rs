@@ -5,7 +5,6 @@
 //!
 //! Spec: 2025-11-25, Lifecycle, Initialization; Transports, Session Management.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -123,48 +122,47 @@ impl SessionRecord {
 
     /// What the router has to know of it.
     pub fn profile(&self) -> Profile {
-        let client = self.client();
-        let capabilities = client.as_ref().map(Client::capabilities).unwrap_or_default();
-        let spelled = |name: &str| self.initialize_member(name).filter(|text| text.starts_with('{')).map(Arc::from);
+        let Client { client_info, capabilities } = self.client();
+        let (client_info, client_capabilities) = (client_info.and_then(object), capabilities.and_then(object));
         Profile {
             revision: self.revision,
             era: if self.modern.is_some() { Era::Modern } else { Era::Legacy },
-            capabilities,
-            client_info: spelled("clientInfo"),
-            client_capabilities: spelled("capabilities"),
+            capabilities: client_capabilities.map(declared).unwrap_or_default(),
+            client_info: client_info.map(Arc::from),
+            client_capabilities: client_capabilities.map(Arc::from),
             level: self.modern.flatten(),
             ..Profile::default()
         }
     }
 
-    /// A member of the `params` of `initialize`, as spelled.
-    fn initialize_member(&self, name: &str) -> Option<&str> {
-        let params: HashMap<&str, &RawValue> = serde_json::from_str(self.initialize.as_ref()?.get()).ok()?;
-        params.get(name).map(|value| value.get())
-    }
-
     /// The client's name and version, for the log: cut short, without anything a terminal would obey.
     pub fn client_name(&self) -> String {
-        let client = self.client();
+        let info: Option<Value> = self.client().client_info.and_then(|info| serde_json::from_str(info.get()).ok());
         let word = |key: &str| {
-            let text = client.as_ref().and_then(|client| client.0.get("clientInfo")?.get(key)?.as_str()).unwrap_or("?");
+            let text = info.as_ref().and_then(|info| info.get(key)?.as_str()).unwrap_or("?");
             text.chars().filter(|char| !char.is_control()).take(NAME_CHARS_MAX).collect::<String>()
         };
         format!("{} {}", word("name"), word("version"))
     }
 
-    fn client(&self) -> Option<Client> {
-        serde_json::from_str(self.initialize.as_ref()?.get()).ok().map(Client)
+    fn client(&self) -> Client<'_> {
+        self.initialize.as_ref().and_then(|params| serde_json::from_str(params.get()).ok()).unwrap_or_default()
     }
 }
 
 /// The `params` of `initialize`, read leniently: what is not as it should be is not there.
-struct Client(Value);
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Client<'a> {
+    #[serde(borrow)]
+    client_info: Option<&'a RawValue>,
+    #[serde(borrow)]
+    capabilities: Option<&'a RawValue>,
+}
 
-impl Client {
-    fn capabilities(&self) -> ClientCapabilities {
-        self.0.get("capabilities").map(capabilities).unwrap_or_default()
-    }
+/// The value, if it is an object.
+fn object(value: &RawValue) -> Option<&str> {
+    Some(value.get()).filter(|text| text.starts_with('{'))
 }
 
 /// What a client declares (JSON text) that it can be asked.

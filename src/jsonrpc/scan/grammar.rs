@@ -233,6 +233,45 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Moves over one value of a text that is known to be JSON, and the white space before it. Of anything else it moves
+    /// over something, at most to the end.
+    pub(super) fn skip(&mut self) -> Result<(), Fault> {
+        self.whitespace();
+        let mut open = 0_usize;
+        loop {
+            let special = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',');
+            let at = self.rest.iter().position(special).unwrap_or(self.rest.len());
+            let (scalar, rest) = self.rest.split_at(at);
+            match rest {
+                [b'"', tail @ ..] => {
+                    self.rest = tail;
+                    self.string()?;
+                }
+                [b'{' | b'[', tail @ ..] => {
+                    self.rest = tail;
+                    open += 1;
+                }
+                // Behind a value that is no string and in no container: what encloses it goes on, or ends.
+                [b'}' | b']' | b',', ..] | [] if open == 0 => {
+                    self.rest = self.rest.get(scalar.trim_ascii_end().len()..).unwrap_or_default();
+                    return Ok(());
+                }
+                [b'}' | b']', tail @ ..] => {
+                    self.rest = tail;
+                    open -= 1;
+                }
+                [_, tail @ ..] => {
+                    self.rest = tail;
+                    continue;
+                }
+                [] => return Err(Fault::End),
+            }
+            if open == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// A member's name and the colon behind it.
     #[inline]
     fn name(&mut self) -> Result<&'a [u8], Fault> {

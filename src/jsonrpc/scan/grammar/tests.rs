@@ -51,6 +51,24 @@ proptest! {
     }
 
     #[test]
+    fn known_json_is_skipped_to_where_it_is_read_to(
+        text in arbitrary::json(),
+        behind in prop::sample::select(vec!["", ",1", " }", "]", " , \"x\""]),
+    ) {
+        let text = text + behind;
+        let (mut reading, mut skipping) = (Cursor::new(text.as_bytes(), 64), Cursor::new(text.as_bytes(), 64));
+        prop_assert_eq!((reading.value(), skipping.skip()), (Ok(()), Ok(())));
+        prop_assert_eq!(skipping.position(), reading.position());
+    }
+
+    #[test]
+    fn anything_is_skipped_to_somewhere(bytes in arbitrary::mutated(arbitrary::json())) {
+        let mut cursor = Cursor::new(&bytes, 64);
+        let _anything = cursor.skip();
+        prop_assert!(cursor.position() <= bytes.len());
+    }
+
+    #[test]
     fn strings_of_any_bytes_are_judged_as_serde_json_does(inside in prop::collection::vec(any::<u8>(), 0..40)) {
         let bytes = [b"\"", inside.as_slice(), b"\""].concat();
         prop_assert_eq!(accepts(&bytes), oracle(&bytes));
