@@ -21,6 +21,7 @@ use std::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 use compact_str::CompactString;
+use smallvec::{SmallVec, smallvec};
 
 pub use frame::{Frame, error_response, notification, request, result_response};
 pub use pieces::Pieces;
@@ -254,7 +255,34 @@ impl Message {
     /// # Errors
     /// [`Duplicate`].
     pub fn member(&self, object: Span, name: &str) -> Result<Option<Span>, Duplicate> {
-        scan::member(self.bytes(), object, name)
+        let [found] = self.named(object, [name]).map_err(|_| Duplicate)?;
+        Ok(found)
+    }
+
+    /// Members of the object at `object` by their names, in one pass.
+    ///
+    /// # Errors
+    /// The first name that occurs twice, or in another case.
+    pub fn named<'a, const COUNT: usize>(
+        &self,
+        object: Span,
+        names: [&'a str; COUNT],
+    ) -> Result<[Option<Span>; COUNT], &'a str> {
+        let mut found = [None; COUNT];
+        scan::named(self.bytes(), object, &names, &mut found)?;
+        Ok(found)
+    }
+
+    /// The values of those members of the object at `object` that have one of these names, in order.
+    ///
+    /// # Errors
+    /// [`Duplicate`].
+    pub fn values(&self, object: Span, names: &[&str]) -> Result<SmallVec<[Span; 8]>, Duplicate> {
+        let mut found: SmallVec<[Option<Span>; 8]> = smallvec![None; names.len()];
+        scan::named(self.bytes(), object, names, &mut found).map_err(|_| Duplicate)?;
+        let mut values: SmallVec<_> = found.into_iter().flatten().collect();
+        values.sort_unstable_by_key(|span: &Span| span.start);
+        Ok(values)
     }
 
     /// All members of the object at `object`, in order; none if it is no object.

@@ -16,15 +16,9 @@ pub fn insert(frame: Frame, message: &Message, object: Span, members: &str) -> F
 /// # Errors
 /// One of them occurs twice.
 pub fn extents(message: &Message, object: Span, names: &[&str]) -> Result<Vec<Span>, Duplicate> {
-    let mut found = Vec::new();
-    for name in names {
-        if let Some(value) = message.member(object, name)? {
-            found.push(extent(message.bytes(), value));
-        }
-    }
-    found.sort_by_key(|span| span.start);
     let mut runs: Vec<Span> = Vec::new();
-    for span in found {
+    for value in message.values(object, names)? {
+        let span = extent(message.bytes(), value);
         match runs.last_mut() {
             Some(run) if run.end == span.start => run.end = span.end,
             Some(_) | None => runs.push(span),

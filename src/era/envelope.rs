@@ -21,7 +21,7 @@ pub fn is_modern(message: &Message) -> bool {
 /// # Errors
 /// It is missing, or no string.
 pub fn version(message: &Message) -> Result<Cow<'_, str>, EnvelopeError> {
-    let span = member(message, object(message)?, meta::PROTOCOL_VERSION)?;
+    let [span] = message.named(object(message)?, [meta::PROTOCOL_VERSION]).map_err(EnvelopeError::Twice)?;
     let span = span.ok_or(EnvelopeError::Missing(meta::PROTOCOL_VERSION))?;
     decode_str(message.text(span)).ok_or(EnvelopeError::Malformed(meta::PROTOCOL_VERSION, "a string"))
 }
@@ -29,10 +29,6 @@ pub fn version(message: &Message) -> Result<Cow<'_, str>, EnvelopeError> {
 fn object(message: &Message) -> Result<Span, EnvelopeError> {
     let object = message.param(Param::Meta).filter(|span| message.text(*span).starts_with('{'));
     object.ok_or(EnvelopeError::Missing(meta::PROTOCOL_VERSION))
-}
-
-fn member(message: &Message, object: Span, name: &'static str) -> Result<Option<Span>, EnvelopeError> {
-    message.member(object, name).map_err(|_| EnvelopeError::Twice(name))
 }
 
 /// The metadata of one request, beside its [`version`].
@@ -72,20 +68,22 @@ impl Envelope {
     /// A required field is missing, or one is not what it has to be.
     pub fn read(message: &Message) -> Result<Self, EnvelopeError> {
         let object = object(message)?;
-        let member = |name: &'static str| member(message, object, name);
-        let kept = |name: &'static str| -> Result<Option<Arc<str>>, EnvelopeError> {
-            let Some(text) = member(name)?.map(|span| message.text(span)) else { return Ok(None) };
+        let names = [meta::CLIENT_CAPABILITIES, meta::CLIENT_INFO, meta::LOG_LEVEL, PROGRESS_TOKEN];
+        let [capabilities, client_info, level, token] = message.named(object, names).map_err(EnvelopeError::Twice)?;
+        let kept = |name: &'static str, value: Option<Span>| -> Result<Option<Arc<str>>, EnvelopeError> {
+            let Some(text) = value.map(|span| message.text(span)) else { return Ok(None) };
             if !text.starts_with('{') {
                 return Err(EnvelopeError::Malformed(name, "an object"));
             }
             Ok(Some(text.into()))
         };
-        let capabilities = kept(meta::CLIENT_CAPABILITIES)?.ok_or(EnvelopeError::Missing(meta::CLIENT_CAPABILITIES))?;
-        let client_info = kept(meta::CLIENT_INFO)?;
+        let capabilities = kept(meta::CLIENT_CAPABILITIES, capabilities)?;
+        let capabilities = capabilities.ok_or(EnvelopeError::Missing(meta::CLIENT_CAPABILITIES))?;
+        let client_info = kept(meta::CLIENT_INFO, client_info)?;
         if capabilities.len() + client_info.as_ref().map_or(0, |info| info.len()) > KEPT_BYTES_MAX {
             return Err(EnvelopeError::TooLarge);
         }
-        let level = match member(meta::LOG_LEVEL)? {
+        let level = match level {
             None => None,
             Some(span) => Some(
                 decode_str(message.text(span))
@@ -93,7 +91,7 @@ impl Envelope {
                     .ok_or(EnvelopeError::Malformed(meta::LOG_LEVEL, "a log level"))?,
             ),
         };
-        let token = member(PROGRESS_TOKEN)?.map(|span| message.text(span));
+        let token = token.map(|span| message.text(span));
         let token = token.filter(|text| text.len() <= ID_BYTES_MAX).map(RawId::from_json);
         Ok(Self { client_info, capabilities, level, token })
     }

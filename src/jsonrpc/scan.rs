@@ -15,9 +15,7 @@ use bytestring::ByteString;
 
 use self::grammar::{Cursor, Fault};
 pub(super) use self::names::{Name, Spelling};
-use super::{
-    BATCH_MAX, Body, Duplicate, ID_BYTES_MAX, Kind, Member, Message, Method, ParseError, Parts, RawId, Span, decode_str,
-};
+use super::{BATCH_MAX, Body, ID_BYTES_MAX, Kind, Member, Message, Method, ParseError, Parts, RawId, Span, decode_str};
 use crate::mcp::ids::Param;
 
 /// Each attempt may read the rest of the line, so that more of them would make a long line of noise expensive.
@@ -50,24 +48,30 @@ pub(super) fn body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
     Ok(Body::Batch(elements.into_iter().map(parse).collect()))
 }
 
-/// An object's member by its name. The object is known to be valid; of anything else nothing is found.
-pub(super) fn member(bytes: &[u8], object: Span, name: &str) -> Result<Option<Span>, Duplicate> {
+/// An object's members by their names, each in its place in `found`. The object is known to be valid; of anything else
+/// nothing is found. An error is the first name that occurs twice.
+pub(super) fn named<'a>(
+    bytes: &[u8],
+    object: Span,
+    names: &[&'a str],
+    found: &mut [Option<Span>],
+) -> Result<(), &'a str> {
     let mut cursor = Cursor::new(bytes.get(object.start..object.end).unwrap_or_default(), usize::MAX);
-    let mut found = None;
     let mut next = cursor.open_object();
     while let Ok(Some(spelled)) = next {
         let Ok(value) = read_span(&mut cursor, 0, Cursor::skip) else { break };
         let value = Span { start: object.start + value.start, end: object.start + value.end };
         let spelled = Name::new(spelled);
-        let spelling = if spelled.may_be(name) { spelled.spelling_of(name) } else { Spelling::Other };
-        match spelling {
-            Spelling::Same if found.is_none() => found = Some(value),
-            Spelling::Same | Spelling::Lookalike => return Err(Duplicate),
-            Spelling::Other => {}
+        for (name, found) in names.iter().zip(&mut *found).filter(|(name, _)| spelled.may_be(name)) {
+            match spelled.spelling_of(name) {
+                Spelling::Same if found.is_none() => *found = Some(value),
+                Spelling::Same | Spelling::Lookalike => return Err(name),
+                Spelling::Other => {}
+            }
         }
         next = cursor.next_member();
     }
-    Ok(found)
+    Ok(())
 }
 
 /// All members of an object, in order. The object is known to be valid; anything else has none.
