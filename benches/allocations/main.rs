@@ -12,6 +12,9 @@ mod child;
 #[path = "../end_to_end/load.rs"]
 #[expect(dead_code, reason = "the end-to-end benchmark needs more of it")]
 mod load;
+#[path = "../end_to_end/request.rs"]
+#[expect(dead_code, reason = "the end-to-end benchmark needs more of it")]
+mod request;
 #[path = "../end_to_end/wire.rs"]
 mod wire;
 

@@ -118,15 +118,22 @@ fn measure(
         Legacy => Some(Pipe::start(Command::new(std::env::current_exe()?).args(["child", "legacy"]))?),
         Modern => None,
     };
-    let mut samples: [Vec<Row>; 3] = Default::default();
+    // With more than one request in flight it would not be right.
+    let bare_proxy = (pipe.is_some() && transport == Streamable && sessions * in_flight == 1).then(Server::bare_proxy);
+    let bare_proxy = bare_proxy.transpose()?;
+    let mut samples: [Vec<Row>; 4] = Default::default();
     for _ in 0..options.rounds {
-        let [of_pipe, of_bare, of_mux] = &mut samples;
+        let [of_pipe, of_bare, of_bare_proxy, of_mux] = &mut samples;
         if let Some(pipe) = &mut pipe {
             let (tally, time) = pipe.run(&load)?;
             of_pipe.push(Row::new("pipe", &tally, time, None));
         }
-        let target = bare.target(transport, Answers::Fixed(crate::load::answer_length(size)));
+        let target = bare.target(transport, Answers::Fixed(crate::request::answer_length(size)));
         of_bare.push(sample("bare hyper", &bare, &target, &load, runtime)?);
+        if let Some(proxy) = &bare_proxy {
+            let target = proxy.target(transport, Answers::Own);
+            of_bare_proxy.push(sample("bare proxy", proxy, &target, &load, runtime)?);
+        }
         let target = mux.target(transport, Answers::Own);
         of_mux.push(sample("mcp-mux", mux, &target, &load, runtime)?);
     }

@@ -4,9 +4,11 @@
 //!     cargo bench --bench end_to_end -- --help          parts of it, longer, as JSON
 //!
 //! In turn, for each load: the child driven directly over its pipes (the ceiling of the pipe), a bare hyper server with
-//! a fixed answer of the same size (the ceiling of HTTP), and mcp-mux in front of the child. Load generator, proxy and
+//! a fixed answer of the same size (the ceiling of HTTP), and mcp-mux in front of the child; for one request at a time also
+//! hyper in front of the child with nothing between them. Load generator, proxy and
 //! child share the machine's cores, so single figures say little; the ratios hold. Every answer is checked for its id and
-//! its text. After the loads: what it costs that mcp-mux and its sessions are there (see `standing`). Processor time is that of the server's process alone, from the scheduler's own accounts (Linux).
+//! its text. After the loads: what it costs that mcp-mux and its sessions are there (see `standing`). Processor time is
+//! that of the server's process alone, from the scheduler's own accounts (Linux).
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it measured")]
 
@@ -18,6 +20,7 @@ mod peers;
 mod pipe;
 mod process;
 mod report;
+mod request;
 mod standing;
 mod subject;
 mod wire;
@@ -60,9 +63,9 @@ enum Role {
     /// The child that everything is measured with
     #[command(hide = true)]
     Child { era: Era },
-    /// The bare HTTP server
+    /// The bare HTTP server, or without a size of answers the bare proxy
     #[command(hide = true)]
-    Bare { body: usize },
+    Bare { body: Option<usize> },
 }
 
 /// Of the protocol.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use memchr::memchr;
 use tokio::time::Instant;
 
-use crate::load::{Load, Request, Tally};
+use crate::load::{Load, Tally};
+use crate::request::Request;
 
 /// A child and its pipes; its end is that of its stdin.
 pub(crate) struct Pipe {
@@ -87,7 +88,7 @@ fn drive(mut pen: Pen<'_>, stdout: &mut ChildStdout, load: &Load) -> io::Result<
         while let Some(end) = received.get(from..).and_then(|rest| memchr(b'\n', rest)).map(|at| from + at) {
             let answer = received.get(line_start..end).unwrap_or_default();
             (line_start, from) = (end + 1, end + 1);
-            let lane = crate::load::id_of(answer).and_then(|id| usize::try_from(id).ok()).map(|id| id % lanes);
+            let lane = crate::request::id_of(answer).and_then(|id| usize::try_from(id).ok()).map(|id| id % lanes);
             let Some((request, sent)) = lane.and_then(|lane| requests.get_mut(lane)) else { continue };
             match request.judge(answer) {
                 Ok(()) => tally.answered += 1,

@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Era;
-use crate::load::{Answers, Target, Transport, answer_length};
+use crate::load::{Answers, Target, Transport};
 use crate::process::Process;
+use crate::request::answer_length;
 
 /// A server that is up.
 pub(crate) struct Server {
@@ -36,6 +37,13 @@ impl Server {
     pub(crate) fn bare(size: usize) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         let (process, url) = Process::start(command.args(["bare", &answer_length(size).to_string()]))?;
+        Self::at(process, &url)
+    }
+
+    /// hyper in front of the child, with nothing between them: for one client with one request at a time.
+    pub(crate) fn bare_proxy() -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let (process, url) = Process::start(command.arg("bare"))?;
         Self::at(process, &url)
     }
 

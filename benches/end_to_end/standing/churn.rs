@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Bench, micros};
-use crate::load::{Answers, Request, Tally, Target, Transport, answer_length, end_session, exchange, open_session};
+use crate::load::{Answers, Tally, Target, Transport, end_session, exchange, open_session};
 use crate::report::{Goal, Report};
+use crate::request::{Request, answer_length};
 use crate::subject::Server;
 use crate::wire::Connection;
 

@@ -8,9 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Bench, median, micros, open_files_limit};
-use crate::load::{Request, Tally, Target, end_session, exchange, open_session};
+use crate::load::{Tally, Target, end_session, exchange, open_session};
 use crate::process::Id;
 use crate::report::{Goal, Report};
+use crate::request::Request;
 use crate::wire::{Connection, Events};
 
 pub(super) const PLAIN: &str = "memory per idle session";
