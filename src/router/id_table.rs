@@ -1,8 +1,8 @@
 //! Requests in flight: the one place where a client's id and the child-side id of the same request meet.
 //!
 //! Invariants: every request has one child-side id, never given to another in the router's life (a request that goes to the
-//! next process keeps it); `by_session`, `by_client` and `followers` name exactly the requests in `requests`; `deadlines` holds exactly
-//! the deadlines of requests.
+//! next process keeps it); `by_session`, `by_client` and `followers` name exactly the requests in `requests`, and `busy` the
+//! sessions of those that are written; `deadlines` holds exactly the deadlines of requests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -54,22 +54,16 @@ impl ChildId {
 
 const TOKEN_PREFIX: &str = "mux-";
 
-/// The requests of one session.
-#[derive(Debug, Default)]
-struct OfSession {
-    /// Oldest first.
-    ids: SmallVec<[ChildId; 4]>,
-    /// How many of them the child is at work on.
-    written: usize,
-}
-
 /// All requests in flight.
 #[derive(Debug, Default)]
 pub(super) struct IdTable {
     last: u64,
     written: WriteOrder,
     requests: BTreeMap<ChildId, Box<InFlight>>,
-    by_session: BTreeMap<SessionKey, OfSession>,
+    /// Of each session, oldest first.
+    by_session: BTreeMap<SessionKey, SmallVec<[ChildId; 4]>>,
+    /// How many written requests each session has; sessions with none are absent.
+    busy: BTreeMap<SessionKey, usize>,
     by_client: HashMap<(SessionKey, RawId), ChildId>,
     /// Those that are answered by the answer to a request of mcp-mux's own.
     followers: BTreeMap<ChildId, BTreeSet<ChildId>>,
@@ -94,7 +88,7 @@ impl IdTable {
     pub(super) fn insert(&mut self, request: InFlight) -> ChildId {
         let id = self.fresh_id();
         self.by_client.insert((request.origin.session, request.client_id.clone()), id);
-        self.by_session.entry(request.origin.session).or_default().ids.push(id);
+        self.by_session.entry(request.origin.session).or_default().push(id);
         self.original_bytes = self.original_bytes.saturating_add(request.original_len());
         self.requests.insert(id, Box::new(request));
         id
@@ -110,11 +104,11 @@ impl IdTable {
             self.deadlines.remove(&(deadline, id));
         }
         self.leave_phase(id, &request.phase, session);
-        if let Some(of_session) = self.by_session.get_mut(&session) {
-            if let Ok(at) = of_session.ids.binary_search(&id) {
-                of_session.ids.remove(at);
+        if let Some(ids) = self.by_session.get_mut(&session) {
+            if let Ok(at) = ids.binary_search(&id) {
+                ids.remove(at);
             }
-            if of_session.ids.is_empty() {
+            if ids.is_empty() {
                 self.by_session.remove(&session);
             }
         }
@@ -130,8 +124,11 @@ impl IdTable {
     }
 
     fn one_less_written(&mut self, session: SessionKey) {
-        if let Some(of_session) = self.by_session.get_mut(&session) {
-            of_session.written -= 1;
+        if let Some(count) = self.busy.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                self.busy.remove(&session);
+            }
         }
     }
 
@@ -155,7 +152,7 @@ impl IdTable {
             Phase::Written => {
                 self.written.0 += 1;
                 request.order = self.written;
-                self.by_session.entry(request.origin.session).or_default().written += 1;
+                *self.busy.entry(request.origin.session).or_default() += 1;
             }
             Phase::Follows(own) => {
                 self.followers.entry(own).or_default().insert(id);
@@ -267,12 +264,12 @@ impl IdTable {
 
     /// The requests of a session, oldest first.
     pub(super) fn of_session(&self, session: SessionKey) -> impl DoubleEndedIterator<Item = ChildId> + '_ {
-        self.by_session.get(&session).into_iter().flat_map(|of_session| &of_session.ids).copied()
+        self.by_session.get(&session).into_iter().flatten().copied()
     }
 
     /// How many requests of a session are in flight.
     pub(super) fn count_of_session(&self, session: SessionKey) -> usize {
-        self.by_session.get(&session).map_or(0, |of_session| of_session.ids.len())
+        self.by_session.get(&session).map_or(0, SmallVec::len)
     }
 
     /// Whether the child has one of such a purpose.
@@ -292,12 +289,12 @@ impl IdTable {
 
     /// The sessions for which the child is at work.
     pub(super) fn busy_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.by_session.iter().filter(|(_, of_session)| of_session.written > 0).map(|(session, _)| *session)
+        self.busy.keys().copied()
     }
 
     /// Whether the child is at work for this session (a settled request does not count).
     pub(super) fn is_busy(&self, session: SessionKey) -> bool {
-        self.by_session.get(&session).is_some_and(|of_session| of_session.written > 0)
+        self.busy.contains_key(&session)
     }
 
     /// The session's request that was written last.
