@@ -1,4 +1,4 @@
-//! A child's pipe that is made larger once more goes through it at a time than fits in.
+//! A child's pipe that is made larger once a message goes through it that does not fit in.
 //!
 //! A pipe holds 64 KiB, and for a longer message its two ends take turns: each waits for the other, and both are woken, for
 //! every 64 KiB. A larger pipe costs memory only for what is in it, but counts against what one user's pipes may hold
@@ -19,7 +19,7 @@ trait AsFd {}
 #[cfg(not(target_os = "linux"))]
 impl<P> AsFd for P {}
 
-/// What a pipe holds if nobody asks for more; one write of more shows that it is too small.
+/// What a pipe holds if nobody asks for more; the beginning of a longer line shows that it is too small.
 const USUAL_BYTES: usize = 64 * 1024;
 /// One read of as much shows that it is too small: a reader finds little in it while its writer keeps pace.
 const MUCH_READ_BYTES: usize = USUAL_BYTES / 2;
@@ -90,7 +90,9 @@ impl<P: AsyncRead + AsFd + Unpin> AsyncRead for Pipe<P> {
 
 impl<P: AsyncWrite + AsFd + Unpin> AsyncWrite for Pipe<P> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if bytes.len() > USUAL_BYTES {
+        // Many short lines fit in as they are taken. What is in the pipe is lost with the child, so it is large only for a
+        // line that is.
+        if bytes.get(..USUAL_BYTES).is_some_and(|first| memchr::memchr(b'\n', first).is_none()) {
             self.enlarge();
         }
         Pin::new(&mut self.end).poll_write(cx, bytes)
@@ -118,11 +120,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_written_more_than_it_holds_becomes_large() {
+    async fn one_that_is_written_a_line_longer_than_it_holds_becomes_large() {
         static PLACES: Semaphore = Semaphore::const_new(1);
         let (writer, _reader) = pipe().expect("a pipe");
         let mut writer = among(writer, &PLACES);
-        assert_eq!(writer.write(&[b'x'; USUAL_BYTES]).await.expect("room"), USUAL_BYTES);
+        let lines = [vec![b'x'; USUAL_BYTES - 1], vec![b'\n'], vec![b'x'; USUAL_BYTES]].concat();
+        assert_eq!(writer.write(&lines).await.expect("room"), USUAL_BYTES);
         assert_eq!(fcntl_getpipe_size(&writer.end), Ok(USUAL_BYTES));
         let rest = LARGE_BYTES - USUAL_BYTES;
         assert_eq!(writer.write(&vec![b'x'; LARGE_BYTES]).await.expect("room"), rest);

@@ -1,9 +1,8 @@
 //! The body of a response: bytes that are there, or the events of a stream as they come.
 //!
-//! An event stream polls its session directly; what is ready goes out as one chunk (a long message as one of its
-//! own). Nothing is buffered ahead: while the
-//! connection does not take more, hyper does not poll, and events wait in the session, which has bounds for them.
-//! Dropped, the body tells the session that its client is gone.
+//! An event stream polls its session directly; what is ready goes out as one chunk, a long message as one of its own.
+//! Nothing is buffered ahead: while the connection does not take more, hyper does not poll, and events wait in the session,
+//! which has bounds for them. Dropped, the body tells the session that its client is gone.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -2,8 +2,7 @@
 //!
 //! Knows nothing of MCP: what a request means is up to the handler. Invariants: an error of one connection, or of
 //! accepting one, ends nothing else; a connection that sends no request, or takes nothing of what is sent to it, goes away;
-//! there are never more connections than
-//! are allowed; every task is on the tracker, and none outlives [`Stop::end`].
+//! there are never more connections than are allowed; every task is on the tracker, and none outlives [`Stop::end`].
 
 mod connection;
 mod repoll;

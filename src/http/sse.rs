@@ -19,7 +19,7 @@ pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 /// Appends a message.
 pub fn message(out: &mut Pieces, id: Option<EventId>, frame: &Frame) {
     let id = id.map_or_else(CompactString::default, |id| format_compact!("id: {id}\n"));
-    out.reserve(id.len() + MESSAGE_HEAD.len() + frame.len() + END.len());
+    out.reserve(id.len() + MESSAGE_HEAD.len() + frame.copied_len() + END.len());
     out.put(id.as_bytes());
     out.put(MESSAGE_HEAD);
     frame.write_pieces(out);

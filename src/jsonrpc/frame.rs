@@ -25,7 +25,8 @@ impl Frame {
     /// Replaces what is at `span` by `text` (JSON text). Places may be given in any order and must not overlap.
     #[must_use]
     pub fn replace(mut self, span: Span, text: impl Into<CompactString>) -> Self {
-        let at = self.edits.partition_point(|(other, _)| other.start < span.start);
+        // What goes in at a place goes in before what replaces the text there.
+        let at = self.edits.partition_point(|(other, _)| (other.start, other.end) < (span.start, span.end));
         self.edits.insert(at, (span, text.into()));
         self
     }
@@ -66,11 +67,16 @@ impl Frame {
     pub fn write_pieces(&self, out: &mut Pieces) {
         let mut from = 0;
         for (span, text) in &self.edits {
-            out.put_shared(self.source.slice(from..span.start));
+            out.put_shared(self.source.slice(from..span.start.max(from)));
             out.put(text.as_bytes());
             from = span.end;
         }
         out.put_shared(self.source.slice(from..));
+    }
+
+    /// About how much of it [`Frame::write_pieces`] copies.
+    pub fn copied_len(&self) -> usize {
+        if self.source.len() < SHARED_BYTES_MIN { self.len() } else { ENVELOPE_BYTES }
     }
 
     /// As it goes out: in one piece if it is short, else without a copy of its long stretches.
@@ -93,6 +99,9 @@ impl Frame {
         out.freeze()
     }
 }
+
+/// More than stands around the payload of nearly all long messages.
+const ENVELOPE_BYTES: usize = 128;
 
 /// `{"jsonrpc":"2.0","id":…,"method":…,"params":…}`; `params` is JSON text.
 pub fn request(id: &str, method: &str, params: Option<&str>) -> Frame {
@@ -153,6 +162,19 @@ mod tests {
             let pieces: Vec<_> = std::iter::from_fn(|| pieces.take()).collect();
             prop_assert_eq!(pieces.concat(), expected.as_bytes());
             prop_assert_eq!(frame.into_bytes(), expected);
+        }
+    }
+
+    #[test]
+    fn what_goes_in_at_a_place_goes_in_before_what_is_replaced_there() {
+        let (at, replaced) = (Span { start: 1, end: 1 }, Span { start: 1, end: 2 });
+        let frame = || Frame::new(Bytes::from_static(b"abc"));
+        for frame in [frame().replace(at, "1").replace(replaced, "2"), frame().replace(replaced, "2").replace(at, "1")]
+        {
+            let mut pieces = Pieces::new();
+            frame.write_pieces(&mut pieces);
+            assert_eq!(pieces.take().as_deref(), Some(&b"a12c"[..]));
+            assert_eq!(frame.into_bytes(), "a12c");
         }
     }
 

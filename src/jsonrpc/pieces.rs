@@ -34,9 +34,9 @@ impl Pieces {
         self.len == 0
     }
 
-    /// Makes room for so many bytes, or for as many as are not shared.
+    /// Makes room for so many copied bytes.
     pub fn reserve(&mut self, bytes: usize) {
-        self.last.reserve(bytes.min(SHARED_BYTES_MIN));
+        self.last.reserve(bytes);
     }
 
     /// Appends a copy.
@@ -75,7 +75,8 @@ impl Pieces {
 impl From<Bytes> for Pieces {
     fn from(bytes: Bytes) -> Self {
         let len = bytes.len();
-        Self { ready: smallvec![bytes], len, ..Self::default() }
+        let ready = if bytes.is_empty() { SmallVec::new() } else { smallvec![bytes] };
+        Self { ready, len, ..Self::default() }
     }
 }
 
@@ -118,7 +119,9 @@ mod tests {
 
     #[test]
     fn no_bytes_are_no_piece() {
-        assert_eq!(Pieces::from(Bytes::new()).take(), None);
+        let mut pieces = Pieces::from(Bytes::new());
+        pieces.put(b"x");
+        assert_eq!((pieces.take(), pieces.take()), (Some(Bytes::from_static(b"x")), None));
         assert_eq!(Pieces::new().take(), None);
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
 }
 
 /// An object's members by their names, each in its place in `found`. The object is known to be valid; of anything else
-/// nothing is found. An error is the first name that occurs twice.
+/// nothing is found. An error is the first name that occurs twice, or in another case.
 pub(super) fn named<'a>(
     bytes: &[u8],
     object: Span,

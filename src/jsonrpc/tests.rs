@@ -370,3 +370,31 @@ fn strings_are_decoded() {
         assert_eq!(decode_str(text).as_deref(), expected, "{text}");
     }
 }
+
+proptest! {
+    #[test]
+    fn members_are_found_by_their_names_in_one_pass(
+        members in prop::collection::vec((prop::sample::select(vec!["a", "b", "c", "B", "other"]), arbitrary::json()), 0..6),
+    ) {
+        let text: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\" :{value}")).collect();
+        let text = format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{{}}}}}"#, text.join(","));
+        let message = valid(&text);
+        let params = message.params().expect("params");
+        let of = |wanted: &str| -> Vec<_> {
+            members.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).collect()
+        };
+        let names = ["b", "a", "absent"];
+        match message.named(params, names) {
+            Err(twice) => prop_assert!(of(twice).len() > 1 || of(twice)[0].0 != twice),
+            Ok(found) => {
+                for (name, span) in names.into_iter().zip(found) {
+                    let value = of(name).first().map(|(_, value)| value.trim().replace(['\n', '\r'], " "));
+                    prop_assert_eq!(span.map(|span| message.text(span).to_owned()), value);
+                }
+                let values = message.values(params, &names).expect("each is there once");
+                prop_assert!(values.is_sorted_by_key(|span| span.start));
+                prop_assert_eq!(values.len(), found.iter().flatten().count());
+            }
+        }
+    }
+}

@@ -150,7 +150,8 @@ impl SessionRecord {
     }
 }
 
-/// The `params` of `initialize`, read leniently: what is not as it should be is not there.
+/// The `params` of `initialize`, read leniently: what is not as it should be is not there, and nothing is if a member is
+/// there twice.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Client<'a> {

@@ -19,4 +19,5 @@ mod event_streams;
 mod http_sse;
 mod isolation;
 mod load;
+mod long_answers;
 mod streamable;

@@ -103,24 +103,22 @@ where
     C: GracefulConnection<Error: Display>,
 {
     let mut connection = pin!(connection);
-    let impatient =
-        poll_fn(
-            |context| {
-                if requested.load(Ordering::Relaxed) { Poll::Pending } else { patience.as_mut().poll(context) }
-            },
-        );
+    let mut impatient = pin!(poll_fn(|context| {
+        if requested.load(Ordering::Relaxed) { Poll::Pending } else { patience.as_mut().poll(context) }
+    }));
     let repoll = Repoll::new();
     // Polled for every request, so each of these waits for as little as it can.
     tokio::select! {
         biased;
         ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => return log_end(ended),
         () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
-        () = impatient => return debug!("connection dropped: it sent no request"),
+        () = impatient.as_mut() => return debug!("connection dropped: it sent no request"),
     }
     tokio::select! {
         biased;
         ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => log_end(ended),
         () = stop.end.cancelled() => debug!("connection dropped: stopping"),
+        () = impatient => debug!("connection dropped: it sent no request"),
     }
 }
 

@@ -152,8 +152,9 @@ mod tests {
             next
         });
         let repoll = Repoll::new();
-        let received = poll_fn(|cx| repoll.poll(receiving.as_mut(), cx)).await;
-        assert_eq!(received, 20_000);
+        let receiving = poll_fn(|cx| repoll.poll(receiving.as_mut(), cx));
+        let received = tokio::time::timeout(std::time::Duration::from_secs(60), receiving).await;
+        assert_eq!(received, Ok(20_000));
         tasks.join_all().await;
     }
 }
