@@ -340,6 +340,9 @@ class StreamableClient(Client):
 
     async def notify(self, text):
         """Sends what gets no answer."""
+        if self.session is None:
+            # It belonged to a session that is gone, and the next one is not open yet.
+            return None
         connection = await self.connection()
         try:
             await connection.send("POST", "/mcp", self.headers(), text)
