@@ -225,11 +225,7 @@ impl ChildHandle {
     /// # Errors
     /// It cannot; here is the message again.
     pub fn try_send(&self, from: Origin, message: Message) -> Result<(), Message> {
-        let bytes = message.bytes().len();
-        let admission = match self.entrance.way(from.session, &message) {
-            Way::AtOnce => Some(Admission::at_once(bytes)),
-            Way::InTurn => self.backlog.try_admit(bytes),
-        };
+        let admission = self.admission_at_once(from.session, &message);
         let (Some(admission), Ok(slot)) = (admission, self.inbox.try_reserve()) else { return Err(message) };
         slot.send(ChildCommand::Message { from, message, admission });
         Ok(())
@@ -245,16 +241,12 @@ impl ChildHandle {
     /// Cancelled before it returns, the message was not sent.
     pub async fn send(&self, from: Origin, message: Message) -> Result<(), Reject> {
         let enter = async {
-            let bytes = message.bytes().len();
-            let free = match self.entrance.way(from.session, &message) {
-                Way::AtOnce => Some(Admission::at_once(bytes)),
-                Way::InTurn => self.backlog.try_admit(bytes),
-            };
+            let free = self.admission_at_once(from.session, &message);
             // Kept until the actor has the message.
             let place = if free.is_none() { Some(self.entrance.wait(from.session, &message)) } else { None };
             let admission = match free {
                 Some(admission) => admission,
-                None => self.backlog.admit(bytes).await?,
+                None => self.backlog.admit(message.bytes().len()).await?,
             };
             let slot = self.inbox.reserve().await.ok()?;
             Some((admission, slot, place))
@@ -266,6 +258,15 @@ impl ChildHandle {
             }
             Ok(None) => Err(Reject::ShuttingDown),
             Err(_) => Err(Reject::QueueFull(self.queue_timeout)),
+        }
+    }
+
+    /// Room for a message that need not wait for any, or if there is some.
+    fn admission_at_once(&self, session: SessionKey, message: &Message) -> Option<Admission> {
+        let bytes = message.bytes().len();
+        match self.entrance.way(session, message) {
+            Way::AtOnce => Some(Admission::at_once(bytes)),
+            Way::InTurn => self.backlog.try_admit(bytes),
         }
     }
 

@@ -72,7 +72,7 @@ const CASES: &[Case] = &[
 
 /// Measures all that is asked for, and prints it.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let program = options.mux.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_mcp-mux")));
+    let program = options.sampling.mux.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_mcp-mux")));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report::new(&program);
     let mut servers = Servers { program: &program, mux: BTreeMap::new() };
@@ -111,7 +111,13 @@ fn measure(
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Vec<Row>> {
     let &Case { transport, child, sessions, in_flight, size, .. } = case;
-    let load = Load { sessions, in_flight, size, time: options.time(), warm_up: options.time().min(WARM_UP) };
+    let load = Load {
+        sessions,
+        in_flight,
+        size,
+        time: options.sampling.time(),
+        warm_up: options.sampling.time().min(WARM_UP),
+    };
     let mux = servers.mux(child)?;
     let bare = Server::bare(size)?;
     let mut pipe = match child {
@@ -122,7 +128,7 @@ fn measure(
     let bare_proxy = (pipe.is_some() && transport == Streamable && sessions * in_flight == 1).then(Server::bare_proxy);
     let bare_proxy = bare_proxy.transpose()?;
     let mut samples: [Vec<Row>; 4] = Default::default();
-    for _ in 0..options.rounds {
+    for _ in 0..options.sampling.rounds {
         let [of_pipe, of_bare, of_bare_proxy, of_mux] = &mut samples;
         if let Some(pipe) = &mut pipe {
             let (tally, time) = pipe.run(&load)?;

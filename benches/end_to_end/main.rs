@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
 #[command(about = "Measures mcp-mux against the bare pipe and a bare HTTP server")]
@@ -38,21 +38,34 @@ struct Options {
     role: Option<Role>,
     /// Only the loads and measures whose name has one of these in it
     only: Vec<String>,
-    /// Measured seconds of each round
-    #[arg(long, default_value_t = 1.0)]
-    seconds: f64,
-    /// Rounds, of which the median counts
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// The mcp-mux to measure [default: the one built with this]
-    #[arg(long, env = "MCP_MUX_BIN")]
-    mux: Option<PathBuf>,
+    #[command(flatten)]
+    sampling: Sampling,
     /// Write the results as JSON to this file
     #[arg(long)]
     json: Option<PathBuf>,
     /// As cargo bench calls it
     #[arg(long, hide = true, global = true)]
     bench: bool,
+}
+
+/// What is measured, and how long.
+#[derive(Args)]
+pub(crate) struct Sampling {
+    /// Measured seconds of each round
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) seconds: f64,
+    /// Rounds, of which the median counts
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// The mcp-mux to measure [default: the one built with this]
+    #[arg(long, env = "MCP_MUX_BIN")]
+    pub(crate) mux: Option<PathBuf>,
+}
+
+impl Sampling {
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
 }
 
 /// What else this program does, and what it is started as by itself.
@@ -95,9 +108,5 @@ fn main() -> ExitCode {
 impl Options {
     fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
-    }
-
-    fn time(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds)
     }
 }

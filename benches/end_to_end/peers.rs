@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::installed::{Peer, Running};
 use self::table::{Idle, Machine};
+use crate::Sampling;
 use crate::load::{Clients, Load, Transport};
 use crate::report::{Row, median};
 
@@ -29,15 +30,8 @@ pub(crate) struct Options {
     /// The folder into which benches/peers.sh installed them
     #[arg(long)]
     installed: PathBuf,
-    /// Measured seconds of each run
-    #[arg(long, default_value_t = 1.0)]
-    seconds: f64,
-    /// Rounds, of which the median counts
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// The mcp-mux to measure [default: the one built with this]
-    #[arg(long, env = "MCP_MUX_BIN")]
-    mux: Option<PathBuf>,
+    #[command(flatten)]
+    sampling: Sampling,
 }
 
 const TRANSPORTS: [Transport; 2] = [Transport::Streamable, Transport::Sse];
@@ -55,7 +49,7 @@ type Outcome = std::result::Result<Row, String>;
 /// Measures all, and prints the tables as they come.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mux = Peer::mux(options.mux.clone());
+    let mux = Peer::mux(options.sampling.mux.clone());
     let others = Peer::others(&options.installed);
     let mut versions = vec![mux.versioned()?];
     for peer in &others {
@@ -65,11 +59,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for transport in TRANSPORTS {
         table::head_of_loads(transport);
         for (sessions, size) in LOADS {
-            let time = Duration::from_secs_f64(options.seconds);
+            let time = options.sampling.time();
             let load = Load { sessions, in_flight: 1, size, time, warm_up: WARM_UP };
             let mut of_mux = Vec::new();
             let mut of_others: Vec<Vec<Outcome>> = others.iter().map(|_| Vec::new()).collect();
-            for _ in 0..options.rounds.max(1) {
+            for _ in 0..options.sampling.rounds.max(1) {
                 for (peer, outcomes) in others.iter().zip(&mut of_others) {
                     of_mux.push(measure(&mux, transport, &load, &runtime)?);
                     outcomes.push(measure(peer, transport, &load, &runtime)?);
@@ -86,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for transport in TRANSPORTS {
         for peer in [&mux].into_iter().chain(&others) {
             let mut idle = Vec::new();
-            for _ in 0..options.rounds.max(1) {
+            for _ in 0..options.sampling.rounds.max(1) {
                 idle.push(stand(peer, transport, &runtime)?);
             }
             table::idle(transport, peer.name, idle);

@@ -20,6 +20,17 @@ fn round(bencher: Bencher<'_, '_>, size: usize) {
     let mut child_id = world.check_round(session, size);
     let request = parsed(request(CLIENT_ID, size));
     let inputs = || (request.clone(), next_answer(&mut child_id, |id| response(id, size)));
+    bench_rounds(bencher, size, inputs, &mut world, session);
+}
+
+/// Measures a request and its answer, one pair at a time; the payload is dropped outside the measured time.
+fn bench_rounds(
+    bencher: Bencher<'_, '_>,
+    size: usize,
+    inputs: impl FnMut() -> (Message, Message),
+    world: &mut World,
+    session: SessionKey,
+) {
     let bencher = bencher.counter(ItemsCount::new(2_usize)).counter(BytesCount::new(2 * size));
     bencher.with_inputs(inputs).bench_local_values(|(request, answer)| {
         let payload = answer.bytes().clone();
@@ -118,13 +129,7 @@ fn translated(bencher: Bencher<'_, '_>, size: usize) {
     let mut child_id = round.child_id;
     let request = parsed(request(CLIENT_ID, size));
     let inputs = || (request.clone(), next_answer(&mut child_id, |id| modern_response(id, size)));
-    let bencher = bencher.counter(ItemsCount::new(2_usize)).counter(BytesCount::new(2 * size));
-    bencher.with_inputs(inputs).bench_local_values(|(request, answer)| {
-        let payload = answer.bytes().clone();
-        black_box_drop(world.sends(session, request));
-        black_box_drop(world.answers(answer));
-        payload
-    });
+    bench_rounds(bencher, size, inputs, &mut world, session);
 }
 
 #[divan::bench]

@@ -86,10 +86,10 @@ pub(super) fn streams(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
 /// The same rate of calls in few sessions and in many, in turn.
 async fn latency(bench: &Bench<'_>, few: &mut Sessions, many: &mut Sessions, report: &mut Report) -> Result<()> {
     let mut medians: [Vec<f64>; 2] = Default::default();
-    for _ in 0..bench.options.rounds.max(1) {
+    for _ in 0..bench.options.sampling.rounds.max(1) {
         for (sessions, medians) in [&mut *few, &mut *many].into_iter().zip(&mut medians) {
             let name = format!("{LATENCY}: calls in {}", sessions.calls.len());
-            let mut tally = sessions.call_at(RATE, bench.options.time()).await?;
+            let mut tally = sessions.call_at(RATE, bench.options.sampling.time()).await?;
             tally.latencies.sort_unstable();
             let p50 = tally.latencies.get(tally.latencies.len() / 2).copied();
             medians.push(micros(p50.ok_or_else(|| Error::other("no call was answered"))?));

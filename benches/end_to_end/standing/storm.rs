@@ -17,7 +17,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     for clients in [600, 1_000] {
         let name = format!("{NAME}: the slowest of {clients} first answers");
         let mut worst = Tally::default();
-        for _ in 0..bench.options.rounds.max(1) {
+        for _ in 0..bench.options.sampling.rounds.max(1) {
             let (server, target) = bench.mux()?;
             worst.add(bench.block_on(Duration::from_secs(60), storm(&target, clients))?);
             server.process.stop()?;
