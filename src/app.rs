@@ -93,7 +93,7 @@ impl App {
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });
         let http = Http::new(config.http, Guard::new(config.guard), Arc::clone(&registry), Arc::clone(&pool));
-        let handle = move |request, local| Arc::clone(&http).handle(request, local);
+        let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
         tasks.spawn(listener.serve(handle, connections.clone(), stop.clone()));
 
         let drain_timeout = config.drain_timeout;

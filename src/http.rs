@@ -13,6 +13,7 @@ pub mod health;
 mod legacy_sse;
 pub mod listener;
 mod modern;
+pub mod peer;
 mod request;
 mod shared_timeout;
 pub mod sse;
@@ -20,7 +21,6 @@ mod streamable;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,11 +36,13 @@ use tracing::debug;
 use self::body::Body;
 use self::guard::Guard;
 use self::modern::Modern;
+use self::peer::Peer;
 use self::request::{EVENT_STREAM, Refusal};
 use self::shared_timeout::SharedTimeout;
+use crate::auth::Admission;
 use crate::config::HttpConfig;
 use crate::error::Reject;
-use crate::pool::{Pool, Principal, Tenant};
+use crate::pool::{Pool, Tenant};
 use crate::session::Registry;
 
 /// Answers HTTP requests.
@@ -62,19 +64,19 @@ impl Http {
         Arc::new(Self { config, guard, registry, pool, modern: Arc::default(), json_for })
     }
 
-    /// Answers one request that came in at the address `local`.
+    /// Answers one request that came in on the connection with `peer`.
     ///
     /// # Cancel safety
     /// Cancelled (the client hung up), a message that was not handed over to the child yet is not; one that was takes
     /// its course, unless the exchange is stateless.
-    pub fn handle<B>(self: Arc<Self>, request: Request<B>, local: SocketAddr) -> impl Future<Output = Response<Body>>
+    pub fn handle<B>(self: Arc<Self>, request: Request<B>, peer: Arc<Peer>) -> impl Future<Output = Response<Body>>
     where
         B: HttpBody<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
         async move {
             let mut body = pin!(body);
-            let response = self.respond(&parts, body.as_mut(), local).await;
+            let response = self.respond(&parts, body.as_mut(), &peer).await;
             if parts.version == Version::HTTP_2 && !response.status().is_success() {
                 drain(body).await;
             }
@@ -82,11 +84,11 @@ impl Http {
         }
     }
 
-    async fn respond<B>(&self, request: &Parts, body: Pin<&mut B>, local: SocketAddr) -> Response<Body>
+    async fn respond<B>(&self, request: &Parts, body: Pin<&mut B>, peer: &Peer) -> Response<Body>
     where
         B: HttpBody<Data = Bytes>,
     {
-        let cors = match self.guard.check(&request.headers, &request.uri, local) {
+        let cors = match self.guard.check(&request.headers, &request.uri, peer.local) {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");
@@ -96,7 +98,8 @@ impl Http {
         if request.method == Method::OPTIONS {
             return self.guard.preflight(&cors, &request.headers).map(|()| Body::empty());
         }
-        let mut response = match self.route(request, body).await {
+        let caller = Admission::anonymous();
+        let mut response = match self.route(request, body, &caller).await {
             Ok(response) => response,
             Err(refusal) => {
                 debug!(kind = refusal.reject.wire().kind, reason = %refusal.reject, "request refused");
@@ -107,7 +110,7 @@ impl Http {
         response
     }
 
-    async fn route<B>(&self, request: &Parts, body: Pin<&mut B>) -> Result<Response<Body>, Refusal>
+    async fn route<B>(&self, request: &Parts, body: Pin<&mut B>, caller: &Admission) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
@@ -115,11 +118,11 @@ impl Http {
         // Client configurations often carry a slash too many.
         let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         if path == self.config.path {
-            self.streamable(request, body).await
+            self.streamable(request, body, caller).await
         } else if path == self.config.sse_path && method == Method::GET {
-            self.open_legacy(&request.headers)
+            self.open_legacy(&request.headers, caller)
         } else if path == self.config.message_path && method == Method::POST {
-            self.post_legacy(request, body).await
+            self.post_legacy(request, body, caller).await
         } else if path == self.config.sse_path {
             Err(Reject::MethodNotAllowed("GET").into())
         } else if path == self.config.message_path {
@@ -133,9 +136,9 @@ impl Http {
         }
     }
 
-    /// Whom these headers, of a session's first request, speak for.
-    fn tenant(&self, headers: &HeaderMap) -> Result<Tenant, Reject> {
-        self.pool.tenant(Principal::anonymous(), headers)
+    /// Who needs a child, by the headers of a session's first request.
+    fn tenant(&self, headers: &HeaderMap, caller: &Admission) -> Result<Tenant, Reject> {
+        self.pool.tenant(caller.principal.clone(), headers)
     }
 }
 

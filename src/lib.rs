@@ -26,6 +26,7 @@
 //! | [`pool`] | isolation: who gets which child, for how long |
 //! | [`child`] | the actor that owns a process, its pipes and its router |
 //! | [`router`] | one child's conversation with those attached to it |
+//! | [`auth`] | who somebody is, and what they may do |
 //! | [`era`] | what a modern message says of itself; its translation for a legacy child, and back |
 //! | [`jsonrpc`] | envelopes found in one pass, ids as spelled, edits spliced in |
 //! | [`mcp`] | the protocol's words; *the* table of the places that carry ids |
@@ -57,6 +58,8 @@ pub mod pool;
 
 pub mod child;
 pub mod router;
+
+pub mod auth;
 
 pub mod era;
 pub mod jsonrpc;

@@ -48,6 +48,7 @@ pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
 pub use streams::{Asked, Attention, Event, Head, PostForm};
 
+use crate::auth::Principal;
 use crate::child::{ChildHandle, Outbox};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
@@ -133,6 +134,7 @@ pub struct Session {
     key: SessionKey,
     id: SessionId,
     transport: Transport,
+    principal: Principal,
     shared: Arc<Shared>,
     /// The child it was attached to, from then on.
     child: OnceLock<ChildHandle>,
@@ -176,7 +178,7 @@ impl Session {
         shared: Arc<Shared>,
         now: Instant,
     ) -> Self {
-        let id = record.id;
+        let (id, principal) = (record.id, tenant.principal().clone());
         let streams = Streams::new(bounds);
         let state = State {
             record,
@@ -191,7 +193,7 @@ impl Session {
             warned: false,
         };
         let (child, closing) = (OnceLock::new(), Notify::new());
-        Self { key, id, transport, shared, child, state: Mutex::new(state), closing }
+        Self { key, id, transport, principal, shared, child, state: Mutex::new(state), closing }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -201,6 +203,11 @@ impl Session {
     /// The id its client names it by.
     pub const fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Whose it is.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
     }
 
     /// How its client is connected.

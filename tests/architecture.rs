@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["pool"],
     &["child"],
     &["router"],
+    &["auth"],
     &["error", "config", "cli", "telemetry", "metrics"],
     &["era"],
     &["jsonrpc"],

@@ -18,6 +18,7 @@ use tracing::{Instrument as _, debug};
 use super::body::{Body, EventBody};
 use super::request::{self, Refusal};
 use super::{Http, events, sse};
+use crate::auth::Admission;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Kind, Message, ParseError, Pieces, RawId};
 use crate::mcp::method;
@@ -26,9 +27,9 @@ use crate::session::{Answer, Asked, Phase, Session, Transport};
 
 impl Http {
     /// GET on the stream's path.
-    pub(super) fn open_legacy(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    pub(super) fn open_legacy(&self, headers: &HeaderMap, caller: &Admission) -> Result<Response<Body>, Refusal> {
         request::accepts_events(headers)?;
-        let owned = self.registry.open(Transport::HttpSse, self.tenant(headers)?)?;
+        let owned = self.registry.open(Transport::HttpSse, self.tenant(headers, caller)?)?;
         let session = owned.session();
         let reader = session.open_standing()?;
         debug!(session = %session.id(), "HTTP+SSE stream opened");
@@ -39,7 +40,12 @@ impl Http {
     }
 
     /// POST on the messages' path.
-    pub(super) async fn post_legacy<B>(&self, request: &Parts, body: Pin<&mut B>) -> Result<Response<Body>, Refusal>
+    pub(super) async fn post_legacy<B>(
+        &self,
+        request: &Parts,
+        body: Pin<&mut B>,
+        caller: &Admission,
+    ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
@@ -51,7 +57,7 @@ impl Http {
             .flat_map(|query| query.split('&'))
             .find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
             .ok_or_else(|| Reject::InvalidRequest("the sessionId query parameter is missing".to_owned()))?;
-        let session = self.registry.find(id, Transport::HttpSse)?;
+        let session = self.registry.find(id, Transport::HttpSse, &caller.principal)?;
         let body = match request::read_message(&request.headers, body, &self.config).await {
             Ok(body) => body,
             Err(Refusal { reject, id: Some(id) }) => {

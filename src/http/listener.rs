@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span, warn};
 
 use self::connection::Protocol;
+use super::peer::Peer;
 use crate::config::ListenConfig;
 use crate::error::StartupError;
 use crate::telemetry::watermark::Watermark;
@@ -78,12 +79,12 @@ impl Listener {
         self.local
     }
 
-    /// Accepts connections until [`Stop::drain`], and has `handle` answer their requests (it is given the address of
-    /// this side of the connection). The connections' tasks are on `connections`. While there are as many connections
+    /// Accepts connections until [`Stop::drain`], and has `handle` answer their requests (it is given the two ends of the
+    /// connection). The connections' tasks are on `connections`. While there are as many connections
     /// as are allowed, further ones wait in the kernel's queue.
     pub async fn serve<H, F, B>(self, handle: H, connections: TaskTracker, stop: Stop)
     where
-        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Request<Incoming>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
@@ -100,12 +101,13 @@ impl Listener {
                 accepted = accept => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((stream, remote)) => {
                     let local = stream.local_addr().unwrap_or(self.local);
-                    let span = debug_span!("connection", %peer);
+                    let span = debug_span!("connection", peer = %remote);
+                    let peer = Peer { local, remote };
                     let (protocol, handle, stop) = (Arc::clone(&protocol), handle.clone(), stop.clone());
                     let task = async move {
-                        protocol.serve(stream, local, handle, stop).await;
+                        protocol.serve(stream, peer, handle, stop).await;
                         drop(place);
                     };
                     connections.spawn(task.instrument(span));

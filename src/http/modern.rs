@@ -33,6 +33,7 @@ use self::steps::{Last, respond};
 use super::Http;
 use super::body::Body;
 use super::request::{self, Accept};
+use crate::auth::Admission;
 use crate::era::discover::Introduction;
 use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
@@ -42,7 +43,6 @@ use crate::era::{envelope, legacy, tasks};
 use crate::error::Reject;
 use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
 use crate::mcp::{Era, MODERN_REVISION, method};
-use crate::pool::Principal;
 use crate::router::cache::Lookup;
 use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
 
@@ -84,12 +84,18 @@ pub(super) fn out_of_place(body: &jsonrpc::Body) -> Option<Reject> {
 
 impl Http {
     /// Answers a POST of the modern era.
-    pub(super) async fn modern(&self, headers: &HeaderMap, accept: Accept, message: &Message) -> Response<Body> {
+    pub(super) async fn modern(
+        &self,
+        headers: &HeaderMap,
+        caller: &Admission,
+        accept: Accept,
+        message: &Message,
+    ) -> Response<Body> {
         if message.kind() != Kind::Request {
             // The protocol has none over HTTP: what a client means by them, closing a stream says.
             return request::empty(StatusCode::ACCEPTED);
         }
-        match self.exchange(headers, accept, message).await {
+        match self.exchange(headers, caller, accept, message).await {
             Ok(response) => response,
             Err(fault) => {
                 debug!(kind = fault.kind(), "modern request refused");
@@ -98,7 +104,13 @@ impl Http {
         }
     }
 
-    async fn exchange(&self, headers: &HeaderMap, accept: Accept, message: &Message) -> Result<Response<Body>, Fault> {
+    async fn exchange(
+        &self,
+        headers: &HeaderMap,
+        caller: &Admission,
+        accept: Accept,
+        message: &Message,
+    ) -> Result<Response<Body>, Fault> {
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
         checks::version(headers, message)?;
         let envelope = Envelope::read(message)?;
@@ -109,7 +121,7 @@ impl Http {
         if message.method() == method::LISTEN && accept == Accept::Json {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }
-        let tenant = self.pool.tenant(Principal::anonymous(), headers)?;
+        let tenant = self.tenant(headers, caller)?;
         let tenant = tenant.of_era(Era::Modern).of_tasks(tasks::named(message));
         let who = tenant.identity();
         if method::may_require_input(message.method())

@@ -18,6 +18,7 @@ use tracing::debug;
 use super::body::{Body, EventBody};
 use super::request::{self, Accept, Refusal};
 use super::{Http, events, modern, sse};
+use crate::auth::Admission;
 use crate::config::SessionMode;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, ParseError, Pieces};
@@ -41,21 +42,26 @@ struct Party {
 }
 
 impl Http {
-    pub(super) async fn streamable<B>(&self, request: &Parts, body: Pin<&mut B>) -> Result<Response<Body>, Refusal>
+    pub(super) async fn streamable<B>(
+        &self,
+        request: &Parts,
+        body: Pin<&mut B>,
+        caller: &Admission,
+    ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
         let headers = &request.headers;
         match (self.config.sessions, &request.method) {
-            (_, &Method::POST) => self.post(headers, body).await,
+            (_, &Method::POST) => self.post(headers, body, caller).await,
             // spec: 2026-07-28 basic/transports/streamable-http, Earlier Streamable HTTP Revisions
             (SessionMode::Sessions, &Method::GET | &Method::DELETE)
                 if request::is_modern(headers) || !headers.contains_key(header::SESSION_ID) =>
             {
                 Err(Reject::MethodNotAllowed("POST").into())
             }
-            (SessionMode::Sessions, &Method::GET) => self.get(headers),
-            (SessionMode::Sessions, &Method::DELETE) => self.delete(headers),
+            (SessionMode::Sessions, &Method::GET) => self.get(headers, caller),
+            (SessionMode::Sessions, &Method::DELETE) => self.delete(headers, caller),
             (SessionMode::Sessions, _) => Err(Reject::MethodNotAllowed("GET, POST, DELETE").into()),
             (SessionMode::Stateless, _) => Err(Reject::MethodNotAllowed("POST").into()),
         }
@@ -63,7 +69,12 @@ impl Http {
 
     // --- POST ---
 
-    async fn post<B>(&self, headers: &HeaderMap, body: Pin<&mut B>) -> Result<Response<Body>, Refusal>
+    async fn post<B>(
+        &self,
+        headers: &HeaderMap,
+        body: Pin<&mut B>,
+        caller: &Admission,
+    ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
@@ -72,7 +83,7 @@ impl Http {
         // Which of the two eras it is of, is known only with its body; what is wrong with it as a legacy one waits.
         let version = request::protocol_version(headers);
         let session = match self.config.sessions {
-            SessionMode::Sessions => self.named_session(headers),
+            SessionMode::Sessions => self.named_session(headers, caller),
             SessionMode::Stateless => Ok(None),
         };
         // One that claims no other era is refused without its body, as far as that goes.
@@ -82,7 +93,7 @@ impl Http {
             && modern::is_modern(headers, version.is_err(), message)
         {
             debug!(method = message.method(), bytes = message.bytes().len(), "POST of the modern era");
-            return Ok(Box::pin(self.modern(headers, accept, message)).await);
+            return Ok(Box::pin(self.modern(headers, caller, accept, message)).await);
         }
         // spec: 2026-07-28 basic/versioning, Backward Compatibility: `initialize` selects the legacy era
         let version = match version {
@@ -96,14 +107,14 @@ impl Http {
                 let id = message.id().filter(|_| message.kind() == Kind::Request);
                 let named = session.as_ref().map(|session| tracing::field::display(session.id()));
                 debug!(session = named, method = message.method(), bytes = message.bytes().len(), "POST");
-                self.single(headers, accept, version, session, message)
+                self.single((headers, caller), accept, version, session, message)
                     .await
                     .map_err(|refusal| Refusal { id: refusal.id.or(id), ..refusal })
             }
             jsonrpc::Body::Batch(elements) => {
                 let named = session.as_ref().map(|session| tracing::field::display(session.id()));
                 debug!(session = named, elements = elements.len(), "POST of a batch");
-                let party = self.party(headers, session, version).await?;
+                let party = self.party(headers, caller, session, version).await?;
                 Box::pin(self.batch(accept, party, elements)).await
             }
         }
@@ -111,7 +122,7 @@ impl Http {
 
     async fn single(
         &self,
-        headers: &HeaderMap,
+        (headers, caller): (&HeaderMap, &Admission),
         accept: Accept,
         version: Option<Revision>,
         session: Option<Arc<Session>>,
@@ -125,9 +136,9 @@ impl Http {
                 )
                 .into());
             }
-            return Box::pin(self.initialize(headers, accept, message)).await;
+            return Box::pin(self.initialize(headers, caller, accept, message)).await;
         }
-        let party = self.party(headers, session, version).await?;
+        let party = self.party(headers, caller, session, version).await?;
         if !request {
             party.session.send(message).await?;
             return Ok(request::empty(StatusCode::ACCEPTED));
@@ -141,10 +152,11 @@ impl Http {
     async fn initialize(
         &self,
         headers: &HeaderMap,
+        caller: &Admission,
         accept: Accept,
         message: Message,
     ) -> Result<Response<Body>, Refusal> {
-        let tenant = self.tenant(headers)?;
+        let tenant = self.tenant(headers, caller)?;
         let owned = match self.config.sessions {
             SessionMode::Sessions => self.registry.open(Transport::Streamable, tenant)?,
             SessionMode::Stateless => self.registry.exchange(tenant, None)?,
@@ -263,6 +275,7 @@ impl Http {
     async fn party(
         &self,
         headers: &HeaderMap,
+        caller: &Admission,
         session: Option<Arc<Session>>,
         version: Option<Revision>,
     ) -> Result<Party, Refusal> {
@@ -270,7 +283,7 @@ impl Http {
             (SessionMode::Sessions, Some(session)) => Ok(Party { session, owned: None }),
             (SessionMode::Sessions, None) => Err(Reject::SessionMissing.into()),
             (SessionMode::Stateless, _) => {
-                let tenant = self.tenant(headers)?;
+                let tenant = self.tenant(headers, caller)?;
                 let owned = self.registry.exchange(tenant, Some(version.unwrap_or(Revision::ASSUMED)))?;
                 owned.session().attach().await?;
                 Ok(Party { session: owned.session().clone(), owned: Some(owned) })
@@ -278,16 +291,17 @@ impl Http {
         }
     }
 
-    fn named_session(&self, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Reject> {
-        request::session_id(headers)?.map(|id| self.registry.find(id, Transport::Streamable)).transpose()
+    fn named_session(&self, headers: &HeaderMap, caller: &Admission) -> Result<Option<Arc<Session>>, Reject> {
+        let id = request::session_id(headers)?;
+        id.map(|id| self.registry.find(id, Transport::Streamable, &caller.principal)).transpose()
     }
 
     // --- GET, DELETE ---
 
-    fn get(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    fn get(&self, headers: &HeaderMap, caller: &Admission) -> Result<Response<Body>, Refusal> {
         request::accepts_events(headers)?;
         request::protocol_version(headers)?;
-        let session = self.named_session(headers)?.ok_or(Reject::SessionMissing)?;
+        let session = self.named_session(headers, caller)?.ok_or(Reject::SessionMissing)?;
         let last = headers.get(header::LAST_EVENT_ID).filter(|value| !value.is_empty());
         let Some(last) = last else {
             let reader = session.open_standing()?;
@@ -301,9 +315,9 @@ impl Http {
         Ok(self.event_stream(resumed?, None, None))
     }
 
-    fn delete(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    fn delete(&self, headers: &HeaderMap, caller: &Admission) -> Result<Response<Body>, Refusal> {
         request::protocol_version(headers)?;
-        let session = self.named_session(headers)?.ok_or(Reject::SessionMissing)?;
+        let session = self.named_session(headers, caller)?.ok_or(Reject::SessionMissing)?;
         self.registry.close(&session, CloseReason::Deleted);
         Ok(request::empty(StatusCode::NO_CONTENT))
     }

@@ -77,10 +77,15 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Req
     request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).expect("a request")
 }
 
+/// On this machine.
+fn peer() -> Arc<Peer> {
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
+    Arc::new(Peer { local, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)) })
+}
+
 impl Http {
     async fn ask(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Answered {
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-        let (parts, body) = Arc::clone(self).handle(request, local).await.into_parts();
+        let (parts, body) = Arc::clone(self).handle(request, peer()).await.into_parts();
         Answered { status: parts.status, headers: parts.headers, body }
     }
 }

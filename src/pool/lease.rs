@@ -10,7 +10,8 @@ use tracing::debug;
 
 use super::members::{GivenBack, Whose};
 use super::tasks::Found;
-use super::{Pool, Principal, State, Stock, TaskNews, Tenant};
+use super::{Pool, State, Stock, TaskNews, Tenant};
+use crate::auth::Principal;
 use crate::child::{ChildHandle, OwnVariables};
 use crate::config::Isolation;
 use crate::error::Reject;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::{Health, Principal, Standing};
+use super::{Health, Standing};
+use crate::auth::Principal;
 use crate::child::ChildHandle;
 
 /// Whose a child is.

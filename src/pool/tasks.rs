@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Principal;
+use crate::auth::Principal;
 
 /// What became known of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

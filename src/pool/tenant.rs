@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::Principal;
+use crate::auth::Principal;
 use crate::child::OwnVariables;
 use crate::config::HeaderEnv;
 use crate::error::Reject;
@@ -42,12 +42,17 @@ impl Tenant {
         Ok(Self { principal, variables: OwnVariables::new(variables), era: Era::Legacy, tasks: Vec::new() })
     }
 
+    /// Whom it acts for.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     /// Bytes that no other tenant has: whom it acts for and what it brings. They hold the values, so they are to be shown to
     /// nobody.
     pub fn identity(&self) -> Vec<u8> {
         let mut identity = Vec::new();
         let variables = self.variables.values().map(|value| value.map(OsStr::as_bytes));
-        for part in std::iter::once(self.principal.name().map(str::as_bytes)).chain(variables) {
+        for part in std::iter::once(self.principal.label().map(str::as_bytes)).chain(variables) {
             identity.push(u8::from(part.is_some()));
             let part = part.unwrap_or_default();
             identity.extend_from_slice(&part.len().to_be_bytes());

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::testing::{Arrival, Own};
 use super::*;
-use crate::pool::Principal;
+use crate::auth::Principal;
 use crate::router::Origin;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;

@@ -7,8 +7,8 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use tracing::debug;
 
 use super::Stop;
 use super::repoll::Repoll;
+use crate::http::peer::Peer;
 
 /// How connections are served.
 pub(super) struct Protocol {
@@ -53,9 +54,9 @@ impl Protocol {
     }
 
     /// Has `handle` answer the requests of a connection until it ends, or it is time to stop.
-    pub(super) async fn serve<H, F, B>(&self, stream: TcpStream, local: SocketAddr, handle: H, stop: Stop)
+    pub(super) async fn serve<H, F, B>(&self, stream: TcpStream, peer: Peer, handle: H, stop: Stop)
     where
-        H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+        H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
@@ -74,11 +75,12 @@ impl Protocol {
             Ok(may_be) => may_be,
             Err(error) => return debug!(%error, "connection ended"),
         };
+        let peer = Arc::new(peer);
         let requested = AtomicBool::new(false);
         let service = service_fn(|request| {
             requested.store(true, Ordering::Relaxed);
             // In a box, which is gone with the response: hyper keeps the room for a future as long as the connection.
-            let response = Box::pin(handle(request, local));
+            let response = Box::pin(handle(request, Arc::clone(&peer)));
             async move { Ok::<_, Infallible>(response.await) }
         });
         let io = TokioIo::new(stream);

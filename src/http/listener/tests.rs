@@ -41,7 +41,8 @@ fn serve_by(listener: Listener) -> Served {
     let (stop, connections) = (Stop::default(), TaskTracker::new());
     let (reached, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let notifies = (Arc::clone(&reached), Arc::clone(&release));
-    let handle = move |request: Request<Incoming>, local: SocketAddr| {
+    let handle = move |request: Request<Incoming>, peer: Arc<Peer>| {
+        let local = peer.local;
         let (reached, released) = notifies.clone();
         async move {
             match request.uri().path() {

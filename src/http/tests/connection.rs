@@ -16,10 +16,7 @@ fn connect(http: &Arc<Http>, tasks: &mut JoinSet<()>) -> DuplexStream {
     tasks.spawn(async move {
         let service = service_fn(move |request| {
             let http = http.clone();
-            async move {
-                let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-                Ok::<_, Infallible>(http.handle(request, local).await)
-            }
+            async move { Ok::<_, Infallible>(http.handle(request, peer()).await) }
         });
         // How the connection ends is its client's business.
         let _ended = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service).await;

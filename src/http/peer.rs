@@ -1,0 +1,12 @@
+//! Who is at the other end of a connection, as far as the connection itself says.
+
+use std::net::SocketAddr;
+
+/// The two ends of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The address of this side.
+    pub local: SocketAddr,
+    /// The address of the other side: a client's, or that of a proxy in front.
+    pub remote: SocketAddr,
+}
