@@ -13,9 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
+use crate::auth::Authenticator;
+use crate::auth::tokens::{Census, Tokens};
+use crate::auth::usage::Allowance;
 use crate::child::guard::ChildGuard;
 use crate::config::allow::{AllowHost, AllowOrigin};
-use crate::config::{Config, GuardConfig, HttpConfig};
+use crate::config::{AuthConfig, Config, Exposure, GuardConfig, HttpConfig};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
@@ -82,7 +85,9 @@ impl App {
         raise_open_files_limit();
         let listener = Listener::bind(&config.listen).await?;
         let local_addr = listener.local_addr();
-        warn_of_exposure(local_addr, &config.guard);
+        refuse_exposure(local_addr, &config.auth)?;
+        warn_of_exposure(local_addr, &config.guard, &config.auth);
+        let tokens = tokens(config.auth)?;
         let urls = urls(&config.listen.host, local_addr, &config.http);
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
@@ -92,7 +97,9 @@ impl App {
         let registry = Registry::new(config.session, Arc::clone(&pool));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });
-        let http = Http::new(config.http, Guard::new(config.guard), Arc::clone(&registry), Arc::clone(&pool));
+        let authenticator = Arc::new(Authenticator::new(tokens.clone(), Allowance::default()));
+        let http =
+            Http::new(config.http, Guard::new(config.guard), authenticator, Arc::clone(&registry), Arc::clone(&pool));
         let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
         tasks.spawn(listener.serve(handle, connections.clone(), stop.clone()));
 
@@ -151,19 +158,43 @@ fn urls(host: &str, local: SocketAddr, http: &HttpConfig) -> [String; 2] {
     [&http.path, &http.sse_path].map(|path| format!("http://{authority}{path}"))
 }
 
-fn warn_of_exposure(local: SocketAddr, guard: &GuardConfig) {
-    if local.ip().is_unspecified() {
+/// Nobody should find out from a stranger that everybody may use the server.
+fn refuse_exposure(local: SocketAddr, auth: &AuthConfig) -> Result<(), StartupError> {
+    let reachable = !local.ip().to_canonical().is_loopback();
+    let open = !auth.is_required() && auth.exposure == Exposure::Refused;
+    if reachable && open { Err(StartupError::Exposed { address: local }) } else { Ok(()) }
+}
+
+fn tokens(auth: AuthConfig) -> Result<Option<Arc<Tokens>>, StartupError> {
+    if !auth.is_required() {
+        return Ok(None);
+    }
+    let origin = auth
+        .token_file
+        .as_deref()
+        .map_or_else(|| "MCP_MUX_AUTH_TOKENS".to_owned(), |file| format!("--auth-token-file {}", file.display()));
+    let (tokens, census) = Tokens::new(auth.token_file, auth.tokens)
+        .map_err(|source| StartupError::Tokens { origin, source: source.into() })?;
+    info!(tokens = census.tokens, "clients have to authenticate");
+    warn_of_weak(census);
+    Ok(Some(Arc::new(tokens)))
+}
+
+fn warn_of_weak(census: Census) {
+    if census.weak > 0 {
         warn!(
-            address = %local,
-            "listening on all interfaces without authentication: whoever can reach this port can use the server. \
-             Listen on 127.0.0.1 (--host), or put a firewall or an authenticating proxy in front; clients that use a \
-             host name need it in --allow-host"
+            tokens = census.weak,
+            "tokens of fewer than 20 characters can be guessed: make them with `openssl rand -hex 32`"
         );
-    } else if !local.ip().to_canonical().is_loopback() {
+    }
+}
+
+fn warn_of_exposure(local: SocketAddr, guard: &GuardConfig, auth: &AuthConfig) {
+    if auth.exposure == Exposure::Wanted && !local.ip().to_canonical().is_loopback() {
         warn!(
             address = %local,
-            "listening without authentication on an address that other machines can reach: put a firewall or an \
-             authenticating proxy in front, or listen on 127.0.0.1 (--host)"
+            "listening without authentication (--insecure-no-auth): whoever can reach this port can use the server. Put a \
+             firewall or an authenticating proxy in front"
         );
     }
     if guard.allow_host.contains(&AllowHost::Any) {
@@ -206,6 +237,8 @@ mod tests {
             sse_after: Duration::ZERO,
             keep_alive: Duration::ZERO,
             sessions: crate::config::SessionMode::Sessions,
+            forwarded: crate::config::ForwardedConfig::default(),
+            public_url: None,
         }
     }
 

@@ -3,23 +3,135 @@
 //! Separate from `http`, which only carries credentials: what a credential is worth, and what its owner may do, is decided
 //! here, and the layers below know a [`Principal`] and nothing of how it was established.
 //!
-//! Invariants: no two ways of authentication ever give the same principal; no credential is kept as it came, nor in an
-//! error or a log. DESIGN sections 2 (invariants 2 and 7) and 6.
+//! | credential | principal |
+//! |---|---|
+//! | a token of `--auth-token-file`, as `Authorization: Bearer` or `X-API-Key` | `token:NAME` |
+//! | a JWT, as `Authorization: Bearer` | `jwt:SUBJECT` |
+//! | a client certificate, where the request carries neither | `cert:SUBJECT` |
+//! | nothing, where none of these is configured | nobody in particular |
+//!
+//! Invariants: no two ways of authentication ever give the same principal; a credential that is there and is not good is
+//! refused, whatever else the request carries; none is kept as it came, nor in an error or a log.
+//!
+//! Spec: 2025-11-25 and 2026-07-28, Authorization. DESIGN sections 2 (invariants 2 and 7) and 6.
 
+mod credentials;
 mod principal;
+pub mod tokens;
+pub mod usage;
 
-pub use principal::{Principal, Source};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::credentials::{Ambiguous, Credentials};
+pub use self::principal::{Principal, Source};
+use self::tokens::{Holder, Tokens};
+use self::usage::{Accounts, Allowance, Usage};
 
 /// What one request's credentials were found to be worth.
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// Whom the request acts for.
     pub principal: Principal,
+    /// What that one uses.
+    pub usage: Arc<Usage>,
+    /// For how long the credential is good.
+    pub validity: Validity,
 }
 
 impl Admission {
-    /// Where nobody has to say who they are.
-    pub const fn anonymous() -> Self {
-        Self { principal: Principal::anonymous() }
+    /// Somebody without limits.
+    #[cfg(test)]
+    pub(crate) fn of(principal: Principal) -> Self {
+        Self { principal, ..Self::anonymous() }
+    }
+
+    /// Where nobody has to say who they are, and may do what they like.
+    pub fn anonymous() -> Self {
+        Self { principal: Principal::anonymous(), usage: Usage::unlimited(), validity: Validity::default() }
+    }
+}
+
+/// For how long a credential is good. What it opened ends with it.
+#[derive(Clone, Debug, Default)]
+pub struct Validity {
+    /// Until then; none: for ever.
+    pub until: Option<Instant>,
+    /// Cancelled when it is taken away; none: it cannot be.
+    pub revoked: Option<CancellationToken>,
+}
+
+impl Validity {
+    /// Whether it was taken away.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// Whether it is not good any more by itself.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// Why somebody may not enter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// There is no credential.
+    Missing,
+    /// There are several, and nobody could say which one is meant.
+    Ambiguous(&'static str),
+    /// It is not good; why, in fixed words.
+    Invalid(&'static str),
+}
+
+/// Decides who may enter.
+#[derive(Debug)]
+pub struct Authenticator {
+    tokens: Option<Arc<Tokens>>,
+    accounts: Accounts,
+    allowance: Allowance,
+    /// Of those who need not say who they are, where that is nobody's business.
+    anybody: Admission,
+}
+
+impl Authenticator {
+    /// With these credentials; with none, everybody may enter.
+    pub fn new(tokens: Option<Arc<Tokens>>, allowance: Allowance) -> Self {
+        Self { tokens, accounts: Accounts::default(), allowance, anybody: Admission::anonymous() }
+    }
+
+    /// Whether one has to say who one is.
+    pub const fn is_required(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Who sent these headers from that address.
+    ///
+    /// # Errors
+    /// [`Denial`].
+    pub fn admit(&self, headers: &HeaderMap, address: IpAddr) -> Result<Admission, Denial> {
+        if !self.is_required() {
+            if self.allowance.is_unlimited() {
+                return Ok(self.anybody.clone());
+            }
+            return Ok(self.admission(Principal::anonymous(), Validity::default(), address));
+        }
+        let token = match Credentials::read(headers) {
+            Ok(Credentials::Bearer(token) | Credentials::ApiKey(token)) => token,
+            Ok(Credentials::Nothing) => return Err(Denial::Missing),
+            Err(Ambiguous(wrong)) => return Err(Denial::Ambiguous(wrong)),
+        };
+        let holder = self.tokens.as_ref().and_then(|tokens| tokens.holder(token));
+        let Holder { principal, revoked } = holder.ok_or(Denial::Invalid("the token is not known"))?;
+        Ok(self.admission(principal, Validity { until: None, revoked: Some(revoked) }, address))
+    }
+
+    fn admission(&self, principal: Principal, validity: Validity, address: IpAddr) -> Admission {
+        let usage = self.accounts.of(&principal, address, self.allowance);
+        Admission { principal, usage, validity }
     }
 }

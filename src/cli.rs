@@ -14,6 +14,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 
+use crate::config::secret::Secret;
+
 /// The command line as typed, with the variables of the environment filled in.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -180,8 +182,8 @@ pub struct Cli {
 
     /// The address or host name to listen on
     ///
-    /// The default is reachable from this machine alone. 0.0.0.0 or :: listens on all interfaces, and there is no
-    /// authentication: put something that has it in front.
+    /// The default is reachable from this machine alone. 0.0.0.0 or :: listens on all interfaces; clients have to
+    /// authenticate then (--auth-token-file), unless --insecure-no-auth says that everybody may enter.
     #[arg(long, value_name = "HOST", help_heading = LISTENING, default_value = "127.0.0.1")]
     pub host: String,
 
@@ -216,6 +218,44 @@ pub struct Cli {
     /// browsers.
     #[arg(long, value_name = "ORIGIN", help_heading = LISTENING, value_delimiter = ',')]
     pub allow_origin: Vec<String>,
+
+    /// The URL at which clients reach this server
+    ///
+    /// As `https://mcp.example.com` or `https://example.com/tools`; needed where a proxy in front does not pass on what
+    /// clients addressed (see --trusted-proxy). Its host is allowed as with --allow-host.
+    #[arg(long, value_name = "URL", help_heading = LISTENING)]
+    pub public_url: Option<String>,
+
+    /// A proxy in front that is believed (repeatable)
+    ///
+    /// An address or a network, as 10.0.0.7 or 10.0.0.0/8, several separated by commas. What it says of the client's address,
+    /// of the scheme, the host and the path prefix (X-Forwarded-Prefix) counts; from anybody else it is nothing. The proxy must
+    /// set these headers or take out what clients send in them.
+    #[arg(long, value_name = "NETWORK", help_heading = LISTENING, value_delimiter = ',')]
+    pub trusted_proxy: Vec<String>,
+
+    /// In which header trusted proxies speak: x-forwarded, forwarded
+    ///
+    /// `x-forwarded`: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host. `forwarded`: Forwarded (RFC 7239). The other is
+    /// ignored, since a proxy that does not know it passes on what clients put into it.
+    #[arg(long, value_name = "HEADER", help_heading = LISTENING, default_value = "x-forwarded")]
+    pub forwarded_header: String,
+
+    /// A file of tokens with which clients may enter
+    ///
+    /// One `name:token` a line; blank lines and those that start with # say nothing. A client sends its token as
+    /// `Authorization: Bearer` or as X-API-Key. Several tokens may have one name; what has the same name is the same user. The
+    /// file is read again on SIGHUP, and what was opened with a token that is gone is closed. MCP_MUX_AUTH_TOKENS holds
+    /// tokens themselves, in the same form.
+    #[arg(long, value_name = "FILE", help_heading = AUTHENTICATION)]
+    pub auth_token_file: Option<PathBuf>,
+
+    /// Let everybody enter who can reach this port, also from other machines
+    ///
+    /// Without it mcp-mux does not listen on an address that other machines can reach unless clients have to authenticate.
+    #[arg(long, value_name = "BOOL", help_heading = AUTHENTICATION, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    pub insecure_no_auth: String,
 
     /// The most connections at once
     ///
@@ -345,6 +385,7 @@ pub struct Cli {
 const SERVER: &str = "Server";
 const ISOLATION: &str = "Isolation";
 const LISTENING: &str = "Listening";
+const AUTHENTICATION: &str = "Authentication";
 const SESSIONS: &str = "Sessions";
 const REQUESTS: &str = "Requests";
 const OPERATING: &str = "Operating";
@@ -355,6 +396,8 @@ pub(crate) struct Variables {
     used: BTreeSet<String>,
     /// Variables that could not be used, since they are not UTF-8.
     pub(crate) not_utf8: Vec<String>,
+    /// `MCP_MUX_AUTH_TOKENS`, which has no flag: other people on the machine can read command lines.
+    pub(crate) auth_tokens: Option<Secret>,
 }
 
 impl Variables {
@@ -380,6 +423,12 @@ impl Cli {
         let has_command = given.value_source("command").is_some();
 
         let mut variables = Variables::default();
+        if let Some(tokens) = variable(AUTH_TOKENS).filter(|tokens| !tokens.is_empty()) {
+            match tokens.into_string() {
+                Ok(tokens) => variables.auth_tokens = Some(Secret::new(tokens)),
+                Err(_) => variables.not_utf8.push(AUTH_TOKENS.to_owned()),
+            }
+        }
         let mut additions = Vec::new();
         for flag in command.get_arguments().filter_map(flag_with_variable) {
             let typed = given.value_source(&flag.replace('-', "_")) == Some(ValueSource::CommandLine);
@@ -434,6 +483,8 @@ pub fn command() -> Command {
 fn variable_name(flag: &str) -> String {
     format!("MCP_MUX_{}", flag.replace('-', "_").to_ascii_uppercase())
 }
+
+const AUTH_TOKENS: &str = "MCP_MUX_AUTH_TOKENS";
 
 fn flag_with_variable(arg: &Arg) -> Option<&str> {
     arg.get_long().filter(|flag| !matches!(*flag, "help" | "version"))

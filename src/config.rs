@@ -5,17 +5,21 @@
 
 pub mod allow;
 mod load;
+pub mod secret;
 mod values;
 
 pub use load::{ConfigErrors, Problem};
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use allow::{AllowHost, AllowOrigin};
+use ipnet::IpNet;
 
+use self::secret::Secret;
 use crate::mcp::Era;
 
 /// Everything the program needs to run.
@@ -27,6 +31,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Whom the HTTP side answers.
     pub guard: GuardConfig,
+    /// Who may enter.
+    pub auth: AuthConfig,
     /// Sessions and their streams.
     pub session: SessionConfig,
     /// Who shares which child.
@@ -71,6 +77,10 @@ pub struct HttpConfig {
     pub keep_alive: Duration,
     /// Whether legacy requests are served without a session.
     pub sessions: SessionMode,
+    /// What proxies in front are believed to say.
+    pub forwarded: ForwardedConfig,
+    /// Where clients reach this server, if that is not what they say themselves; without a slash at its end.
+    pub public_url: Option<String>,
 }
 
 /// Whether legacy clients get sessions.
@@ -89,6 +99,60 @@ pub struct GuardConfig {
     pub allow_host: Vec<AllowHost>,
     /// Origins accepted beside the loopback ones.
     pub allow_origin: Vec<AllowOrigin>,
+}
+
+/// Who may enter.
+#[derive(Clone, Debug, Default)]
+pub struct AuthConfig {
+    /// The file of tokens.
+    pub token_file: Option<PathBuf>,
+    /// Tokens of the environment, in the file's form.
+    pub tokens: Option<Secret>,
+    /// Whether everybody may enter, also from other machines.
+    pub exposure: Exposure,
+}
+
+impl AuthConfig {
+    /// Whether one has to say who one is.
+    pub const fn is_required(&self) -> bool {
+        self.token_file.is_some() || self.tokens.is_some()
+    }
+}
+
+/// Whether a server that nobody has to authenticate to may be reached from other machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exposure {
+    /// It may not: then mcp-mux does not start.
+    #[default]
+    Refused,
+    /// That is wanted (`--insecure-no-auth`).
+    Wanted,
+}
+
+/// What proxies in front are believed to say.
+#[derive(Clone, Debug, Default)]
+pub struct ForwardedConfig {
+    /// The addresses of the proxies that are believed.
+    pub trusted: Vec<IpNet>,
+    /// In which header they speak.
+    pub header: ForwardedHeader,
+}
+
+impl ForwardedConfig {
+    /// Whether that is the address of a proxy that is believed.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The headers in which proxies say how a request came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// Sessions and their streams.

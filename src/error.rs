@@ -35,6 +35,20 @@ pub enum StartupError {
         /// What the system said.
         source: io::Error,
     },
+    /// Other machines can reach the address, and nobody has to authenticate.
+    #[error("{address} can be reached from other machines, and clients need not authenticate")]
+    Exposed {
+        /// What would be listened on.
+        address: std::net::SocketAddr,
+    },
+    /// The tokens cannot be used.
+    #[error("{origin} cannot be used")]
+    Tokens {
+        /// The flag and the file, or the variable.
+        origin: String,
+        /// What is wrong with them.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The child could not be started, or exited before its first handshake stood; several lines that say what to do.
     #[error("{0}")]
     Child(String),
@@ -55,7 +69,7 @@ impl StartupError {
     /// The exit code (those above 2 are the ones of `sysexits.h`).
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Exposed { .. } | Self::Tokens { .. } => 78,
             Self::HostUnknown { .. } | Self::Listen { .. } | Self::Child(_) => 69,
             Self::System { .. } => 1,
             Self::Bug(_) => 70,
@@ -76,6 +90,11 @@ impl StartupError {
                 io::ErrorKind::AddrNotAvailable => "give --host an address of this machine, such as 127.0.0.1",
                 _ => "choose another address with --host and --port",
             },
+            Self::Exposed { .. } => {
+                "have them authenticate (--auth-token-file FILE), listen on 127.0.0.1 only (--host), or say with \
+                 --insecure-no-auth that everybody may use the server"
+            }
+            Self::Tokens { .. } => "write one `name:token` a line; `openssl rand -hex 32` makes a good token",
             Self::Child(_) => return None,
             Self::System { .. } => "look at the limits of this process (ulimit -a) and the free memory",
             Self::Bug(_) => "please report it, with the log",
@@ -146,7 +165,34 @@ pub enum Reject {
     /// `Origin` is not among the allowed ones.
     #[error("this Origin is not allowed; allow it with --allow-origin")]
     OriginForbidden,
+    /// Nobody in particular, where one has to say who one is.
+    #[error("authentication is required: send a token as `Authorization: Bearer`")]
+    Unauthenticated,
+    /// A credential that is not good; the text says why.
+    #[error("not authenticated: {0}")]
+    CredentialInvalid(&'static str),
+    /// A token without the scopes that are needed.
+    #[error("the token lacks a scope that is needed here: {0}")]
+    ScopeMissing(Arc<str>),
     // --- a limit ---
+    /// The principal's requests come faster than they may.
+    #[error("too many requests; try again in {retry_after:.1?} (--rate)")]
+    RateLimited {
+        /// When there is room again.
+        retry_after: Duration,
+    },
+    /// The principal has too many sessions.
+    #[error("you have {limit} sessions already (--principal-sessions-max)")]
+    PrincipalSessions {
+        /// The limit.
+        limit: usize,
+    },
+    /// The principal has too many requests in flight, over all its sessions.
+    #[error("you have {limit} requests in flight already (--principal-in-flight-max)")]
+    PrincipalInFlight {
+        /// The limit.
+        limit: usize,
+    },
     /// The body is larger than `--body-bytes-max`.
     #[error("the request body is larger than {limit} bytes (--body-bytes-max)")]
     BodyTooLarge {
@@ -214,6 +260,9 @@ pub enum Reject {
     #[error("the server's answer cannot be passed on: {0}")]
     ChildAnswerUnusable(String),
     // --- ours ---
+    /// Who somebody is cannot be found out now.
+    #[error("the keys that tokens are checked with cannot be had at the moment")]
+    KeysUnavailable,
     /// mcp-mux is stopping.
     #[error("mcp-mux is shutting down")]
     ShuttingDown,
@@ -276,6 +325,17 @@ impl Reject {
             Self::HostMissing => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "host-missing"),
             Self::HostForbidden => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "host-forbidden"),
             Self::OriginForbidden => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "origin-forbidden"),
+            Self::Unauthenticated => wire(StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, "unauthenticated"),
+            Self::CredentialInvalid(_) => wire(StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, "credential-invalid"),
+            Self::ScopeMissing(_) => wire(StatusCode::FORBIDDEN, code::FORBIDDEN, "scope-missing"),
+            Self::RateLimited { .. } => wire(StatusCode::TOO_MANY_REQUESTS, code::LIMIT_REACHED, "rate-limited"),
+            Self::PrincipalSessions { .. } => {
+                wire(StatusCode::TOO_MANY_REQUESTS, code::LIMIT_REACHED, "principal-sessions-limit")
+            }
+            Self::PrincipalInFlight { .. } => {
+                wire(StatusCode::TOO_MANY_REQUESTS, code::LIMIT_REACHED, "principal-in-flight-limit")
+            }
+            Self::KeysUnavailable => wire(StatusCode::SERVICE_UNAVAILABLE, code::KEYS_UNAVAILABLE, "keys-unavailable"),
             Self::BodyTooLarge { .. } => wire(StatusCode::PAYLOAD_TOO_LARGE, code::LIMIT_REACHED, "body-too-large"),
             Self::BodyTimeout(_) => wire(StatusCode::REQUEST_TIMEOUT, code::LIMIT_REACHED, "body-timeout"),
             Self::InFlight { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "in-flight-limit"),
@@ -300,10 +360,14 @@ impl Reject {
 
     /// How long a client should wait before it tries again, where trying again makes sense (`Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
-        if self.wire().status != StatusCode::SERVICE_UNAVAILABLE {
+        if !matches!(self.wire().status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             return None;
         }
-        let wait = if let Self::CircuitOpen { retry_after } = self { *retry_after } else { Duration::from_secs(1) };
+        let wait = match self {
+            Self::CircuitOpen { retry_after } | Self::RateLimited { retry_after } => *retry_after,
+            #[expect(clippy::wildcard_enum_match_arm, reason = "nobody knows when the others go over")]
+            _ => Duration::from_secs(1),
+        };
         // The header counts whole seconds.
         Some(Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)))
     }
@@ -325,6 +389,15 @@ impl Reject {
             }
             Self::InFlight { limit } => {
                 add("limit", json!("in-flight-max"));
+                add("value", json!(limit));
+            }
+            Self::RateLimited { .. } => add("limit", json!("rate")),
+            Self::PrincipalSessions { limit } => {
+                add("limit", json!("principal-sessions-max"));
+                add("value", json!(limit));
+            }
+            Self::PrincipalInFlight { limit } => {
+                add("limit", json!("principal-in-flight-max"));
                 add("value", json!(limit));
             }
             Self::Sessions { limit } => {
@@ -385,6 +458,13 @@ mod tests {
             HostMissing,
             HostForbidden,
             OriginForbidden,
+            Unauthenticated,
+            CredentialInvalid("x"),
+            ScopeMissing("x".into()),
+            RateLimited { retry_after: second },
+            PrincipalSessions { limit: 1 },
+            PrincipalInFlight { limit: 1 },
+            KeysUnavailable,
             BodyTooLarge { limit: 1 },
             BodyTimeout(second),
             InFlight { limit: 1 },
@@ -406,6 +486,8 @@ mod tests {
                 Parse(_) | InvalidRequest(_) | InvalidParams(_) | UnsupportedMediaType | NotAcceptable(_) => {}
                 MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
                 EventUnknown | StreamEnded | HostMissing | HostForbidden | OriginForbidden => {}
+                Unauthenticated | CredentialInvalid(_) | ScopeMissing(_) | KeysUnavailable => {}
+                RateLimited { .. } | PrincipalSessions { .. } | PrincipalInFlight { .. } => {}
                 BodyTooLarge { .. } | BodyTimeout(_) | InFlight { .. } | MessagesWaiting { .. } | Sessions { .. } => {}
                 QueueFull(_) | Children { .. } | ChildExited { .. } | ChildUnavailable(_) | CircuitOpen { .. } => {}
                 RequestTimeout(..) | ChildAnswerUnusable(_) | ShuttingDown | SessionClosed | AnswerNotKept { .. } => {}
@@ -449,6 +531,16 @@ mod tests {
         for (error, exit_code, text) in [
             (StartupError::HostUnknown { host: "h".into(), source: source() }, 69, "host h has no address"),
             (StartupError::Listen { host: "h".into(), port: 1, source: source() }, 69, "port 1 on h is in use"),
+            (
+                StartupError::Exposed { address: ([10, 0, 0, 7], 80).into() },
+                78,
+                "10.0.0.7:80 can be reached from other machines, and clients need not authenticate",
+            ),
+            (
+                StartupError::Tokens { origin: "--auth-token-file f".into(), source: "line 1".into() },
+                78,
+                "--auth-token-file f cannot be used",
+            ),
             (StartupError::Child("it exited".into()), 69, "it exited"),
             (StartupError::System { what: "start threads", source: source() }, 1, "cannot start threads"),
             (StartupError::Bug("a panic"), 70, "a panic: this is a bug in mcp-mux"),

@@ -8,6 +8,8 @@
 //! Spec: 2026-07-28, Streamable HTTP; 2025-11-25, Transports; 2024-11-05, Transports, HTTP with SSE.
 
 pub mod body;
+mod entrance;
+mod forwarded;
 pub mod guard;
 pub mod health;
 mod legacy_sse;
@@ -34,22 +36,33 @@ use hyper::body::Body as HttpBody;
 use tracing::debug;
 
 use self::body::Body;
+use self::forwarded::Way;
 use self::guard::Guard;
 use self::modern::Modern;
 use self::peer::Peer;
 use self::request::{EVENT_STREAM, Refusal};
 use self::shared_timeout::SharedTimeout;
-use crate::auth::Admission;
+use crate::auth::{Admission, Authenticator};
 use crate::config::HttpConfig;
 use crate::error::Reject;
 use crate::pool::{Pool, Tenant};
 use crate::session::Registry;
+
+/// Whom a request is from.
+#[derive(Debug)]
+struct Caller {
+    /// What its credentials are worth.
+    admission: Admission,
+    /// How it came.
+    way: Way,
+}
 
 /// Answers HTTP requests.
 #[derive(Debug)]
 pub struct Http {
     config: HttpConfig,
     guard: Guard,
+    authenticator: Arc<Authenticator>,
     registry: Arc<Registry>,
     pool: Arc<Pool>,
     modern: Arc<Modern>,
@@ -59,9 +72,15 @@ pub struct Http {
 
 impl Http {
     /// Sessions are those of `registry`; `pool` is asked how its children are doing.
-    pub fn new(config: HttpConfig, guard: Guard, registry: Arc<Registry>, pool: Arc<Pool>) -> Arc<Self> {
+    pub fn new(
+        config: HttpConfig,
+        guard: Guard,
+        authenticator: Arc<Authenticator>,
+        registry: Arc<Registry>,
+        pool: Arc<Pool>,
+    ) -> Arc<Self> {
         let json_for = SharedTimeout::new(config.sse_after);
-        Arc::new(Self { config, guard, registry, pool, modern: Arc::default(), json_for })
+        Arc::new(Self { config, guard, authenticator, registry, pool, modern: Arc::default(), json_for })
     }
 
     /// Answers one request that came in on the connection with `peer`.
@@ -88,7 +107,8 @@ impl Http {
     where
         B: HttpBody<Data = Bytes>,
     {
-        let cors = match self.guard.check(&request.headers, &request.uri, peer.local) {
+        let way = Way::of(&self.config.forwarded, peer, &request.headers);
+        let cors = match self.guard.check(&request.headers, &request.uri, peer.local, way.host.as_deref()) {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");
@@ -98,8 +118,17 @@ impl Http {
         if request.method == Method::OPTIONS {
             return self.guard.preflight(&cors, &request.headers).map(|()| Body::empty());
         }
-        let caller = Admission::anonymous();
-        let mut response = match self.route(request, body, &caller).await {
+        let path = request.uri.path();
+        // Client configurations often carry a slash too many.
+        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+        let answered = match self.open_to_all(path, request) {
+            Some(answered) => answered,
+            None => match self.enter(request, &way) {
+                Ok(caller) => self.route(path, request, body, &Caller { admission: caller, way }).await,
+                Err(response) => Ok(*response),
+            },
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(refusal) => {
                 debug!(kind = refusal.reject.wire().kind, reason = %refusal.reject, "request refused");
@@ -110,13 +139,26 @@ impl Http {
         response
     }
 
-    async fn route<B>(&self, request: &Parts, body: Pin<&mut B>, caller: &Admission) -> Result<Response<Body>, Refusal>
+    /// What nobody has to authenticate for; none for anything else.
+    fn open_to_all(&self, path: &str, request: &Parts) -> Option<Result<Response<Body>, Refusal>> {
+        match path {
+            "/healthz" => Some(health(&request.method, health::healthz)),
+            "/readyz" => Some(health(&request.method, || health::readyz(self.pool.health()))),
+            _ => None,
+        }
+    }
+
+    async fn route<B>(
+        &self,
+        path: &str,
+        request: &Parts,
+        body: Pin<&mut B>,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
-        let (path, method) = (request.uri.path(), &request.method);
-        // Client configurations often carry a slash too many.
-        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+        let method = &request.method;
         if path == self.config.path {
             self.streamable(request, body, caller).await
         } else if path == self.config.sse_path && method == Method::GET {
@@ -127,18 +169,14 @@ impl Http {
             Err(Reject::MethodNotAllowed("GET").into())
         } else if path == self.config.message_path {
             Err(Reject::MethodNotAllowed("POST").into())
-        } else if path == "/healthz" {
-            health(method, health::healthz)
-        } else if path == "/readyz" {
-            health(method, || health::readyz(self.pool.health()))
         } else {
             Err(Reject::NotFound.into())
         }
     }
 
     /// Who needs a child, by the headers of a session's first request.
-    fn tenant(&self, headers: &HeaderMap, caller: &Admission) -> Result<Tenant, Reject> {
-        self.pool.tenant(caller.principal.clone(), headers)
+    fn tenant(&self, headers: &HeaderMap, caller: &Caller) -> Result<Tenant, Reject> {
+        self.pool.tenant(caller.admission.clone(), headers)
     }
 }
 

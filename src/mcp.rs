@@ -261,6 +261,10 @@ pub mod code {
     pub const SHUTTING_DOWN: i32 = -31012;
     /// `Host` or `Origin` is not among the allowed ones.
     pub const FORBIDDEN: i32 = -31013;
+    /// No credential, or one that is not good.
+    pub const UNAUTHENTICATED: i32 = -31014;
+    /// The keys that tokens are checked with cannot be had.
+    pub const KEYS_UNAVAILABLE: i32 = -31015;
     /// To a child: its question belongs to no client, or to several, or to one that can no longer be asked.
     pub const QUESTION_REFUSED: i32 = -31020;
 }

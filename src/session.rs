@@ -48,7 +48,8 @@ pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
 pub use streams::{Asked, Attention, Event, Head, PostForm};
 
-use crate::auth::Principal;
+use crate::auth::usage::SessionPlace;
+use crate::auth::{Admission, Principal, Validity};
 use crate::child::{ChildHandle, Outbox};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
@@ -102,6 +103,10 @@ pub enum CloseReason {
     Age,
     /// Its only reader did not keep up.
     SlowConsumer,
+    /// Its client's credential was taken away.
+    Revoked,
+    /// Its client's credential is not good any more, and it cannot outlive that.
+    Lapsed,
     /// mcp-mux is stopping.
     ShuttingDown,
 }
@@ -114,6 +119,8 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::Age => "too old",
             Self::SlowConsumer => "slow consumer",
+            Self::Revoked => "credential revoked",
+            Self::Lapsed => "credential expired",
             Self::ShuttingDown => "shutting down",
         }
     }
@@ -149,6 +156,12 @@ struct State {
     phase: Phase,
     /// When a message or a reader last came; the sweeper moves it on while the session is busy.
     touched: Instant,
+    /// For how long its client's credentials are good.
+    validity: Validity,
+    /// Among the sessions of its principal.
+    place: Option<SessionPlace>,
+    /// Whether it stays when they are not any more.
+    outlives_credential: bool,
     /// Until it is attached.
     tenant: Option<Tenant>,
     /// The child knows the session, or is about to.
@@ -179,12 +192,16 @@ impl Session {
         now: Instant,
     ) -> Self {
         let (id, principal) = (record.id, tenant.principal().clone());
-        let streams = Streams::new(bounds);
+        let Admission { usage, validity, .. } = tenant.admission().clone();
+        let streams = Streams::new(bounds, usage);
         let state = State {
             record,
             streams,
             phase: Phase::New,
             touched: now,
+            validity,
+            place: None,
+            outlives_credential: transport != Transport::HttpSse,
             tenant: Some(tenant),
             lease: None,
             on_the_way: 0,
@@ -280,10 +297,10 @@ impl Session {
             if state.closed {
                 return Err(Reject::SessionUnknown);
             }
-            state.streams.admits(asked)?;
+            let room = state.streams.admit(asked)?;
             self.warn_of_limit(state.streams.is_close_to_full(asked));
             let stream = state.record.next_stream();
-            (stream, state.streams.open_post(stream, requests, form))
+            (stream, state.streams.open_post(stream, room, form))
         };
         let reader = StreamReader::new(self.clone(), stream, generation);
         Ok((reader, Handover::new(self.clone(), stream, requests)))
@@ -346,9 +363,9 @@ impl Session {
         if state.streams.is_ending() {
             return Err(Reject::ShuttingDown);
         }
-        state.streams.admits(asked)?;
+        let room = state.streams.admit(asked)?;
         self.warn_of_limit(state.streams.is_close_to_full(asked));
-        if !state.streams.expect(StreamId::STANDALONE, asked.answers()) {
+        if !state.streams.expect(StreamId::STANDALONE, room) {
             return Err(Reject::SessionUnknown);
         }
         drop(state);
@@ -379,6 +396,7 @@ impl Session {
         let (effects, first, lease, pending) = {
             let mut state = self.lock();
             let first = !std::mem::replace(&mut state.closed, true);
+            state.place = None;
             let pending = state.streams.pending();
             let lease = if state.on_the_way == 0 { state.lease.take() } else { None };
             (state.streams.close(), first, lease, pending)
@@ -392,8 +410,40 @@ impl Session {
     }
 
     /// Something came from its client.
-    fn touch(&self, now: Instant) {
-        self.lock().touched = now;
+    fn touch(&self, now: Instant, validity: &Validity) {
+        let mut state = self.lock();
+        state.touched = now;
+        state.validity = validity.clone();
+    }
+
+    /// Takes its place among the sessions of its principal, until it is closed.
+    fn hold(&self, place: SessionPlace) {
+        self.lock().place = Some(place);
+    }
+
+    /// From now on it ends when its client's credential does. For an exchange that may go on for ever.
+    pub fn end_with_credential(&self) {
+        self.lock().outlives_credential = false;
+    }
+
+    /// Ends what is open to a client whose credential is not good any more at `now`, until it comes back with a better one.
+    /// What was accepted before goes on until it is answered. Whether the whole session is over, and why.
+    fn lapsed(&self, now: Instant) -> Option<CloseReason> {
+        let effects = {
+            let mut state = self.lock();
+            if state.validity.is_revoked() {
+                return Some(CloseReason::Revoked);
+            }
+            if !state.validity.is_over(now) {
+                return None;
+            }
+            if !state.outlives_credential {
+                return Some(CloseReason::Lapsed);
+            }
+            state.streams.disconnect_standing()
+        };
+        self.apply(effects);
+        None
     }
 
     /// Whether it is to be taken out of the registry, and why.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    ChildConfig, Config, DeclaredCapabilities, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig,
-    OnAmbiguous, OnChildExit, PoolConfig, RouterConfig, SessionConfig, SessionMode, TelemetryConfig,
+    AuthConfig, ChildConfig, Config, DeclaredCapabilities, Exposure, ForwardedConfig, GuardConfig, HttpConfig,
+    InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, RouterConfig, SessionConfig,
+    SessionMode, TelemetryConfig,
 };
 use crate::cli::{Cli, Variables};
 
@@ -113,6 +114,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let listen = read_listen(&cli, reader);
     let http = read_http(&cli, reader);
     let guard = read_guard(&cli, reader, listen.as_ref());
+    let auth = read_auth(&cli, reader);
     let session = read_session(&cli, reader);
     let router = read_router(&cli, reader);
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
@@ -154,6 +156,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         listen: listen?,
         http: http?,
         guard: guard?,
+        auth: auth?,
         session: session?,
         pool: pool?,
         child: child?,
@@ -179,6 +182,9 @@ fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
     let sse_after = reader.read("sse-after", &cli.sse_after, values::duration);
     let keep_alive = reader.read("keep-alive", &cli.keep_alive, values::some_duration);
     let stateless = reader.read("stateless", &cli.stateless, values::switch);
+    let trusted = reader.read_all("trusted-proxy", &cli.trusted_proxy, values::network);
+    let header = reader.read("forwarded-header", &cli.forwarded_header, values::forwarded_header);
+    let public_url = cli.public_url.as_deref().map(|url| reader.read("public-url", url, values::base_url));
 
     let paths = [("path", &path), ("sse-path", &sse_path), ("message-path", &message_path)];
     for (at, (flag, path)) in paths.iter().enumerate() {
@@ -195,6 +201,9 @@ fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
         sse_after: sse_after?,
         keep_alive: keep_alive?,
         sessions: if stateless? { SessionMode::Stateless } else { SessionMode::Sessions },
+        forwarded: ForwardedConfig { trusted: trusted?, header: header? },
+        // None: a problem was recorded. Some(None): none was given.
+        public_url: public_url.map_or(Some(None), |url| url.map(Some))?,
     })
 }
 
@@ -211,7 +220,24 @@ fn read_guard(cli: &Cli, reader: &mut Reader, listen: Option<&ListenConfig>) -> 
     // whatever address a connection came to.
     let named = listen.and_then(|listen| Authority::parse(&listen.host));
     allow_host.extend(named.filter(|authority| matches!(authority.host, Host::Name(_))).map(AllowHost::Host));
+    let public = cli.public_url.as_deref().and_then(|url| url.trim().parse::<http::Uri>().ok());
+    let public = public.as_ref().and_then(http::Uri::authority);
+    allow_host.extend(public.and_then(|authority| AllowHost::parse(authority.as_str())));
     Some(GuardConfig { allow_host, allow_origin: allow_origin? })
+}
+
+fn read_auth(cli: &Cli, reader: &mut Reader) -> Option<AuthConfig> {
+    let no_auth = reader.read("insecure-no-auth", &cli.insecure_no_auth, values::switch);
+    let auth = AuthConfig {
+        token_file: cli.auth_token_file.clone(),
+        tokens: cli.variables.auth_tokens.clone(),
+        exposure: if no_auth? { Exposure::Wanted } else { Exposure::Refused },
+    };
+    if auth.exposure == Exposure::Wanted && auth.is_required() {
+        let wanted = "left out where clients have to authenticate (--auth-token-file, MCP_MUX_AUTH_TOKENS)";
+        reader.problem("insecure-no-auth", None, wanted);
+    }
+    Some(auth)
 }
 
 fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {

@@ -1,12 +1,15 @@
 //! What a typed value means: one small parser per kind of value. Each says, when it fails, what would be right.
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::{DeclaredCapabilities, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit};
+use super::allow::Authority;
+use super::{DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit};
 use crate::mcp::Era;
 
 /// What would be right, in words; follows "must be" in the message.
@@ -202,6 +205,34 @@ const DECIDES_ON_CODE: [&str; 14] = [
     "LUA_PATH",
 ];
 const DECIDES_ON_CODE_PREFIXES: [&str; 6] = ["LD_", "DYLD_", "PYTHON", "PERL5", "JAVA_TOOL_", "GIT_"];
+
+/// A proxy, or a network of them.
+pub(super) fn network(text: &str) -> Result<IpNet, Wanted> {
+    let network =
+        text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(|one| one.to_canonical().into()));
+    network
+        .map(|network| network.trunc())
+        .ok_or_else(|| "an address or a network, such as 10.0.0.7 or 10.0.0.0/8".to_owned())
+}
+
+/// The header of `--forwarded-header`.
+pub(super) fn forwarded_header(text: &str) -> Result<ForwardedHeader, Wanted> {
+    match text.trim() {
+        "x-forwarded" => Ok(ForwardedHeader::XForwarded),
+        "forwarded" => Ok(ForwardedHeader::Forwarded),
+        _ => Err("x-forwarded or forwarded".to_owned()),
+    }
+}
+
+/// The URL of a server, without a slash at its end.
+pub(super) fn base_url(text: &str) -> Result<String, Wanted> {
+    let wanted = || "a URL such as https://mcp.example.com, without ? and #".to_owned();
+    let text = text.trim().trim_end_matches('/');
+    let url = text.parse::<http::Uri>().map_err(|_| wanted())?;
+    let web = matches!(url.scheme_str(), Some("http" | "https"));
+    let named = url.authority().is_some_and(|authority| Authority::parse(authority.as_str()).is_some());
+    if web && named && url.query().is_none() && !text.contains('#') { Ok(text.to_owned()) } else { Err(wanted()) }
+}
 
 /// The rule of `--isolation`.
 pub(super) fn isolation(text: &str) -> Result<Isolation, Wanted> {

@@ -38,19 +38,31 @@ impl Guard {
         Self { config }
     }
 
-    /// Checks a request's `Host` (or the authority of its URI) and `Origin`. `local` is the address of this side of
-    /// the connection.
+    /// Checks a request's `Host` (or the authority of its URI), what a trusted proxy says it was, and `Origin`. `local` is
+    /// the address of this side of the connection.
     ///
     /// # Errors
     /// [`Reject::HostMissing`], [`Reject::HostForbidden`], [`Reject::OriginForbidden`].
-    pub fn check(&self, headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<Cors, Reject> {
-        self.check_host(headers, uri, local)?;
+    pub fn check(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        local: SocketAddr,
+        forwarded: Option<&str>,
+    ) -> Result<Cors, Reject> {
+        self.check_host(headers, uri, local, forwarded)?;
         self.check_origin(headers)
     }
 
     /// Every name the request gives must be allowed, and there must be one: `Host` in HTTP/1.1 (RFC 9112, 3.2), the
     /// authority in HTTP/2, perhaps both.
-    fn check_host(&self, headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<(), Reject> {
+    fn check_host(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        local: SocketAddr,
+        forwarded: Option<&str>,
+    ) -> Result<(), Reject> {
         let mut named = headers.get_all(HOST).iter().map(|value| value.to_str().ok());
         let host = named.next();
         let authority = uri.authority().map(|authority| Some(authority.as_str()));
@@ -62,7 +74,11 @@ impl Guard {
         if several || names == [None, None] {
             return Err(Reject::HostMissing);
         }
-        if names.into_iter().flatten().all(allowed) { Ok(()) } else { Err(Reject::HostForbidden) }
+        if names.into_iter().chain([forwarded.map(Some)]).flatten().all(allowed) {
+            Ok(())
+        } else {
+            Err(Reject::HostForbidden)
+        }
     }
 
     fn admits_host(&self, authority: &Authority, local: SocketAddr) -> bool {
@@ -170,7 +186,7 @@ mod tests {
     }
 
     fn check(guard: &Guard, pairs: &[(&'static str, &str)], uri: &str) -> Result<Cors, Reject> {
-        guard.check(&headers(pairs), &uri.parse().unwrap(), "10.0.0.7:8000".parse().unwrap())
+        guard.check(&headers(pairs), &uri.parse().unwrap(), "10.0.0.7:8000".parse().unwrap(), None)
     }
 
     fn admits_host(guard: &Guard, host: &str) -> bool {
@@ -240,7 +256,7 @@ mod tests {
         let twice = [("host", "localhost"), ("host", "localhost")];
         assert_eq!(check(&guard, &twice, "/mcp"), Err(Reject::HostMissing));
         let not_text = HeaderMap::from_iter([(HOST, HeaderValue::from_bytes(b"localhost\xff").unwrap())]);
-        assert!(guard.check(&not_text, &Uri::from_static("/"), "127.0.0.1:1".parse().unwrap()).is_err());
+        assert!(guard.check(&not_text, &Uri::from_static("/"), "127.0.0.1:1".parse().unwrap(), None).is_err());
     }
 
     #[test]

@@ -17,8 +17,7 @@ use tracing::{Instrument as _, debug};
 
 use super::body::{Body, EventBody};
 use super::request::{self, Refusal};
-use super::{Http, events, sse};
-use crate::auth::Admission;
+use super::{Caller, Http, events, sse};
 use crate::error::Reject;
 use crate::jsonrpc::{self, Kind, Message, ParseError, Pieces, RawId};
 use crate::mcp::method;
@@ -27,13 +26,14 @@ use crate::session::{Answer, Asked, Phase, Session, Transport};
 
 impl Http {
     /// GET on the stream's path.
-    pub(super) fn open_legacy(&self, headers: &HeaderMap, caller: &Admission) -> Result<Response<Body>, Refusal> {
+    pub(super) fn open_legacy(&self, headers: &HeaderMap, caller: &Caller) -> Result<Response<Body>, Refusal> {
         request::accepts_events(headers)?;
         let owned = self.registry.open(Transport::HttpSse, self.tenant(headers, caller)?)?;
         let session = owned.session();
         let reader = session.open_standing()?;
         debug!(session = %session.id(), "HTTP+SSE stream opened");
-        let url = format!("{}?{SESSION_ID}={}", self.config.message_path, session.id().expose());
+        let (prefix, path) = (&caller.way.prefix, &self.config.message_path);
+        let url = format!("{prefix}{path}?{SESSION_ID}={}", session.id().expose());
         let mut preamble = Pieces::new();
         sse::endpoint(&mut preamble, &url);
         Ok(events(EventBody::new(reader, preamble, self.config.keep_alive, Some(owned)).into()))
@@ -44,7 +44,7 @@ impl Http {
         &self,
         request: &Parts,
         body: Pin<&mut B>,
-        caller: &Admission,
+        caller: &Caller,
     ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
@@ -57,7 +57,7 @@ impl Http {
             .flat_map(|query| query.split('&'))
             .find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
             .ok_or_else(|| Reject::InvalidRequest("the sessionId query parameter is missing".to_owned()))?;
-        let session = self.registry.find(id, Transport::HttpSse, &caller.principal)?;
+        let session = self.registry.find(id, Transport::HttpSse, &caller.admission)?;
         let body = match request::read_message(&request.headers, body, &self.config).await {
             Ok(body) => body,
             Err(Refusal { reject, id: Some(id) }) => {

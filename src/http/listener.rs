@@ -104,7 +104,7 @@ impl Listener {
                 Ok((stream, remote)) => {
                     let local = stream.local_addr().unwrap_or(self.local);
                     let span = debug_span!("connection", peer = %remote);
-                    let peer = Peer { local, remote };
+                    let peer = Peer::new(local, remote);
                     let (protocol, handle, stop) = (Arc::clone(&protocol), handle.clone(), stop.clone());
                     let task = async move {
                         protocol.serve(stream, peer, handle, stop).await;

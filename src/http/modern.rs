@@ -30,10 +30,9 @@ use self::listening::Listening;
 use self::passing::Passing;
 pub(super) use self::steps::StepBody;
 use self::steps::{Last, respond};
-use super::Http;
 use super::body::Body;
 use super::request::{self, Accept};
-use crate::auth::Admission;
+use super::{Caller, Http};
 use crate::era::discover::Introduction;
 use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
@@ -87,7 +86,7 @@ impl Http {
     pub(super) async fn modern(
         &self,
         headers: &HeaderMap,
-        caller: &Admission,
+        caller: &Caller,
         accept: Accept,
         message: &Message,
     ) -> Response<Body> {
@@ -107,7 +106,7 @@ impl Http {
     async fn exchange(
         &self,
         headers: &HeaderMap,
-        caller: &Admission,
+        caller: &Caller,
         accept: Accept,
         message: &Message,
     ) -> Result<Response<Body>, Fault> {
@@ -134,6 +133,9 @@ impl Http {
         let level = envelope.level.filter(|_| !matches!(message.method(), method::DISCOVER | method::LISTEN));
         let owned = self.registry.modern(tenant, &client, level)?;
         let session = owned.session().clone();
+        if message.method() == method::LISTEN {
+            session.end_with_credential();
+        }
         session.attach().await?;
         if session.child_era() == Era::Modern {
             check_arguments(headers, message, &session).await?;

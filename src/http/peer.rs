@@ -10,3 +10,15 @@ pub struct Peer {
     /// The address of the other side: a client's, or that of a proxy in front.
     pub remote: SocketAddr,
 }
+
+impl Peer {
+    /// Of a connection without encryption.
+    pub const fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { local, remote }
+    }
+
+    /// Whether the connection is encrypted.
+    pub const fn is_encrypted(&self) -> bool {
+        false
+    }
+}

@@ -17,8 +17,7 @@ use tracing::debug;
 
 use super::body::{Body, EventBody};
 use super::request::{self, Accept, Refusal};
-use super::{Http, events, modern, sse};
-use crate::auth::Admission;
+use super::{Caller, Http, events, modern, sse};
 use crate::config::SessionMode;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, ParseError, Pieces};
@@ -46,7 +45,7 @@ impl Http {
         &self,
         request: &Parts,
         body: Pin<&mut B>,
-        caller: &Admission,
+        caller: &Caller,
     ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
@@ -69,12 +68,7 @@ impl Http {
 
     // --- POST ---
 
-    async fn post<B>(
-        &self,
-        headers: &HeaderMap,
-        body: Pin<&mut B>,
-        caller: &Admission,
-    ) -> Result<Response<Body>, Refusal>
+    async fn post<B>(&self, headers: &HeaderMap, body: Pin<&mut B>, caller: &Caller) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
@@ -115,14 +109,14 @@ impl Http {
                 let named = session.as_ref().map(|session| tracing::field::display(session.id()));
                 debug!(session = named, elements = elements.len(), "POST of a batch");
                 let party = self.party(headers, caller, session, version).await?;
-                Box::pin(self.batch(accept, party, elements)).await
+                Box::pin(self.batch(caller, accept, party, elements)).await
             }
         }
     }
 
     async fn single(
         &self,
-        (headers, caller): (&HeaderMap, &Admission),
+        (headers, caller): (&HeaderMap, &Caller),
         accept: Accept,
         version: Option<Revision>,
         session: Option<Arc<Session>>,
@@ -152,7 +146,7 @@ impl Http {
     async fn initialize(
         &self,
         headers: &HeaderMap,
-        caller: &Admission,
+        caller: &Caller,
         accept: Accept,
         message: Message,
     ) -> Result<Response<Body>, Refusal> {
@@ -193,6 +187,7 @@ impl Http {
 
     async fn batch(
         &self,
+        caller: &Caller,
         accept: Accept,
         party: Party,
         elements: Vec<Result<Message, ParseError>>,
@@ -217,6 +212,8 @@ impl Http {
             }
             return Ok(request::empty(StatusCode::ACCEPTED));
         }
+        // The first was counted when the POST came.
+        caller.admission.usage.request(requests.saturating_sub(1))?;
         let (reader, mut handover) = party.session.open_post(Asked::Requests(requests), form(accept))?;
         for element in elements {
             match element {
@@ -275,7 +272,7 @@ impl Http {
     async fn party(
         &self,
         headers: &HeaderMap,
-        caller: &Admission,
+        caller: &Caller,
         session: Option<Arc<Session>>,
         version: Option<Revision>,
     ) -> Result<Party, Refusal> {
@@ -291,14 +288,14 @@ impl Http {
         }
     }
 
-    fn named_session(&self, headers: &HeaderMap, caller: &Admission) -> Result<Option<Arc<Session>>, Reject> {
+    fn named_session(&self, headers: &HeaderMap, caller: &Caller) -> Result<Option<Arc<Session>>, Reject> {
         let id = request::session_id(headers)?;
-        id.map(|id| self.registry.find(id, Transport::Streamable, &caller.principal)).transpose()
+        id.map(|id| self.registry.find(id, Transport::Streamable, &caller.admission)).transpose()
     }
 
     // --- GET, DELETE ---
 
-    fn get(&self, headers: &HeaderMap, caller: &Admission) -> Result<Response<Body>, Refusal> {
+    fn get(&self, headers: &HeaderMap, caller: &Caller) -> Result<Response<Body>, Refusal> {
         request::accepts_events(headers)?;
         request::protocol_version(headers)?;
         let session = self.named_session(headers, caller)?.ok_or(Reject::SessionMissing)?;
@@ -315,7 +312,7 @@ impl Http {
         Ok(self.event_stream(resumed?, None, None))
     }
 
-    fn delete(&self, headers: &HeaderMap, caller: &Admission) -> Result<Response<Body>, Refusal> {
+    fn delete(&self, headers: &HeaderMap, caller: &Caller) -> Result<Response<Body>, Refusal> {
         request::protocol_version(headers)?;
         let session = self.named_session(headers, caller)?.ok_or(Reject::SessionMissing)?;
         self.registry.close(&session, CloseReason::Deleted);

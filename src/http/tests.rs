@@ -1,5 +1,6 @@
 //! The transports over a child that the test plays. Time is paused: waits cost nothing and cannot be too short.
 
+mod admission;
 mod connection;
 mod legacy;
 mod modern;
@@ -13,8 +14,9 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
 use super::*;
+use crate::auth::usage::Allowance;
 use crate::child::ChildHandle;
-use crate::config::{GuardConfig, SessionConfig, SessionMode};
+use crate::config::{ForwardedConfig, GuardConfig, SessionConfig, SessionMode};
 use crate::mcp::Revision;
 use crate::router::Origin;
 use crate::session::testing::{self, FakeChild};
@@ -42,11 +44,15 @@ fn harness() -> Harness {
 }
 
 fn harness_with(change: impl FnOnce(&mut HttpConfig, &mut SessionConfig)) -> Harness {
+    harness_of(authenticator(), change)
+}
+
+fn harness_of(authenticator: Arc<Authenticator>, change: impl FnOnce(&mut HttpConfig, &mut SessionConfig)) -> Harness {
     let mut config = config();
     let mut session = testing::config();
     change(&mut config, &mut session);
     let testing::Shared { registry, pool, child, handle } = testing::registry(session);
-    Harness { http: Http::new(config, guard(), registry.clone(), pool), registry, child, handle }
+    Harness { http: Http::new(config, guard(), authenticator, registry.clone(), pool), registry, child, handle }
 }
 
 fn config() -> HttpConfig {
@@ -59,7 +65,14 @@ fn config() -> HttpConfig {
         sse_after: Duration::from_secs(1),
         keep_alive: Duration::from_secs(15),
         sessions: SessionMode::Sessions,
+        forwarded: ForwardedConfig::default(),
+        public_url: None,
     }
+}
+
+/// Everybody may enter.
+fn authenticator() -> Arc<Authenticator> {
+    Arc::new(Authenticator::new(None, Allowance::default()))
 }
 
 fn guard() -> Guard {
@@ -80,7 +93,7 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Req
 /// On this machine.
 fn peer() -> Arc<Peer> {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-    Arc::new(Peer { local, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)) })
+    Arc::new(Peer::new(local, SocketAddr::from((Ipv4Addr::LOCALHOST, 9))))
 }
 
 impl Http {
@@ -107,9 +120,14 @@ impl Harness {
 
     /// Opens a session; returns its id.
     async fn open(&mut self, revision: Revision) -> String {
+        self.open_as(&[], revision).await
+    }
+
+    /// The same with these headers.
+    async fn open_as(&mut self, headers: &[(&str, &str)], revision: Revision) -> String {
         let body = initialize(revision);
         let child = &mut self.child;
-        let (answered, ()) = tokio::join!(self.http.ask(request("POST", "/mcp", &[], &body)), async {
+        let (answered, ()) = tokio::join!(self.http.ask(request("POST", "/mcp", headers, &body)), async {
             child.next().await.attached();
             let (origin, _) = child.next().await.sent();
             child.initialized(origin, revision);

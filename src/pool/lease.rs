@@ -101,7 +101,7 @@ impl Pool {
     }
 
     async fn in_turn(self: &Arc<Self>, tenant: &Tenant) -> Result<Lease, Reject> {
-        let _waiting = Waiting::new(self, &tenant.principal);
+        let _waiting = Waiting::new(self, tenant.principal());
         let mut place = pin!(Arc::clone(&self.places).acquire_owned());
         // In the queue first: what becomes free then goes to those who are in it.
         let mut asked = false;
@@ -139,7 +139,7 @@ impl Pool {
         }
         let number = match self.config.isolation {
             Isolation::Shared => Some(self.least_loaded(state)),
-            Isolation::Principal => state.members.of_principal(&tenant.principal),
+            Isolation::Principal => state.members.of_principal(tenant.principal()),
             Isolation::Session => {
                 if state.stock == Stock::Dissolved {
                     state.stock = Stock::Kept;
@@ -195,7 +195,7 @@ impl Pool {
         let (whose, manner, variables) = match self.config.isolation {
             Isolation::Shared => (Whose::Everybody, self.shared_manner(), OwnVariables::default()),
             Isolation::Principal => {
-                (Whose::Principal(tenant.principal.clone()), self.shared_manner(), OwnVariables::default())
+                (Whose::Principal(tenant.principal().clone()), self.shared_manner(), OwnVariables::default())
             }
             Isolation::Session => (Whose::Session, self.own_manner(tenant.era), tenant.variables.clone()),
         };
@@ -215,7 +215,7 @@ impl Pool {
         if state.closed {
             return Err(Reject::ShuttingDown);
         }
-        let found: Vec<Found> = tenant.tasks.iter().map(|id| state.tasks.find(id, &tenant.principal)).collect();
+        let found: Vec<Found> = tenant.tasks.iter().map(|id| state.tasks.find(id, tenant.principal())).collect();
         if found.contains(&Found::Anothers) {
             return Err(Reject::InvalidParams("taskId: no such task".to_owned()));
         }
@@ -274,7 +274,7 @@ impl Pool {
     fn give(self: &Arc<Self>, state: &mut State, number: u64, tenant: &Tenant) -> Option<Lease> {
         let child = state.members.take(number)?.clone();
         debug!(child = number, "lease given");
-        Some(Lease { pool: self.clone(), number, child, principal: tenant.principal.clone() })
+        Some(Lease { pool: self.clone(), number, child, principal: tenant.principal().clone() })
     }
 
     fn give_back(self: &Arc<Self>, number: u64) {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::auth::Principal;
+use crate::auth::{Admission, Principal};
 use crate::child::OwnVariables;
 use crate::config::HeaderEnv;
 use crate::error::Reject;
@@ -14,8 +14,8 @@ use crate::mcp::Era;
 /// Somebody who needs a child: a session, a stateless exchange.
 #[derive(Debug)]
 pub struct Tenant {
-    /// Whom it acts for.
-    pub(super) principal: Principal,
+    /// Whom it acts for, and what that one may do.
+    admission: Admission,
     /// What it brings for a child of its own.
     pub(super) variables: OwnVariables,
     /// Whether it is a session or an exchange of one modern request.
@@ -29,7 +29,7 @@ impl Tenant {
     ///
     /// # Errors
     /// [`Reject::InvalidRequest`]: a header that becomes a variable is there twice, and no rule says which one is meant.
-    pub(super) fn new(principal: Principal, headers: &HeaderMap, wanted: &[HeaderEnv]) -> Result<Self, Reject> {
+    pub(super) fn new(admission: Admission, headers: &HeaderMap, wanted: &[HeaderEnv]) -> Result<Self, Reject> {
         let mut variables = Vec::with_capacity(wanted.len());
         for HeaderEnv { header, variable } in wanted {
             let mut values = headers.get_all(header).iter();
@@ -39,12 +39,17 @@ impl Tenant {
             }
             variables.push((variable.clone(), value.map(|value| OsStr::from_bytes(value).to_owned())));
         }
-        Ok(Self { principal, variables: OwnVariables::new(variables), era: Era::Legacy, tasks: Vec::new() })
+        Ok(Self { admission, variables: OwnVariables::new(variables), era: Era::Legacy, tasks: Vec::new() })
     }
 
     /// Whom it acts for.
     pub const fn principal(&self) -> &Principal {
-        &self.principal
+        &self.admission.principal
+    }
+
+    /// What its credentials were found to be worth.
+    pub const fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Bytes that no other tenant has: whom it acts for and what it brings. They hold the values, so they are to be shown to
@@ -52,7 +57,7 @@ impl Tenant {
     pub fn identity(&self) -> Vec<u8> {
         let mut identity = Vec::new();
         let variables = self.variables.values().map(|value| value.map(OsStr::as_bytes));
-        for part in std::iter::once(self.principal.label().map(str::as_bytes)).chain(variables) {
+        for part in std::iter::once(self.principal().label().map(str::as_bytes)).chain(variables) {
             identity.push(u8::from(part.is_some()));
             let part = part.unwrap_or_default();
             identity.extend_from_slice(&part.len().to_be_bytes());
@@ -93,7 +98,7 @@ mod tests {
         let of = |principal, values: &[(&'static str, &'static str)]| {
             let headers =
                 values.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-            Tenant::new(principal, &headers.collect(), &wanted).expect("no header twice").identity()
+            Tenant::new(Admission::of(principal), &headers.collect(), &wanted).expect("no header twice").identity()
         };
         let nobody = Principal::anonymous;
         let all = [

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::streams::Bounds;
 use super::unasked::Unasked;
 use super::{CloseReason, Parked, Session, SessionId, SessionRecord, Shared, Transport};
-use crate::auth::Principal;
+use crate::auth::Admission;
 use crate::config::SessionConfig;
 use crate::error::Reject;
 use crate::mcp::{LogLevel, Revision};
@@ -118,15 +118,18 @@ impl Registry {
     /// Opens a session for `tenant`. It is closed again when the returned value is dropped, unless it was kept.
     ///
     /// # Errors
-    /// [`Reject::Sessions`], [`Reject::ShuttingDown`].
+    /// [`Reject::Sessions`], [`Reject::PrincipalSessions`], [`Reject::ShuttingDown`].
     pub fn open(self: &Arc<Self>, transport: Transport, tenant: Tenant) -> Result<Owned, Reject> {
-        self.register(self.build(transport, tenant, None))
+        let place = tenant.admission().usage.session()?;
+        let session = self.build(transport, tenant, None);
+        session.hold(place);
+        self.register(session)
     }
 
     /// Opens the session of one stateless exchange: a place among the sessions, under an id that nobody is told.
     ///
     /// # Errors
-    /// As [`Registry::open`].
+    /// [`Reject::Sessions`], [`Reject::ShuttingDown`].
     pub fn exchange(self: &Arc<Self>, tenant: Tenant, revision: Option<Revision>) -> Result<Owned, Reject> {
         self.register(self.build(Transport::Stateless, tenant, revision))
     }
@@ -135,7 +138,7 @@ impl Registry {
     /// is the `params` of the `initialize` that stands for its client, `level` that of its metadata.
     ///
     /// # Errors
-    /// As [`Registry::open`]; [`Reject::InvalidParams`] if `client` is too large.
+    /// As [`Registry::exchange`]; [`Reject::InvalidParams`] if `client` is too large.
     pub fn modern(self: &Arc<Self>, tenant: Tenant, client: &str, level: Option<LogLevel>) -> Result<Owned, Reject> {
         let session = self.build(Transport::Modern, tenant, None);
         session.introduce(client, level)?;
@@ -187,17 +190,18 @@ impl Registry {
         self.started_unix_ms + millis(now.saturating_duration_since(self.started))
     }
 
-    /// The session of that id on that transport, if it is that principal's; notes that its client is alive.
+    /// The session of that id on that transport, if it is the caller's; notes that its client is alive, and for how long its
+    /// credentials are good.
     ///
     /// # Errors
     /// [`Reject::SessionUnknown`].
-    pub fn find(&self, id: &str, transport: Transport, principal: &Principal) -> Result<Arc<Session>, Reject> {
+    pub fn find(&self, id: &str, transport: Transport, caller: &Admission) -> Result<Arc<Session>, Reject> {
         let id = SessionId::from_client(id).ok_or(Reject::SessionUnknown)?;
         let session = self.lock().get(&id).cloned().ok_or(Reject::SessionUnknown)?;
-        if session.transport() != transport || session.principal() != principal || session.is_closed() {
+        if session.transport() != transport || *session.principal() != caller.principal || session.is_closed() {
             return Err(Reject::SessionUnknown);
         }
-        session.touch(Instant::now());
+        session.touch(Instant::now(), &caller.validity);
         Ok(session)
     }
 
@@ -232,11 +236,22 @@ impl Registry {
         self.parked.sweep(now);
     }
 
+    /// Ends what is open to clients whose credentials are not good any more.
+    pub fn sweep_lapsed(&self, now: Instant) {
+        let sessions: Vec<_> = self.lock().values().cloned().collect();
+        for session in sessions {
+            if let Some(reason) = session.lapsed(now) {
+                self.close(&session, reason);
+            }
+        }
+    }
+
     /// Sweeps, makes room in the pool, and answers children where no client will, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.sweep_from_time_to_time() => {}
+            () = self.sweep_lapsed_ones_from_time_to_time() => {}
             () = self.parked.expire() => {}
             () = self.make_room_where_it_is_wanted() => {}
             () = self.shared.unasked.answer() => {}
@@ -249,6 +264,13 @@ impl Registry {
             while self.make_room() {
                 tokio::time::sleep(UNDISTURBED / 4).await;
             }
+        }
+    }
+
+    async fn sweep_lapsed_ones_from_time_to_time(&self) {
+        loop {
+            tokio::time::sleep(LAPSED_PERIOD).await;
+            self.sweep_lapsed(Instant::now());
         }
     }
 
@@ -325,5 +347,7 @@ fn millis(duration: Duration) -> u64 {
 const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an exchange may wait for its client before it has to make room for others.
 const UNDISTURBED: Duration = Duration::from_secs(5);
+/// How long after a credential has lapsed something may still be open with it.
+const LAPSED_PERIOD: Duration = Duration::from_secs(5);
 const SWEEP_PERIOD_MIN: Duration = Duration::from_millis(100);
 const SWEEP_PERIOD_MAX: Duration = Duration::from_secs(30);

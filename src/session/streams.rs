@@ -16,12 +16,14 @@ mod reading;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 
 use rustc_hash::FxHashMap;
 
 use super::event_log::{EventId, EventLog};
 use super::queue::{Answer, Item, Queue, compact, lasts};
+use crate::auth::usage::{Room, Usage};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
 use crate::mcp::method;
@@ -214,7 +216,9 @@ pub(super) struct Streams {
     abandoned: Abandoned,
     seq: u64,
     generation: u64,
-    pending: usize,
+    /// What there is in flight, of what its principal may have.
+    pending: Room,
+    usage: Arc<Usage>,
     readers: usize,
     /// Standing streams are to end.
     ending: bool,
@@ -222,7 +226,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: Bounds, usage: Arc<Usage>) -> Self {
         Self {
             bounds,
             watermark: Watermark::new("--in-flight-max", bounds.in_flight, "further requests are refused"),
@@ -235,7 +239,8 @@ impl Streams {
             abandoned: Abandoned::default(),
             seq: 0,
             generation: 0,
-            pending: 0,
+            pending: Room::none(Arc::clone(&usage)),
+            usage,
             readers: 0,
             ending: false,
             closed: false,
@@ -250,22 +255,22 @@ impl Streams {
 
     /// Requests that are not settled.
     pub(super) fn pending(&self) -> usize {
-        self.pending
+        self.pending.requests()
     }
 
-    /// Whether there is room for these requests.
-    pub(super) fn admits(&self, asked: Asked) -> Result<(), Reject> {
+    /// Room for these requests, in the session and of what its principal may have.
+    pub(super) fn admit(&self, asked: Asked) -> Result<Room, Reject> {
         let limit = self.bounds.in_flight;
         let room = match asked {
-            Asked::Requests(requests) => self.pending.saturating_add(requests) <= limit,
-            Asked::Ping => self.pending < limit.saturating_add(PINGS_MAX),
+            Asked::Requests(requests) => self.pending().saturating_add(requests) <= limit,
+            Asked::Ping => self.pending() < limit.saturating_add(PINGS_MAX),
         };
-        if room { Ok(()) } else { Err(Reject::InFlight { limit }) }
+        if room { self.usage.begin(asked.answers()) } else { Err(Reject::InFlight { limit }) }
     }
 
     /// Whether it is news that with these requests there is little room left, and how many there may be.
     pub(super) fn is_close_to_full(&self, asked: Asked) -> Option<usize> {
-        let news = self.watermark.is_news(self.pending.saturating_add(asked.answers()));
+        let news = self.watermark.is_news(self.pending().saturating_add(asked.answers()));
         news.then_some(self.bounds.in_flight)
     }
 
@@ -292,9 +297,10 @@ impl Streams {
 
     // --- opening and closing ---
 
-    /// Opens the stream of a POST with so many requests; returns its reader's generation.
-    pub(super) fn open_post(&mut self, id: StreamId, requests: usize, form: PostForm) -> u64 {
-        self.pending += requests;
+    /// Opens the stream of a POST with the requests that there is room for; returns its reader's generation.
+    pub(super) fn open_post(&mut self, id: StreamId, room: Room, form: PostForm) -> u64 {
+        let requests = room.requests();
+        self.pending.absorb(room);
         self.open(id, Kind::Post(form), requests)
     }
 
@@ -346,21 +352,27 @@ impl Streams {
     }
 
     /// More requests on the stream of HTTP+SSE.
-    pub(super) fn expect(&mut self, id: StreamId, requests: usize) -> bool {
+    pub(super) fn expect(&mut self, id: StreamId, room: Room) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else { return false };
-        stream.pending += requests;
-        self.pending += requests;
+        stream.pending += room.requests();
+        self.pending.absorb(room);
         true
     }
 
-    /// The standing streams end; the stream of HTTP+SSE as soon as it has answered what is in flight.
-    pub(super) fn end_standing(&mut self) -> Effects {
+    /// The standing streams end, for now.
+    pub(super) fn disconnect_standing(&mut self) -> Effects {
         let mut effects = Effects::default();
-        self.ending = true;
         for id in std::mem::take(&mut self.standing) {
             self.end_reader(id, &mut effects);
             self.after_leave(id, &mut effects);
         }
+        effects
+    }
+
+    /// The standing streams end; the stream of HTTP+SSE as soon as it has answered what is in flight.
+    pub(super) fn end_standing(&mut self) -> Effects {
+        self.ending = true;
+        let mut effects = self.disconnect_standing();
         if let Some(stream) = self.streams.get_mut(&StreamId::STANDALONE) {
             effects.wake_later(stream.waker());
         }
@@ -410,7 +422,7 @@ impl Streams {
         // What is not in flight is settled already.
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.pending > 0) else { return effects };
         stream.pending -= 1;
-        self.pending -= 1;
+        self.pending.give_back();
         if let Some(answer) = answer {
             self.push_answer(id, answer, &mut effects);
         } else {

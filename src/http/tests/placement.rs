@@ -18,7 +18,7 @@ async fn own(sessions: SessionMode) -> (Arc<Http>, Own) {
     })
     .await;
     let config = HttpConfig { sessions, ..config() };
-    (Http::new(config, guard(), own.registry.clone(), own.pool.clone()), own)
+    (Http::new(config, guard(), authenticator(), own.registry.clone(), own.pool.clone()), own)
 }
 
 fn variables(value: Option<&str>) -> OwnVariables {

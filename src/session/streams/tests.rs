@@ -11,7 +11,7 @@ const GET: StreamId = StreamId(2);
 const NEWER_GET: StreamId = StreamId(3);
 
 fn streams(events: usize, bytes: usize) -> Streams {
-    Streams::new(Bounds { events, bytes, in_flight: 10, resumable: true })
+    Streams::new(Bounds { events, bytes, in_flight: 10, resumable: true }, Usage::unlimited())
 }
 
 fn frame(text: &str) -> Frame {
@@ -27,6 +27,12 @@ fn response(text: &str) -> Payload {
 }
 
 impl Streams {
+    /// Opens the stream of a POST with so many requests.
+    fn post(&mut self, id: StreamId, requests: usize, form: PostForm) -> u64 {
+        let room = self.usage.begin(requests).expect("unlimited");
+        self.open_post(id, room, form)
+    }
+
     fn give(&mut self, id: StreamId, payload: Payload) -> Option<Notice> {
         let effects = self.deliver(id, payload);
         let notice = effects.notice;
@@ -75,7 +81,7 @@ impl Streams {
             && self.pool.is_empty()
             && self.log.len() == 0
             && self.abandoned == Abandoned::default()
-            && self.pending == 0
+            && self.pending() == 0
             && self.readers == 0
     }
 }
@@ -99,7 +105,7 @@ fn standalone_message_goes_to_one_get_stream_the_newest() {
 #[test]
 fn post_that_died_unnamed_leaves_its_messages_to_the_standalone_side_and_nothing_else() {
     let mut streams = streams(10, 1000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     streams.give(POST, message("progress"));
     streams.depart(POST, reader);
     assert!(!streams.is_busy(), "the client is gone");
@@ -113,7 +119,7 @@ fn post_that_died_unnamed_leaves_its_messages_to_the_standalone_side_and_nothing
 #[test]
 fn messages_for_a_post_that_takes_only_json_go_to_the_standalone_side() {
     let mut streams = streams(10, 1000);
-    let reader = streams.open_post(POST, 1, PostForm::AnswersOnly);
+    let reader = streams.post(POST, 1, PostForm::AnswersOnly);
     streams.give(POST, message("progress"));
     assert!(streams.poll_head(POST, reader, false, Waker::noop()).is_pending());
     let get = streams.stand(GET);
@@ -125,7 +131,7 @@ fn messages_for_a_post_that_takes_only_json_go_to_the_standalone_side() {
 fn resumed_stream_replays_what_came_after_then_the_unsent_then_goes_on_and_ends() {
     let mut streams = streams(10, 1000);
     let get = streams.stand(GET);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     for text in ["a", "b"] {
         streams.give(POST, message(text));
     }
@@ -150,7 +156,7 @@ fn resumed_stream_replays_what_came_after_then_the_unsent_then_goes_on_and_ends(
 #[test]
 fn primed_stream_is_resumed_before_its_first_message() {
     let mut streams = streams(10, 1000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     assert_eq!(streams.begin_events(POST, reader, true), Some(EventId { stream: POST, number: 0 }));
     streams.depart(POST, reader);
     streams.give(POST, response("answer"));
@@ -173,7 +179,7 @@ fn standing_stream_is_resumed_and_serves_again() {
 #[test]
 fn event_that_cannot_be_gone_on_from_is_unknown() {
     let mut streams = streams(2, 1000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     for text in ["a", "b", "c"] {
         streams.give(POST, message(text));
     }
@@ -182,7 +188,7 @@ fn event_that_cannot_be_gone_on_from_is_unknown() {
         assert_eq!(streams.come_back(unknown), Err(Reject::EventUnknown), "{unknown}");
     }
     assert!(streams.come_back("1-1").is_ok());
-    let quiet = streams.open_post(GET, 1, PostForm::Streamable);
+    let quiet = streams.post(GET, 1, PostForm::Streamable);
     streams.depart(GET, quiet);
     assert_eq!(streams.come_back("2-0"), Err(Reject::EventUnknown), "no id of it was ever sent");
 }
@@ -190,7 +196,7 @@ fn event_that_cannot_be_gone_on_from_is_unknown() {
 #[test]
 fn abandoned_streams_give_up_messages_first_and_never_an_answer() {
     let mut streams = streams(100, 2000);
-    let reader = streams.open_post(POST, 2, PostForm::Streamable);
+    let reader = streams.post(POST, 2, PostForm::Streamable);
     streams.begin_events(POST, reader, true);
     streams.depart(POST, reader);
     assert_eq!(streams.give(POST, message("an old notification")), None);
@@ -226,7 +232,7 @@ fn nobody_is_told_that_nothing_is_kept_where_nothing_is_to_be() {
 #[test]
 fn reader_that_does_not_keep_up_is_disconnected_and_its_answer_waits() {
     let mut streams = streams(4096, 100_000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     streams.begin_events(POST, reader, true);
     for at in 0..4096 {
         assert_eq!(streams.give(POST, message(&at.to_string())), None);
@@ -258,7 +264,7 @@ fn slow_standing_reader_hands_the_pool_to_the_one_before_it() {
 fn message_is_not_held_against_its_reader_however_large_it_is() {
     let large = "x".repeat(9 << 20);
     let mut streams = streams(10, 1000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     assert_eq!(streams.give(POST, message("small")), None);
     assert_eq!(streams.give(POST, message(&large)), None);
     assert_eq!(streams.give(POST, response("answer")), None);
@@ -277,11 +283,14 @@ fn message_is_not_held_against_its_reader_however_large_it_is() {
 
 #[test]
 fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
-    let mut streams = Streams::new(Bounds { events: 10, bytes: 1000, in_flight: 10, resumable: false });
+    let mut streams =
+        Streams::new(Bounds { events: 10, bytes: 1000, in_flight: 10, resumable: false }, Usage::unlimited());
     let _reader = streams.open_everything();
     let mut notice = None;
     for _ in 0..1025 {
-        assert!(notice.is_none() && streams.expect(StreamId::STANDALONE, 1));
+        assert!(
+            notice.is_none() && streams.expect(StreamId::STANDALONE, streams.admit(Asked::Requests(1)).expect("room"))
+        );
         notice = streams.give(StreamId::STANDALONE, response("{}"));
     }
     assert_eq!(notice, Some(Notice::SlowSession));
@@ -304,7 +313,7 @@ fn lost_streams_are_bounded() {
     let mut streams = streams(10, 1000);
     for at in 0..2000 {
         let id = StreamId(10 + at);
-        let reader = if at % 2 == 0 { streams.stand(id) } else { streams.open_post(id, 1, PostForm::Streamable) };
+        let reader = if at % 2 == 0 { streams.stand(id) } else { streams.post(id, 1, PostForm::Streamable) };
         streams.begin_events(id, reader, true);
         streams.depart(id, reader);
         streams.give(id, response("answer"));
@@ -317,7 +326,7 @@ fn lost_streams_are_bounded() {
 #[test]
 fn cancelled_request_ends_its_stream_without_an_answer() {
     let mut streams = streams(10, 1000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     streams.give(POST, Payload::Cancelled);
     let head = streams.poll_head(POST, reader, false, Waker::noop());
     assert!(matches!(head, std::task::Poll::Ready(Head::Answers(answers)) if answers.is_empty()));
@@ -408,14 +417,14 @@ proptest! {
     /// settled, gone and closed, nothing is left.
     #[test]
     fn random_runs_keep_the_invariants(ops in proptest::collection::vec(op(), 1..150), resumable: bool) {
-        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, in_flight: 10, resumable });
+        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, in_flight: 10, resumable }, Usage::unlimited());
         let mut world = World::default();
         for op in ops {
             match op {
                 Op::Post(form, requests) => {
                     world.last_stream += 1;
                     let id = StreamId(world.last_stream);
-                    let generation = streams.open_post(id, requests, form);
+                    let generation = streams.post(id, requests, form);
                     world.readers.push((id, generation, form == PostForm::AnswersOnly));
                     world.pending.extend(std::iter::repeat_n(id, requests));
                 }
@@ -493,7 +502,7 @@ proptest! {
             prop_assert!(world.left.contains(id) || world.read.contains_key(text), "{text} was not delivered");
         }
         let owed = world.last_stream + 1;
-        streams.open_post(StreamId(owed), 1, PostForm::Streamable);
+        streams.post(StreamId(owed), 1, PostForm::Streamable);
         world.readers.push((StreamId(owed), streams.generation, false));
         world.pending.push(StreamId(owed));
         streams.close().wake();
@@ -510,7 +519,7 @@ proptest! {
 #[test]
 fn stream_whose_request_was_cancelled_is_not_resumed_from_its_end() {
     let mut streams = streams(10, 1000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     streams.begin_events(POST, reader, true);
     streams.give(POST, message("one"));
     streams.give(POST, message("two"));
@@ -525,7 +534,7 @@ fn stream_whose_request_was_cancelled_is_not_resumed_from_its_end() {
 #[test]
 fn what_is_sent_and_what_is_kept_are_the_same_bytes() {
     let mut streams = streams(10, 1000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     let source: bytes::Bytes = "{\"id\":1}".to_owned().into();
     let edited = Frame::new(source).replace(crate::jsonrpc::Span { start: 6, end: 7 }, "22");
     streams.give(POST, Payload::Message(edited));
@@ -540,7 +549,7 @@ fn what_is_sent_and_what_is_kept_are_the_same_bytes() {
 #[test]
 fn stderr_lines_of_an_exited_child_count_and_give_way() {
     let mut streams = streams(100, 2000);
-    let reader = streams.open_post(POST, 2, PostForm::Streamable);
+    let reader = streams.post(POST, 2, PostForm::Streamable);
     streams.begin_events(POST, reader, true);
     streams.depart(POST, reader);
     let exited = |id: &str| {
@@ -563,7 +572,7 @@ fn stderr_lines_of_an_exited_child_count_and_give_way() {
 #[test]
 fn id_of_a_large_answer_is_found_without_reading_it() {
     let mut streams = streams(100, 2000);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     streams.begin_events(POST, reader, true);
     streams.depart(POST, reader);
     // Were it read, it would be found not to be JSON.
@@ -587,14 +596,14 @@ fn what_is_given_up_is_handed_on() {
     let mut streams = streams(1, 1000);
     assert_eq!(given_up(streams.deliver(StreamId::STANDALONE, message("a"))), [""; 0]);
     assert_eq!(given_up(streams.deliver(StreamId::STANDALONE, message("b"))), ["a"]);
-    let reader = streams.open_post(POST, 1, PostForm::Streamable);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
     streams.begin_events(POST, reader, true);
     streams.depart(POST, reader);
     assert_eq!(given_up(streams.deliver(POST, message("c"))), [""; 0]);
     assert_eq!(given_up(streams.deliver(POST, message("d"))), ["c"]);
     for at in 0..256 {
         let id = StreamId(10 + at);
-        let reader = streams.open_post(id, 1, PostForm::Streamable);
+        let reader = streams.post(id, 1, PostForm::Streamable);
         streams.begin_events(id, reader, true);
         let dropped = given_up(streams.leave(id, reader));
         assert_eq!(dropped.len(), usize::from(at == 255), "{at}: {dropped:?}");

@@ -1,0 +1,290 @@
+//! Static tokens: a file (or a variable) with one `name:token` a line.
+//!
+//! Only digests are kept, under a key of this process, so neither a memory dump nor a table made in advance gives a token
+//! away. A presented token is compared with every one there is, in a time that does not depend on which one fits, or how far.
+//!
+//! Invariant: a broken file changes nothing; a token that is gone from the file ends what was opened with it.
+//!
+//! Spec: RFC 6750, 2.1 (`Authorization: Bearer`).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+use tokio_util::sync::CancellationToken;
+
+use super::{Principal, Source};
+use crate::config::secret::Secret;
+
+/// The tokens that are good for something.
+pub struct Tokens {
+    file: Option<PathBuf>,
+    /// Those of the environment, which stay what they are.
+    fixed: Option<Secret>,
+    /// Makes digests useless elsewhere.
+    key: [u8; 16],
+    entries: RwLock<Arc<[Entry]>>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+struct Entry {
+    digest: [u8; 32],
+    holder: Holder,
+}
+
+/// Who presented a token.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Whose it is.
+    pub principal: Principal,
+    /// Cancelled when the token is taken away.
+    pub revoked: CancellationToken,
+}
+
+/// Why there are no tokens to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// The file cannot be read.
+    #[error("cannot be read")]
+    Unreadable(#[source] io::Error),
+    /// The file is larger than it may be.
+    #[error("larger than {FILE_BYTES_MAX} bytes")]
+    TooLarge,
+    /// A line is not what it should be.
+    #[error("line {line}: {wrong}")]
+    Line {
+        /// Which, from 1.
+        line: usize,
+        /// What is wrong with it; never the line itself.
+        wrong: &'static str,
+    },
+    /// There is none in it.
+    #[error("holds no token; write one `name:token` a line")]
+    Empty,
+}
+
+/// How many tokens there are, and what an operator should know of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// All of them.
+    pub tokens: usize,
+    /// Those short enough to be guessed.
+    pub weak: usize,
+}
+
+impl Tokens {
+    /// Those of the file, and those that are given as text. One of the two must be there for anybody to enter.
+    ///
+    /// # Errors
+    /// The file cannot be used, a line is no `name:token`, or there is no token at all.
+    pub fn new(file: Option<PathBuf>, fixed: Option<Secret>) -> Result<(Self, Census), TokensError> {
+        let tokens = Self { file, fixed, key: uuid::Uuid::new_v4().into_bytes(), entries: RwLock::default() };
+        let census = tokens.reload()?;
+        Ok((tokens, census))
+    }
+
+    /// The file.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Reads the file again. Who holds a token that is still there notices nothing.
+    ///
+    /// # Errors
+    /// As [`Tokens::new`]; then everything stays as it was.
+    pub fn reload(&self) -> Result<Census, TokensError> {
+        let text = self.file.as_deref().map(read).transpose()?.map(Secret::new);
+        let mut parsed = Vec::new();
+        for text in [&self.fixed, &text].into_iter().flatten() {
+            parse(text.expose(), &mut parsed)?;
+        }
+        let census = Census {
+            tokens: parsed.len(),
+            weak: parsed.iter().filter(|(_, token)| token.len() < WEAK_TOKEN_BYTES).count(),
+        };
+        if parsed.is_empty() {
+            return Err(TokensError::Empty);
+        }
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let before: HashMap<([u8; 32], &Principal), &Holder> =
+            entries.iter().map(|entry| ((entry.digest, &entry.holder.principal), &entry.holder)).collect();
+        let after: Arc<[Entry]> = parsed
+            .into_iter()
+            .map(|(name, token)| {
+                let (digest, principal) = (self.digest(token), Principal::new(Source::Token, name));
+                let holder = before.get(&(digest, &principal)).map(|holder| (*holder).clone());
+                let holder = holder.unwrap_or_else(|| Holder { principal, revoked: CancellationToken::new() });
+                Entry { digest, holder }
+            })
+            .collect();
+        let stays = |entry: &Entry| {
+            after.iter().any(|other| other.digest == entry.digest && other.holder.principal == entry.holder.principal)
+        };
+        let revoked: Vec<CancellationToken> =
+            entries.iter().filter(|entry| !stays(entry)).map(|entry| entry.holder.revoked.clone()).collect();
+        *entries = after;
+        drop(entries);
+        revoked.iter().for_each(CancellationToken::cancel);
+        Ok(census)
+    }
+
+    /// Who holds this token, if it is one.
+    pub fn holder(&self, token: &[u8]) -> Option<Holder> {
+        let digest = self.digest(token);
+        let entries = Arc::clone(&self.entries.read().unwrap_or_else(PoisonError::into_inner));
+        let (mut found, mut at) = (Choice::from(0), 0_u64);
+        for (index, entry) in (0_u64..).zip(entries.iter()) {
+            let same = entry.digest.ct_eq(&digest);
+            at.conditional_assign(&index, same);
+            found |= same;
+        }
+        let entry = entries.get(usize::try_from(at).ok()?).filter(|_| bool::from(found))?;
+        Some(entry.holder.clone())
+    }
+
+    fn digest(&self, token: impl AsRef<[u8]>) -> [u8; 32] {
+        Sha256::new().chain_update(self.key).chain_update(token).finalize().into()
+    }
+}
+
+fn read(file: &Path) -> Result<String, TokensError> {
+    let file = std::fs::File::open(file).map_err(TokensError::Unreadable)?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(TokensError::Unreadable)?;
+    if text.len() as u64 > FILE_BYTES_MAX { Err(TokensError::TooLarge) } else { Ok(text) }
+}
+
+/// Adds the name and the token of every line to `found`. Blank lines, and those that start with `#`, say nothing.
+fn parse<'a>(text: &'a str, found: &mut Vec<(&'a str, &'a str)>) -> Result<(), TokensError> {
+    let mut holders: HashMap<&str, &str> = found.iter().map(|(name, token)| (*token, *name)).collect();
+    for (line, content) in (1..).zip(text.lines()) {
+        let content = content.trim();
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        let (name, token) = read_line(content).map_err(|wrong| TokensError::Line { line, wrong })?;
+        match holders.insert(token, name) {
+            Some(holder) if holder == name => {}
+            Some(_) => return Err(TokensError::Line { line, wrong: "this token has another name already" }),
+            None => found.push((name, token)),
+        }
+        if found.len() > TOKENS_MAX {
+            return Err(TokensError::Line { line, wrong: "more than 10000 tokens: use JWTs for so many" });
+        }
+    }
+    Ok(())
+}
+
+fn read_line(content: &str) -> Result<(&str, &str), &'static str> {
+    let (name, token) = content.split_once(':').ok_or("must be `name:token`")?;
+    let (name, token) = (name.trim(), token.trim());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@+/".contains(&byte);
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
+        return Err("the name must be 1 to 128 letters, digits or any of - . _ @ + /");
+    }
+    if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("the token must be 1 to 4096 visible ASCII characters without blanks");
+    }
+    Ok((name, token))
+}
+
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Each request is compared with all of them.
+const TOKENS_MAX: usize = 10_000;
+const NAME_BYTES_MAX: usize = 128;
+const TOKEN_BYTES_MAX: usize = 4096;
+/// Shorter ones can be guessed, or were chosen by a person.
+const WEAK_TOKEN_BYTES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn of(text: &str) -> Result<Tokens, TokensError> {
+        Tokens::new(None, Some(Secret::new(text.to_owned()))).map(|(tokens, _)| tokens)
+    }
+
+    fn who(tokens: &Tokens, token: &str) -> Option<String> {
+        tokens.holder(token.as_bytes()).and_then(|holder| holder.principal.label().map(str::to_owned))
+    }
+
+    #[test]
+    fn each_token_has_its_holder_and_nothing_else_has_one() {
+        let tokens = of("# ours\n\nalice:first:with:colons\n bob : second \r\nalice:third\n").expect("three tokens");
+        assert_eq!(who(&tokens, "first:with:colons").as_deref(), Some("token:alice"));
+        assert_eq!(who(&tokens, "third").as_deref(), Some("token:alice"));
+        assert_eq!(who(&tokens, "second").as_deref(), Some("token:bob"));
+        for wrong in ["", "first", "first:with:colon", "first:with:colonss", "SECOND", "alice", "alice:third", "# ours"]
+        {
+            assert_eq!(who(&tokens, wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_not_shown() {
+        for (text, line, part) in [
+            ("alice", 1, "must be `name:token`"),
+            ("\n#\n:secret", 3, "the name"),
+            ("a b:secret", 1, "the name"),
+            ("alice:", 1, "the token"),
+            ("alice:sec ret", 1, "the token"),
+            ("alice:s\u{e9}cret", 1, "the token"),
+            ("alice:secret\nbob:secret", 2, "another name"),
+        ] {
+            let error = of(text).expect_err(text);
+            let shown = error.to_string();
+            assert!(shown.starts_with(&format!("line {line}: ")) && shown.contains(part), "{text:?}: {shown}");
+            assert!(!shown.contains("secret") && !shown.contains("ret"), "{shown}");
+        }
+        assert!(matches!(of(" \n# nobody\n"), Err(TokensError::Empty)));
+        assert!(of("a:same\na:same").is_ok());
+    }
+
+    #[test]
+    fn no_token_is_in_what_debug_shows() {
+        let tokens = of("alice:correct-horse").expect("one token");
+        assert!(!format!("{tokens:?} {:?}", tokens.holder(b"correct-horse")).contains("horse"));
+    }
+
+    #[test]
+    fn reloading_takes_tokens_away_and_leaves_the_others_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tokens");
+        fs::write(&file, "alice:first\nbob:second\n").expect("written");
+        let (tokens, census) = Tokens::new(Some(file.clone()), None).expect("two tokens");
+        assert_eq!(census, Census { tokens: 2, weak: 2 });
+        let (alice, bob) = (tokens.holder(b"first").expect("alice"), tokens.holder(b"second").expect("bob"));
+
+        fs::write(&file, "alice first\n").expect("written");
+        assert!(tokens.reload().is_err());
+        assert!(tokens.holder(b"second").is_some() && !bob.revoked.is_cancelled());
+
+        fs::write(&file, "alice:first\ncarol:third\neve:second\n").expect("written");
+        tokens.reload().expect("good again");
+        assert!(!alice.revoked.is_cancelled() && bob.revoked.is_cancelled());
+        assert_eq!(who(&tokens, "third").as_deref(), Some("token:carol"));
+        assert_eq!(who(&tokens, "second").as_deref(), Some("token:eve"));
+
+        fs::remove_file(&file).expect("there");
+        assert!(matches!(tokens.reload(), Err(TokensError::Unreadable(_))));
+        assert!(tokens.holder(b"first").is_some());
+    }
+
+    #[test]
+    fn the_weak_ones_are_counted() {
+        let text = Secret::new(format!("a:{}\nb:{}", "x".repeat(19), "y".repeat(20)));
+        let (_, census) = Tokens::new(None, Some(text)).expect("two tokens");
+        assert_eq!(census, Census { tokens: 2, weak: 1 });
+    }
+}

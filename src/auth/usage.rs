@@ -1,0 +1,436 @@
+//! What one principal uses, and how much of it there may be: requests a second, sessions, requests in flight.
+//!
+//! Where nobody has to say who they are, each client address is counted by itself (an IPv6 client by its /64). The limits of
+//! one principal are its own: whoever reaches them is refused, and nobody else notices.
+//!
+//! Invariants: never more sessions or requests in flight than are allowed, whatever happens at once; an account that is not
+//! used any more is given up, so the table is as large as what is going on. DESIGN section 6, STYLE principle 3.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::Principal;
+use crate::error::Reject;
+
+/// How much one principal may use; none: as much as it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Requests over time.
+    pub rate: Option<Rate>,
+    /// Sessions at once.
+    pub sessions_max: Option<NonZeroUsize>,
+    /// Requests in flight at once, over all sessions.
+    pub in_flight_max: Option<NonZeroUsize>,
+}
+
+impl Allowance {
+    /// Whether there is any limit.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Requests over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// The time that one request takes of it; not zero.
+    pub interval: Duration,
+    /// How many may come at once.
+    pub burst: NonZeroU32,
+}
+
+/// Who is counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Account {
+    Principal(Principal),
+    Address(IpAddr),
+    /// All whose own account the table has no room for.
+    Others,
+}
+
+/// The accounts there are.
+#[derive(Debug)]
+pub struct Accounts {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    accounts: FxHashMap<Account, Arc<Usage>>,
+    /// As many as there may be before those that are not used any more are looked for.
+    sweep_at: usize,
+}
+
+/// What one principal uses.
+pub struct Usage {
+    allowed: RwLock<Allowed>,
+    sessions: AtomicUsize,
+    in_flight: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Allowed {
+    allowance: Allowance,
+    limiter: Option<Limiter>,
+    /// When it was asked for last.
+    used: Option<Instant>,
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Time, NoOpMiddleware<std::time::Instant>>;
+
+/// The runtime's time, which tests can stop.
+#[derive(Clone, Copy, Debug)]
+struct Time;
+
+impl Clock for Time {
+    type Instant = std::time::Instant;
+
+    fn now(&self) -> std::time::Instant {
+        Instant::now().into_std()
+    }
+}
+
+impl fmt::Debug for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Usage").field("sessions", &self.sessions).field("in_flight", &self.in_flight).finish()
+    }
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { table: Mutex::new(Table { accounts: FxHashMap::default(), sweep_at: SWEEP_MIN }) }
+    }
+}
+
+impl Accounts {
+    /// The account of a principal, or, where it is nobody in particular, of a client at `address`, with this allowance from
+    /// now on.
+    pub fn of(&self, principal: &Principal, address: IpAddr, allowance: Allowance) -> Arc<Usage> {
+        let account = match principal.label() {
+            Some(_) => Account::Principal(principal.clone()),
+            None => Account::Address(network(address)),
+        };
+        let mut table = self.lock();
+        if let Some(usage) = table.accounts.get(&account) {
+            let usage = Arc::clone(usage);
+            drop(table);
+            usage.allow(allowance);
+            return usage;
+        }
+        if table.accounts.len() >= table.sweep_at {
+            table.accounts.retain(|_, usage| Arc::strong_count(usage) > 1 || !usage.is_forgotten());
+            table.sweep_at = (table.accounts.len() * 2).clamp(SWEEP_MIN, ACCOUNTS_MAX);
+        }
+        let account = if table.accounts.len() >= ACCOUNTS_MAX { Account::Others } else { account };
+        let usage = Arc::clone(table.accounts.entry(account).or_insert_with(|| Arc::new(Usage::new(allowance))));
+        drop(table);
+        usage.allow(allowance);
+        usage
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.lock().accounts.len()
+    }
+}
+
+impl Usage {
+    fn new(allowance: Allowance) -> Self {
+        let allowed = Allowed { allowance, limiter: allowance.rate.and_then(limiter), used: None };
+        Self { allowed: RwLock::new(allowed), sessions: AtomicUsize::new(0), in_flight: AtomicUsize::new(0) }
+    }
+
+    /// Of somebody without limits.
+    pub fn unlimited() -> Arc<Self> {
+        Arc::new(Self::new(Allowance::default()))
+    }
+
+    fn allow(&self, allowance: Allowance) {
+        if self.allowance() == allowance {
+            return;
+        }
+        let mut allowed = self.allowed.write().unwrap_or_else(PoisonError::into_inner);
+        let other_rate = allowed.allowance.rate != allowance.rate;
+        allowed.allowance = allowance;
+        if other_rate {
+            allowed.limiter = allowance.rate.and_then(limiter);
+            // Or somebody with two credentials of different rates would have a new burst with every change.
+            if let (Some(limiter), Some(rate)) = (&allowed.limiter, allowance.rate) {
+                let _ = limiter.check_n(rate.burst);
+            }
+        }
+    }
+
+    fn allowance(&self) -> Allowance {
+        self.allowed.read().unwrap_or_else(PoisonError::into_inner).allowance
+    }
+
+    /// Whether it makes no difference if it is counted from nothing again.
+    fn is_forgotten(&self) -> bool {
+        let allowed = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
+        let full_again = allowed.allowance.rate.map_or(Duration::ZERO, |rate| rate.interval * rate.burst.get());
+        allowed.used.is_none_or(|used| used.elapsed() > full_again)
+    }
+
+    /// So many requests come now.
+    ///
+    /// # Errors
+    /// [`Reject::RateLimited`].
+    pub fn request(&self, requests: usize) -> Result<(), Reject> {
+        if self.allowance().rate.is_none() {
+            return Ok(());
+        }
+        let mut allowed = self.allowed.write().unwrap_or_else(PoisonError::into_inner);
+        allowed.used = Some(Instant::now());
+        let Some(requests) = u32::try_from(requests).ok().and_then(NonZeroU32::new) else { return Ok(()) };
+        let (Some(limiter), Some(rate)) = (&allowed.limiter, allowed.allowance.rate) else { return Ok(()) };
+        match limiter.check_n(requests) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => Err(Reject::RateLimited { retry_after: until.wait_time_from(Time.now()) }),
+            // More at once than there may ever be.
+            Err(_) => Err(Reject::RateLimited { retry_after: rate.interval * rate.burst.get() }),
+        }
+    }
+
+    /// One more session, until the returned value is dropped.
+    ///
+    /// # Errors
+    /// [`Reject::PrincipalSessions`].
+    pub fn session(self: &Arc<Self>) -> Result<SessionPlace, Reject> {
+        match take(&self.sessions, 1, self.allowance().sessions_max) {
+            Ok(()) => Ok(SessionPlace(Arc::clone(self))),
+            Err(limit) => Err(Reject::PrincipalSessions { limit }),
+        }
+    }
+
+    /// Room for so many more requests in flight.
+    ///
+    /// # Errors
+    /// [`Reject::PrincipalInFlight`].
+    pub fn begin(self: &Arc<Self>, requests: usize) -> Result<Room, Reject> {
+        match take(&self.in_flight, requests, self.allowance().in_flight_max) {
+            Ok(()) => Ok(Room { usage: Arc::clone(self), requests }),
+            Err(limit) => Err(Reject::PrincipalInFlight { limit }),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+}
+
+/// Adds to a count that must not exceed the limit, or says what the limit is.
+fn take(count: &AtomicUsize, more: usize, limit: Option<NonZeroUsize>) -> Result<(), usize> {
+    let Some(limit) = limit else {
+        count.fetch_add(more, Ordering::AcqRel);
+        return Ok(());
+    };
+    let add = |used: usize| used.checked_add(more).filter(|used| *used <= limit.get());
+    count.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).map(drop).map_err(|_| limit.get())
+}
+
+/// A session's place among its principal's.
+#[derive(Debug)]
+pub struct SessionPlace(Arc<Usage>);
+
+impl Drop for SessionPlace {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Room for requests in flight. What is left of it when it is dropped is given back.
+#[derive(Debug)]
+pub struct Room {
+    usage: Arc<Usage>,
+    requests: usize,
+}
+
+impl Room {
+    /// None yet.
+    pub const fn none(usage: Arc<Usage>) -> Self {
+        Self { usage, requests: 0 }
+    }
+
+    /// For how many.
+    pub const fn requests(&self) -> usize {
+        self.requests
+    }
+
+    /// Takes over another's. Both must be of the same principal.
+    pub fn absorb(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.usage, &other.usage), "another principal's room");
+        self.requests += std::mem::take(&mut other.requests);
+    }
+
+    /// One request is settled.
+    pub fn give_back(&mut self) {
+        if let Some(left) = self.requests.checked_sub(1) {
+            self.requests = left;
+            self.usage.in_flight.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.usage.in_flight.fetch_sub(self.requests, Ordering::AcqRel);
+    }
+}
+
+fn limiter(rate: Rate) -> Option<Limiter> {
+    let quota = Quota::with_period(rate.interval)?.allow_burst(rate.burst);
+    Some(RateLimiter::direct_with_clock(quota, Time))
+}
+
+/// What one client has of the address space: of IPv6 usually a /64.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+const SWEEP_MIN: usize = 1024;
+/// Each takes about 200 bytes.
+const ACCOUNTS_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn rate(interval_millis: u64, burst: u32) -> Allowance {
+        let rate =
+            Rate { interval: Duration::from_millis(interval_millis), burst: NonZeroU32::new(burst).expect("some") };
+        Allowance { rate: Some(rate), ..Allowance::default() }
+    }
+
+    fn caps(sessions: usize, in_flight: usize) -> Allowance {
+        Allowance {
+            sessions_max: NonZeroUsize::new(sessions),
+            in_flight_max: NonZeroUsize::new(in_flight),
+            ..Allowance::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_let_through_and_then_the_rate_with_the_time_to_wait() {
+        let usage = Accounts::default().of(&Principal::named("a"), HERE, rate(100, 3));
+        assert_eq!([(); 3].map(|()| usage.request(1)), [Ok(()), Ok(()), Ok(())]);
+        let refused = usage.request(1).expect_err("the burst is used up");
+        assert_eq!(refused, Reject::RateLimited { retry_after: Duration::from_millis(100) });
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(usage.request(1), Ok(()));
+        assert!(usage.request(1).is_err());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(usage.request(4).is_err(), "more than the burst never fits");
+        assert_eq!(usage.request(3), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_principals_requests_are_none_of_anothers() {
+        let accounts = Accounts::default();
+        let (a, b) = (Principal::named("a"), Principal::named("b"));
+        assert!(accounts.of(&a, HERE, rate(1000, 1)).request(1).is_ok());
+        assert!(accounts.of(&a, [10, 0, 0, 9].into(), rate(1000, 1)).request(1).is_err());
+        assert!(accounts.of(&b, HERE, rate(1000, 1)).request(1).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_in_particular_is_counted_by_address_and_ipv6_by_network() {
+        let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
+        let ask = |address: &str| accounts.of(&nobody, address.parse().expect("one"), rate(1000, 1)).request(1).is_ok();
+        assert!(ask("10.0.0.1") && ask("10.0.0.2") && !ask("10.0.0.1") && !ask("::ffff:10.0.0.2"));
+        assert!(ask("2001:db8::1") && !ask("2001:db8::ffff:2") && ask("2001:db8:0:1::1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_rate_gives_no_new_burst() {
+        let (accounts, a) = (Accounts::default(), Principal::named("a"));
+        assert!(accounts.of(&a, HERE, rate(1000, 2)).request(2).is_ok());
+        for burst in [3, 2, 3] {
+            assert!(accounts.of(&a, HERE, rate(1000, burst)).request(1).is_err());
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(accounts.of(&a, HERE, rate(1000, 3)).request(1).is_ok());
+    }
+
+    #[test]
+    fn sessions_and_requests_in_flight_have_a_limit_and_come_free_again() {
+        let usage = Accounts::default().of(&Principal::named("a"), HERE, caps(1, 2));
+        let place = usage.session().expect("the first");
+        assert_eq!(usage.session().expect_err("the second"), Reject::PrincipalSessions { limit: 1 });
+        drop(place);
+        assert!(usage.session().is_ok());
+        assert_eq!(usage.begin(3).expect_err("too many"), Reject::PrincipalInFlight { limit: 2 });
+        let mut room = usage.begin(2).expect("as many as there may be");
+        assert!(usage.begin(1).is_err());
+        room.give_back();
+        room.absorb(usage.begin(1).expect("one came free"));
+        assert_eq!((room.requests(), usage.in_flight()), (2, 2));
+        drop(room);
+        assert_eq!(usage.in_flight(), 0);
+    }
+
+    #[test]
+    fn never_more_than_the_limit_whatever_happens_at_once() {
+        let usage = Accounts::default().of(&Principal::named("a"), HERE, caps(5, 7));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        let place = usage.session();
+                        assert!(usage.sessions.load(Ordering::Acquire) <= 5);
+                        let room = usage.begin(2);
+                        assert!(usage.in_flight() <= 7);
+                        drop((place, room));
+                    }
+                });
+            }
+        });
+        assert_eq!((usage.sessions.load(Ordering::Acquire), usage.in_flight()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accounts_that_are_not_used_any_more_are_given_up() {
+        let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
+        let held = accounts.of(&Principal::named("held"), HERE, caps(1, 1));
+        let address = |at: u32| IpAddr::V4(at.into());
+        for at in 0..3000 {
+            let _ = accounts.of(&nobody, address(at), rate(1, 1)).request(1);
+            tokio::time::advance(Duration::from_millis(3)).await;
+        }
+        assert!(accounts.len() <= SWEEP_MIN, "{}", accounts.len());
+        assert!(Arc::ptr_eq(&held, &accounts.of(&Principal::named("held"), HERE, caps(1, 1))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_no_room_for_an_account_the_others_share_one() {
+        let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
+        let slow = rate(3_600_000, 1);
+        for at in 0..u32::try_from(ACCOUNTS_MAX).expect("fits") {
+            assert!(accounts.of(&nobody, IpAddr::V4(at.into()), slow).request(1).is_ok());
+        }
+        assert!(accounts.of(&nobody, [200, 0, 0, 1].into(), slow).request(1).is_ok());
+        assert!(accounts.of(&nobody, [200, 0, 0, 2].into(), slow).request(1).is_err());
+        assert_eq!(accounts.len(), ACCOUNTS_MAX + 1);
+    }
+}
