@@ -363,10 +363,10 @@ impl Reject {
         if !matches!(self.wire().status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             return None;
         }
-        let wait = match self {
-            Self::CircuitOpen { retry_after } | Self::RateLimited { retry_after } => *retry_after,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "nobody knows when the others go over")]
-            _ => Duration::from_secs(1),
+        let wait = if let Self::CircuitOpen { retry_after } | Self::RateLimited { retry_after } = self {
+            *retry_after
+        } else {
+            Duration::from_secs(1)
         };
         // The header counts whole seconds.
         Some(Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)))

@@ -15,6 +15,7 @@
 mod bare;
 mod cases;
 mod child;
+mod hostile;
 mod load;
 mod peers;
 mod pipe;
@@ -25,6 +26,7 @@ mod standing;
 mod subject;
 mod wire;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -73,6 +75,11 @@ impl Sampling {
 enum Role {
     /// Measures mcp-mux against other programs of its kind; see benches/peers.sh
     Peers(peers::Options),
+    /// Measures what honest clients notice while others attack
+    Hostile(hostile::Options),
+    /// One of these others
+    #[command(hide = true)]
+    Attack { attack: hostile::Attack, address: SocketAddr, seconds: f64 },
     /// The child that everything is measured with
     #[command(hide = true)]
     Child { era: Era },
@@ -92,6 +99,8 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let ending = match &options.role {
         Some(Role::Peers(options)) => peers::run(options),
+        Some(Role::Hostile(options)) => hostile::run(options),
+        Some(Role::Attack { attack, address, seconds }) => hostile::attack(*attack, *address, *seconds),
         Some(Role::Child { era }) => child::serve(*era),
         Some(Role::Bare { body }) => bare::serve(*body),
         None => cases::run(&options),

@@ -67,7 +67,7 @@ impl Bench<'_> {
 }
 
 /// Every open stream is an open file here as well.
-fn raise_open_files_limit() -> Result<()> {
+pub(crate) fn raise_open_files_limit() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
