@@ -23,6 +23,8 @@ use crate::mcp::Era;
 pub struct Config {
     /// Where to listen.
     pub listen: ListenConfig,
+    /// With what connections are encrypted; none: they are not.
+    pub tls: Option<TlsConfig>,
     /// Paths and limits of the HTTP side.
     pub http: HttpConfig,
     /// Whom the HTTP side answers.
@@ -50,6 +52,36 @@ pub struct ListenConfig {
     pub port: u16,
     /// The most connections at once.
     pub connections_max: NonZeroUsize,
+}
+
+/// Where what connections are encrypted with is kept.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// The certificate, and what is between it and its root (PEM).
+    pub cert: PathBuf,
+    /// The certificate's private key (PEM).
+    pub key: PathBuf,
+    /// Whether clients are asked for certificates; none: they are not.
+    pub client_ca: Option<ClientCaConfig>,
+}
+
+/// Which clients' certificates are accepted.
+#[derive(Clone, Debug)]
+pub struct ClientCaConfig {
+    /// The authorities that may have issued them (PEM).
+    pub file: PathBuf,
+    /// Whether a client without one is served.
+    pub auth: ClientAuth,
+}
+
+/// Whether a client without a certificate is served (`--tls-client-auth`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// It is not.
+    #[default]
+    Required,
+    /// It is. One that shows a certificate has to show a good one.
+    Optional,
 }
 
 /// Paths and limits of the HTTP side.

@@ -20,6 +20,7 @@ pub mod sse;
 mod streamable;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

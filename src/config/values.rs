@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 
-use super::{DeclaredCapabilities, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit};
+use super::{ClientAuth, DeclaredCapabilities, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit};
 use crate::mcp::Era;
 
 /// What would be right, in words; follows "must be" in the message.
@@ -219,6 +219,15 @@ pub(super) fn on_child_exit(text: &str) -> Result<OnChildExit, Wanted> {
         "restart" => Ok(OnChildExit::Restart),
         "exit" => Ok(OnChildExit::Exit),
         _ => Err("restart or exit".to_owned()),
+    }
+}
+
+/// The rule of `--tls-client-auth`.
+pub(super) fn client_auth(text: &str) -> Result<ClientAuth, Wanted> {
+    match text.trim() {
+        "required" => Ok(ClientAuth::Required),
+        "optional" => Ok(ClientAuth::Optional),
+        _ => Err("required or optional".to_owned()),
     }
 }
 

@@ -80,7 +80,7 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Req
 /// On this machine.
 fn peer() -> Arc<Peer> {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-    Arc::new(Peer { local, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)) })
+    Arc::new(Peer { local, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)), tls: None })
 }
 
 impl Http {
