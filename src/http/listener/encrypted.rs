@@ -116,3 +116,6 @@ const PLAIN_HTTP_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\n\
     This port speaks HTTPS: begin the URL with https:// instead\n";
 /// How much is read of a request that was refused.
 const LINGER_BYTES_MAX: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -168,3 +168,6 @@ const ATTRIBUTES: &[(ObjectIdentifier, &str)] = &[
 
 /// A longer name is none: it stays as long as its connection does.
 const NAME_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;
