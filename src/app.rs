@@ -95,7 +95,7 @@ impl App {
         let scheme = if tls.is_some() { "https" } else { "http" };
         if let Some(tls) = tls {
             listener = listener.with_tls(Arc::clone(&tls));
-            reloads.add("the files of TLS", move || Ok(tls.reload()?));
+            reloads.add("tls", move || Ok(tls.reload()?));
         }
         let local_addr = listener.local_addr();
         warn_of_exposure(local_addr, &config.guard);

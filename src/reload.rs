@@ -55,8 +55,8 @@ impl Reloads {
         }
         for Reload { what, again } in &self.0 {
             match again() {
-                Ok(()) => info!("{what} were read again"),
-                Err(error) => warn!(error = with_sources(&*error), "{what} stay as they were"),
+                Ok(()) => info!(files = what, "read again"),
+                Err(error) => warn!(files = what, error = with_sources(&*error), "not read again: what was there stays"),
             }
         }
     }

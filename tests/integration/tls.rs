@@ -131,14 +131,14 @@ async fn its_urls_are_https_and_work_and_sighup_takes_what_is_in_the_files_then(
 
     let second = files.renew();
     mux.signal(Signal::HUP);
-    mux.logged("the files of TLS were read again").await;
+    mux.logged("read again files=\"tls\"").await;
     assert_eq!(files.shown(&mux).await, second);
 
     files.write("key.pem", "no key");
     mux.signal(Signal::HUP);
     let key = files.text("key.pem");
     mux.logged(&format!("--tls-key {key} cannot be used: it holds no private key in PEM")).await;
-    mux.logged("the files of TLS stay as they were").await;
+    mux.logged("not read again: what was there stays files=\"tls\"").await;
     assert_eq!(files.shown(&mux).await, second);
 
     initialize(&mut old).await.expect("a connection from before goes on");
