@@ -56,7 +56,9 @@ impl Reloads {
         for Reload { what, again } in &self.0 {
             match again() {
                 Ok(()) => info!(files = what, "read again"),
-                Err(error) => warn!(files = what, error = with_sources(&*error), "not read again: what was there stays"),
+                Err(error) => {
+                    warn!(files = what, error = with_sources(&*error), "not read again: what was there stays")
+                }
             }
         }
     }

@@ -52,12 +52,17 @@ impl Protocol {
         };
         let stream = match begun {
             Ok(Beginning::Encrypted(stream)) => stream,
-            Ok(Beginning::PlainHttp) => return debug!("connection ended: it spoke HTTP, not HTTPS"),
-            Ok(Beginning::Nothing) => return debug!("connection ended: it sent nothing"),
-            Err(error) => {
-                let failed = tls.count_failed_handshake();
-                return debug!(%error, failed, "TLS handshake failed");
+            Ok(Beginning::PlainHttp(stream)) => {
+                debug!("connection refused: it speaks HTTP, not HTTPS");
+                return refuse(stream, PLAIN_HTTP_ANSWER, patience, stop).await;
             }
+            Ok(Beginning::Failed(error, stream)) => {
+                let failed = tls.count_failed_handshake();
+                debug!(%error, failed, "TLS handshake failed");
+                return refuse(stream, "", patience, stop).await;
+            }
+            Ok(Beginning::Nothing) => return debug!("connection ended: it sent nothing"),
+            Err(error) => return debug!(%error, "connection ended"),
         };
         let (_, connection) = stream.get_ref();
         peer.tls = Some(tls::peer(connection));
@@ -82,8 +87,10 @@ impl Protocol {
 /// What a connection began with.
 enum Beginning {
     Encrypted(Box<TlsStream<TcpStream>>),
-    /// A request that is not encrypted; it was told so.
-    PlainHttp,
+    /// A request that is not encrypted.
+    PlainHttp(TcpStream),
+    /// Something else; where there is an alert for it, the client has been sent it.
+    Failed(io::Error, TcpStream),
     Nothing,
 }
 
@@ -92,20 +99,28 @@ async fn begin(tls: &Tls, stream: TcpStream) -> io::Result<Beginning> {
     // By a look that takes nothing. No TLS record begins with a letter, and every HTTP request does.
     match stream.peek(&mut first).await? {
         0 => Ok(Beginning::Nothing),
-        _ if first.iter().all(u8::is_ascii_alphabetic) => {
-            refuse_plain_http(stream).await?;
-            Ok(Beginning::PlainHttp)
-        }
-        _ => Ok(Beginning::Encrypted(Box::new(TlsAcceptor::from(tls.config()).accept(stream).await?))),
+        _ if first.iter().all(u8::is_ascii_alphabetic) => Ok(Beginning::PlainHttp(stream)),
+        _ => match TlsAcceptor::from(tls.config()).accept(stream).into_fallible().await {
+            Ok(stream) => Ok(Beginning::Encrypted(Box::new(stream))),
+            Err((error, stream)) => Ok(Beginning::Failed(error, stream)),
+        },
     }
 }
 
-async fn refuse_plain_http(mut stream: TcpStream) -> io::Result<()> {
-    stream.write_all(PLAIN_HTTP_ANSWER.as_bytes()).await?;
-    stream.shutdown().await?;
-    // Closed with something unread, the connection is reset, and the answer may be lost.
-    copy(&mut stream.take(LINGER_BYTES_MAX), &mut sink()).await?;
-    Ok(())
+/// Ends a connection so that its client gets to know why: by `answer`, or by what it was sent before.
+async fn refuse(mut stream: TcpStream, answer: &str, patience: Pin<&mut Sleep>, stop: &Stop) {
+    let farewell = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closed with something unread, the connection would be reset, and what was sent to the client be lost.
+        copy(&mut stream.take(LINGER_BYTES_MAX), &mut sink()).await
+    };
+    tokio::select! {
+        // Whether the client took it is its business.
+        _ = farewell => {}
+        () = stop.drain.cancelled() => {}
+        () = patience => {}
+    }
 }
 
 const PLAIN_HTTP_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\n\

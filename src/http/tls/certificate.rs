@@ -16,7 +16,6 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Encode, Tag, Tagged};
@@ -24,6 +23,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 use x509_cert::time::Time;
+use x509_cert::{Certificate, Version};
 
 /// The name of whom a certificate is for; none where it has none that can be used.
 pub(super) fn subject(certificate: &[u8]) -> Option<Arc<str>> {
@@ -59,6 +59,11 @@ pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
     let validity = certificate.tbs_certificate().validity();
     let moment = |time: Time| Some(Moment { at: UNIX_EPOCH.checked_add(time.to_unix_duration())?, time });
     Some(Validity { from: moment(validity.not_before)?, until: moment(validity.not_after)? })
+}
+
+/// Whether a certificate is of an older version of X.509.
+pub(super) fn is_before_version_3(certificate: &[u8]) -> bool {
+    Certificate::from_der(certificate).is_ok_and(|certificate| certificate.tbs_certificate().version() != Version::V3)
 }
 
 fn alternative_name(certificate: &Certificate) -> Option<String> {

@@ -12,6 +12,8 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError};
 
+use super::certificate::is_before_version_3;
+
 /// Why a file cannot be used for TLS. Never says a word of what is in it.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -42,6 +44,11 @@ pub enum Fault {
         /// The file of the certificate.
         cert: PathBuf,
     },
+    /// A certificate is of a version without what TLS looks at.
+    #[error(
+        "a certificate in it is of X.509 version 1 or 2; it must be version 3 (`openssl x509 -req` needs `-extfile`)"
+    )]
+    CertificateOld,
     /// A certificate cannot be understood.
     #[error("a certificate in it cannot be used")]
     Certificate(#[source] rustls::Error),
@@ -62,7 +69,9 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
         return Err(Fault::NoCertificate);
     }
     for certificate in &chain {
-        ParsedCertificate::try_from(certificate).map_err(Fault::Certificate)?;
+        ParsedCertificate::try_from(certificate).map_err(|error| {
+            if is_before_version_3(certificate) { Fault::CertificateOld } else { Fault::Certificate(error) }
+        })?;
     }
     Ok(chain)
 }

@@ -24,6 +24,13 @@ fn every_file_that_cannot_be_used_is_named_with_the_reason() {
     let no_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let cut = good.cert.split_once("-----END").unwrap().0;
+    let old = "-----BEGIN CERTIFICATE-----\n\
+        MIG+MHICAQEwBQYDK2VwMAwxCjAIBgNVBAMMAWEwHhcNMjYxMTIxMTk1NDAxWhcN\n\
+        MzYxMTE4MTk1NDAxWjAMMQowCAYDVQQDDAFhMCowBQYDK2VwAyEAuV7nhz1Tx+XF\n\
+        S+turDUnA26LndkSs7Wl5vBEiY36sXgwBQYDK2VwA0EAqSG8llAzpRuy3yWRnahj\n\
+        XD+EQuK43wpn2NjOlYm6wEFKFo86iwVQm4nxUzwXmBCHaymsUYM7QMPgjUJwaGfX\n\
+        BA==\n\
+        -----END CERTIFICATE-----\n";
     let large = "x".repeat(4 * 1024 * 1024 + 1);
     let other = authority.server(2);
     let other_first = format!("{}{}", other.cert, good.cert);
@@ -35,6 +42,7 @@ fn every_file_that_cannot_be_used_is_named_with_the_reason() {
         ("cert.pem", cut, "it is damaged"),
         ("cert.pem", &large, "it is larger than 4194304 bytes"),
         ("cert.pem", no_certificate, "a certificate in it cannot be used: invalid peer certificate: BadEncoding"),
+        ("cert.pem", old, "a certificate in it is of X.509 version 1 or 2; it must be version 3"),
         ("cert.pem", &broken_second, "a certificate in it cannot be used"),
         ("key.pem", &good.cert, "it holds no private key in PEM"),
         ("key.pem", encrypted, "its private key is encrypted: decrypt it with `openssl pkey"),

@@ -216,6 +216,21 @@ async fn only_clients_with_a_good_certificate_are_served_and_known_by_it() {
 }
 
 #[tokio::test]
+async fn a_refused_client_gets_to_know_why_though_it_has_sent_a_request_already() {
+    let authority = Authority::new();
+    let files = Files::of(&authority.server(1));
+    let served = serve(files.config_with(&authority, ClientAuth::Required)).await;
+    for _ in 0..20 {
+        // With TLS 1.3 it may send before the server has seen its certificate, or that there is none.
+        let mut stream = served.connect(&authority, Client::default()).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let error = read_to_end(&mut stream).await.unwrap_err();
+        assert_eq!(error.to_string(), "received fatal alert: CertificateRequired");
+    }
+    assert_eq!(served.all_ended().await, 20);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_trust_the_server_is_counted_and_forgotten() {
     let (authority, other) = (Authority::new(), Authority::new());
     let files = Files::of(&authority.server(1));
