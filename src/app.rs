@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
-use crate::auth::Authenticator;
 use crate::auth::tokens::{Census, Tokens};
 use crate::auth::usage::Allowance;
+use crate::auth::{Authenticator, Methods};
 use crate::child::guard::ChildGuard;
 use crate::config::allow::{AllowHost, AllowOrigin};
 use crate::config::{AuthConfig, Config, Exposure, GuardConfig, HttpConfig};
@@ -23,15 +24,18 @@ use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Listener, Stop};
+use crate::http::tls::Tls;
 use crate::pool::Pool;
+use crate::reload::Reloads;
 use crate::session::Registry;
-use crate::shutdown::{self, Parts, Signals};
+use crate::shutdown::{self, Parts, Signals, Wish};
 
 /// The running program.
 #[derive(Debug)]
 pub struct App {
     local_addr: SocketAddr,
     urls: [String; 2],
+    reload: Arc<Notify>,
     parts: Parts,
 }
 
@@ -47,14 +51,19 @@ impl App {
             Signals::install().map_err(|source| StartupError::System { what: "handle signals", source })?;
         let app = Self::start(config).await?;
         announce(&app.urls);
-        let ending = tokio::select! {
-            signal = signals.stop() => {
-                info!(signal, "stopping");
-                Ok(())
-            }
-            error = app.parts.pool.lost() => {
-                error!("stopping: the server cannot be used");
-                Err(error)
+        let ending = loop {
+            tokio::select! {
+                wish = signals.next() => match wish {
+                    Wish::Reload => app.reload(),
+                    Wish::Stop(signal) => {
+                        info!(signal, "stopping");
+                        break Ok(());
+                    }
+                },
+                error = app.parts.pool.lost() => {
+                    error!("stopping: the server cannot be used");
+                    break Err(error);
+                }
             }
         };
         shutdown::stop(app.parts, async || {
@@ -83,12 +92,20 @@ impl App {
     /// As [`App::start`].
     pub async fn start_with(config: Config, guard: ChildGuard) -> Result<Self, StartupError> {
         raise_open_files_limit();
-        let listener = Listener::bind(&config.listen).await?;
+        let mut reloads = Reloads::default();
+        let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
+        let mut listener = Listener::bind(&config.listen).await?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        if let Some(tls) = tls {
+            listener = listener.with_tls(Arc::clone(&tls));
+            reloads.add("tls", move || Ok(tls.reload()?));
+        }
         let local_addr = listener.local_addr();
         refuse_exposure(local_addr, &config.auth)?;
         warn_of_exposure(local_addr, &config.guard, &config.auth);
+        let certificates = config.auth.certificates;
         let tokens = tokens(config.auth)?;
-        let urls = urls(&config.listen.host, local_addr, &config.http);
+        let urls = urls(scheme, &config.listen.host, local_addr, &config.http);
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
@@ -97,7 +114,18 @@ impl App {
         let registry = Registry::new(config.session, Arc::clone(&pool));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });
-        let authenticator = Arc::new(Authenticator::new(tokens.clone(), Allowance::default()));
+        if let Some(tokens) = &tokens {
+            let (tokens, registry) = (Arc::clone(tokens), Arc::clone(&registry));
+            reloads.add("tokens", move || {
+                warn_of_weak(tokens.reload()?);
+                registry.sweep_lapsed(Instant::now());
+                Ok(())
+            });
+        }
+        let reload = Arc::new(Notify::new());
+        tasks.spawn(reloads.run(Arc::clone(&reload), sweeper.clone()));
+        let methods = Methods { tokens, certificates };
+        let authenticator = Arc::new(Authenticator::new(methods, Allowance::default()));
         let http =
             Http::new(config.http, Guard::new(config.guard), authenticator, Arc::clone(&registry), Arc::clone(&pool));
         let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
@@ -105,7 +133,7 @@ impl App {
 
         let drain_timeout = config.drain_timeout;
         let parts = Parts { registry, pool, connections, tasks, stop, sweeper, drain_timeout, stop_timeout };
-        let app = Self { local_addr, urls, parts };
+        let app = Self { local_addr, urls, reload, parts };
         let first = timeout(ANNOUNCE_AFTER, app.parts.pool.first()).await;
         match first {
             Ok(Ok(())) => info!(address = %local_addr, "serving"),
@@ -116,6 +144,11 @@ impl App {
             Err(_) => info!(address = %local_addr, "serving; the server is still starting"),
         }
         Ok(app)
+    }
+
+    /// Has every file read again that can be, soon; the log says how it went. What cannot be used changes nothing.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// Stops cleanly: requests in flight get the drain time, then the children are stopped.
@@ -145,7 +178,7 @@ impl App {
 }
 
 /// The URLs as a client on this machine can use them.
-fn urls(host: &str, local: SocketAddr, http: &HttpConfig) -> [String; 2] {
+fn urls(scheme: &str, host: &str, local: SocketAddr, http: &HttpConfig) -> [String; 2] {
     let authority = if local.ip().is_unspecified() {
         let loopback = if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
         SocketAddr::new(loopback, local.port()).to_string()
@@ -155,7 +188,7 @@ fn urls(host: &str, local: SocketAddr, http: &HttpConfig) -> [String; 2] {
         // A name is printed as given: the guard lets it in, and it is what the operator wants clients to use.
         format!("{host}:{}", local.port())
     };
-    [&http.path, &http.sse_path].map(|path| format!("http://{authority}{path}"))
+    [&http.path, &http.sse_path].map(|path| format!("{scheme}://{authority}{path}"))
 }
 
 /// Nobody should find out from a stranger that everybody may use the server.
@@ -166,7 +199,7 @@ fn refuse_exposure(local: SocketAddr, auth: &AuthConfig) -> Result<(), StartupEr
 }
 
 fn tokens(auth: AuthConfig) -> Result<Option<Arc<Tokens>>, StartupError> {
-    if !auth.is_required() {
+    if auth.token_file.is_none() && auth.tokens.is_none() {
         return Ok(None);
     }
     let origin = auth
@@ -245,15 +278,17 @@ mod tests {
     #[test]
     fn urls_are_usable_on_this_machine() {
         for (host, local, expected) in [
-            ("127.0.0.1", "127.0.0.1:8000", "http://127.0.0.1:8000"),
-            ("::1", "[::1]:8000", "http://[::1]:8000"),
-            ("0.0.0.0", "0.0.0.0:9", "http://127.0.0.1:9"),
-            ("::", "[::]:9", "http://[::1]:9"),
-            ("localhost", "127.0.0.1:8000", "http://localhost:8000"),
-            ("10.0.0.7", "10.0.0.7:1", "http://10.0.0.7:1"),
+            ("127.0.0.1", "127.0.0.1:8000", "127.0.0.1:8000"),
+            ("::1", "[::1]:8000", "[::1]:8000"),
+            ("0.0.0.0", "0.0.0.0:9", "127.0.0.1:9"),
+            ("::", "[::]:9", "[::1]:9"),
+            ("localhost", "127.0.0.1:8000", "localhost:8000"),
+            ("10.0.0.7", "10.0.0.7:1", "10.0.0.7:1"),
         ] {
-            let urls = urls(host, local.parse().unwrap(), &http());
-            assert_eq!(urls, [format!("{expected}/mcp"), format!("{expected}/sse")]);
+            for scheme in ["http", "https"] {
+                let urls = urls(scheme, host, local.parse().unwrap(), &http());
+                assert_eq!(urls, ["mcp", "sse"].map(|path| format!("{scheme}://{expected}/{path}")));
+            }
         }
     }
 }

@@ -88,10 +88,41 @@ pub enum Denial {
     Invalid(&'static str),
 }
 
+/// The certificate that a client has shown, and that was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate<'a> {
+    /// There is none.
+    None,
+    /// It is for nobody who could be named.
+    Unnamed,
+    /// It is for this subject.
+    Named(&'a str),
+}
+
+/// The ways in which one can say who one is.
+#[derive(Clone, Debug, Default)]
+pub struct Methods {
+    /// Static tokens.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Whether the certificates that clients show say who they are.
+    pub certificates: bool,
+}
+
+impl Methods {
+    const fn has_any(&self) -> bool {
+        self.tokens.is_some() || self.certificates
+    }
+
+    /// Whether a token can be good for something.
+    pub const fn has_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+}
+
 /// Decides who may enter.
 #[derive(Debug)]
 pub struct Authenticator {
-    tokens: Option<Arc<Tokens>>,
+    methods: Methods,
     accounts: Accounts,
     allowance: Allowance,
     /// Of those who need not say who they are, where that is nobody's business.
@@ -99,35 +130,53 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// With these credentials; with none, everybody may enter.
-    pub fn new(tokens: Option<Arc<Tokens>>, allowance: Allowance) -> Self {
-        Self { tokens, accounts: Accounts::default(), allowance, anybody: Admission::anonymous() }
+    /// With these methods; with none, everybody may enter.
+    pub fn new(methods: Methods, allowance: Allowance) -> Self {
+        Self { methods, accounts: Accounts::default(), allowance, anybody: Admission::anonymous() }
     }
 
-    /// Whether one has to say who one is.
-    pub const fn is_required(&self) -> bool {
-        self.tokens.is_some()
+    /// The ways in which one can say who one is.
+    pub const fn methods(&self) -> &Methods {
+        &self.methods
     }
 
-    /// Who sent these headers from that address.
+    /// Who sent these headers from that address, with that certificate.
     ///
     /// # Errors
     /// [`Denial`].
-    pub fn admit(&self, headers: &HeaderMap, address: IpAddr) -> Result<Admission, Denial> {
-        if !self.is_required() {
+    pub fn admit(
+        &self,
+        headers: &HeaderMap,
+        certificate: Certificate<'_>,
+        address: IpAddr,
+    ) -> Result<Admission, Denial> {
+        if !self.methods.has_any() {
             if self.allowance.is_unlimited() {
                 return Ok(self.anybody.clone());
             }
             return Ok(self.admission(Principal::anonymous(), Validity::default(), address));
         }
-        let token = match Credentials::read(headers) {
+        // Where no token can be good for anything, what looks like one is for the server behind.
+        let credentials = if self.methods.has_tokens() { Credentials::read(headers) } else { Ok(Credentials::Nothing) };
+        let token = match credentials {
             Ok(Credentials::Bearer(token) | Credentials::ApiKey(token)) => token,
-            Ok(Credentials::Nothing) => return Err(Denial::Missing),
+            Ok(Credentials::Nothing) => return self.admit_certificate(certificate, address),
             Err(Ambiguous(wrong)) => return Err(Denial::Ambiguous(wrong)),
         };
-        let holder = self.tokens.as_ref().and_then(|tokens| tokens.holder(token));
+        let holder = self.methods.tokens.as_ref().and_then(|tokens| tokens.holder(token));
         let Holder { principal, revoked } = holder.ok_or(Denial::Invalid("the token is not known"))?;
         Ok(self.admission(principal, Validity { until: None, revoked: Some(revoked) }, address))
+    }
+
+    fn admit_certificate(&self, certificate: Certificate<'_>, address: IpAddr) -> Result<Admission, Denial> {
+        match certificate {
+            Certificate::Named(subject) if self.methods.certificates => {
+                let principal = Principal::new(Source::Certificate, subject);
+                Ok(self.admission(principal, Validity::default(), address))
+            }
+            Certificate::Unnamed if self.methods.certificates => Err(Denial::Invalid("the certificate names nobody")),
+            Certificate::None | Certificate::Unnamed | Certificate::Named(_) => Err(Denial::Missing),
+        }
     }
 
     fn admission(&self, principal: Principal, validity: Validity, address: IpAddr) -> Admission {

@@ -264,6 +264,34 @@ pub struct Cli {
     #[arg(long, value_name = "COUNT", help_heading = LISTENING, default_value = "20000")]
     pub connections_max: String,
 
+    /// Speak TLS (HTTPS) with the certificate in this file
+    ///
+    /// A PEM file: the certificate, then those between it and its root. TLS 1.2 and 1.3, and no plain HTTP on the port any more.
+    /// On SIGHUP this file and those of the other --tls flags are read again: new connections get what they hold then, open
+    /// ones go on. Files that cannot be used change nothing, and the log says why.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of --tls-cert
+    ///
+    /// A PEM file, not encrypted: RSA, ECDSA (P-256, P-384) or Ed25519. Nobody but mcp-mux should be able to read it.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub tls_key: Option<PathBuf>,
+
+    /// Ask clients for certificates that were issued by an authority in this file
+    ///
+    /// A PEM file with one or more certificates of authorities. What a client's certificate is for (its subject) is who the
+    /// client is.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// Whether clients must have a certificate: required, optional [default: required]
+    ///
+    /// With --tls-client-ca. `required`: one without is not connected at all. `optional`: it is served as one that has not
+    /// said who it is. A bad certificate is refused either way.
+    #[arg(long, value_name = "RULE", help_heading = TLS)]
+    pub tls_client_auth: Option<String>,
+
     /// Close a session without a request or an open stream for this long
     #[arg(long, value_name = "DURATION", help_heading = SESSIONS, default_value = "30m")]
     pub session_idle_timeout: String,
@@ -386,6 +414,7 @@ const SERVER: &str = "Server";
 const ISOLATION: &str = "Isolation";
 const LISTENING: &str = "Listening";
 const AUTHENTICATION: &str = "Authentication";
+const TLS: &str = "TLS";
 const SESSIONS: &str = "Sessions";
 const REQUESTS: &str = "Requests";
 const OPERATING: &str = "Operating";

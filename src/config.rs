@@ -27,6 +27,8 @@ use crate::mcp::Era;
 pub struct Config {
     /// Where to listen.
     pub listen: ListenConfig,
+    /// With what connections are encrypted; none: they are not.
+    pub tls: Option<TlsConfig>,
     /// Paths and limits of the HTTP side.
     pub http: HttpConfig,
     /// Whom the HTTP side answers.
@@ -56,6 +58,36 @@ pub struct ListenConfig {
     pub port: u16,
     /// The most connections at once.
     pub connections_max: NonZeroUsize,
+}
+
+/// Where what connections are encrypted with is kept.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// The certificate, and what is between it and its root (PEM).
+    pub cert: PathBuf,
+    /// The certificate's private key (PEM).
+    pub key: PathBuf,
+    /// Whether clients are asked for certificates; none: they are not.
+    pub client_ca: Option<ClientCaConfig>,
+}
+
+/// Which clients' certificates are accepted.
+#[derive(Clone, Debug)]
+pub struct ClientCaConfig {
+    /// The authorities that may have issued them (PEM).
+    pub file: PathBuf,
+    /// Whether a client without one is served.
+    pub auth: ClientAuth,
+}
+
+/// Whether a client without a certificate is served (`--tls-client-auth`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// It is not.
+    #[default]
+    Required,
+    /// It is. One that shows a certificate has to show a good one.
+    Optional,
 }
 
 /// Paths and limits of the HTTP side.
@@ -108,6 +140,8 @@ pub struct AuthConfig {
     pub token_file: Option<PathBuf>,
     /// Tokens of the environment, in the file's form.
     pub tokens: Option<Secret>,
+    /// Whether the certificates that clients show say who they are.
+    pub certificates: bool,
     /// Whether everybody may enter, also from other machines.
     pub exposure: Exposure,
 }
@@ -115,7 +149,7 @@ pub struct AuthConfig {
 impl AuthConfig {
     /// Whether one has to say who one is.
     pub const fn is_required(&self) -> bool {
-        self.token_file.is_some() || self.tokens.is_some()
+        self.token_file.is_some() || self.tokens.is_some() || self.certificates
     }
 }
 

@@ -2,6 +2,7 @@
 //! and JSON-RPC code.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,16 @@ pub enum StartupError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// A file that the configuration names cannot be used.
+    #[error("{flag} {} cannot be used", file.display())]
+    File {
+        /// The flag that names it, such as `--tls-cert`.
+        flag: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why; says nothing of what is in it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The host to listen on has no address.
     #[error("host {host} has no address")]
     HostUnknown {
@@ -69,7 +80,7 @@ impl StartupError {
     /// The exit code (those above 2 are the ones of `sysexits.h`).
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Exposed { .. } | Self::Tokens { .. } => 78,
+            Self::Config(_) | Self::Exposed { .. } | Self::Tokens { .. } | Self::File { .. } => 78,
             Self::HostUnknown { .. } | Self::Listen { .. } | Self::Child(_) => 69,
             Self::System { .. } => 1,
             Self::Bug(_) => 70,
@@ -80,6 +91,7 @@ impl StartupError {
     pub fn hint(&self) -> Option<&'static str> {
         let hint = match self {
             Self::Config(_) => "`mcp-mux --help` lists every flag, its variable and its default",
+            Self::File { .. } => "mend the file, or name another one",
             Self::HostUnknown { .. } => "give --host an address or a name of this machine, such as 127.0.0.1",
             #[expect(clippy::wildcard_enum_match_arm, reason = "the others are rare and speak for themselves")]
             Self::Listen { source, .. } => match source.kind() {
@@ -529,6 +541,11 @@ mod tests {
     fn every_startup_error_says_what_to_do() {
         let source = || io::Error::from(io::ErrorKind::AddrInUse);
         for (error, exit_code, text) in [
+            (
+                StartupError::File { flag: "--tls-key", file: "/k.pem".into(), source: Box::new(source()) },
+                78,
+                "--tls-key /k.pem cannot be used",
+            ),
             (StartupError::HostUnknown { host: "h".into(), source: source() }, 69, "host h has no address"),
             (StartupError::Listen { host: "h".into(), port: 1, source: source() }, 69, "port 1 on h is in use"),
             (

@@ -22,6 +22,7 @@ pub mod sse;
 mod streamable;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -123,7 +124,7 @@ impl Http {
         let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         let answered = match self.open_to_all(path, request) {
             Some(answered) => answered,
-            None => match self.enter(request, &way) {
+            None => match self.enter(request, peer, &way) {
                 Ok(caller) => self.route(path, request, body, &Caller { admission: caller, way }).await,
                 Err(response) => Ok(*response),
             },

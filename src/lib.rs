@@ -20,7 +20,7 @@
 //!
 //! | module | sole responsibility |
 //! |---|---|
-//! | [`app`], `shutdown` | every part built from the configuration; start-up and the stop sequence |
+//! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
 //! | [`http`] | the port, whom it answers, the transports |
 //! | [`session`] | one client's streams and state; the table of all of them |
 //! | [`pool`] | isolation: who gets which child, for how long |
@@ -49,6 +49,7 @@
 //! Imports go down this list, never up (`tests/architecture.rs`); the way back is data, never an import.
 
 pub mod app;
+mod reload;
 mod shutdown;
 
 pub mod http;

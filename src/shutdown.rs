@@ -102,19 +102,39 @@ impl Signals {
         })
     }
 
-    /// The next signal that asks for a stop. The end of a terminal (SIGHUP) does not.
+    /// What the next signal asks for. The end of a terminal (SIGHUP) does not ask for a stop.
+    ///
+    /// # Cancel safety
+    /// No signal is lost.
+    pub(crate) async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
+            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+
+    /// The next signal that asks for a stop.
     ///
     /// # Cancel safety
     /// No signal is lost.
     pub(crate) async fn stop(&mut self) -> &'static str {
         loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.hangup.recv() => info!("SIGHUP ignored; SIGTERM stops mcp-mux"),
+            match self.next().await {
+                Wish::Stop(signal) => return signal,
+                Wish::Reload => info!("SIGHUP ignored: stopping"),
             }
         }
     }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To stop; the signal's name.
+    Stop(&'static str),
+    /// To read files again.
+    Reload,
 }
 
 /// What a child's end takes beside the waits of its ladder: reading its last words, a moment to die.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// name each other.
 const LAYERS: &[&[&str]] = &[
     &["main"],
-    &["app", "shutdown"],
+    &["app", "reload", "shutdown"],
     &["http"],
     &["session"],
     &["pool"],

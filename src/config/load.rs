@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    AuthConfig, ChildConfig, Config, DeclaredCapabilities, Exposure, ForwardedConfig, GuardConfig, HttpConfig,
-    InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, RouterConfig, SessionConfig,
-    SessionMode, TelemetryConfig,
+    AuthConfig, ChildConfig, ClientAuth, ClientCaConfig, Config, DeclaredCapabilities, Exposure, ForwardedConfig,
+    GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, RouterConfig,
+    SessionConfig, SessionMode, TelemetryConfig, TlsConfig,
 };
 use crate::cli::{Cli, Variables};
 
@@ -112,9 +112,10 @@ impl Reader {
 /// None means that a problem was recorded; every value is read before the first one is missed.
 fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let listen = read_listen(&cli, reader);
+    let tls = read_tls(&cli, reader);
     let http = read_http(&cli, reader);
     let guard = read_guard(&cli, reader, listen.as_ref());
-    let auth = read_auth(&cli, reader);
+    let auth = read_auth(&cli, reader, tls.as_ref());
     let session = read_session(&cli, reader);
     let router = read_router(&cli, reader);
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
@@ -154,6 +155,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     }
     Some(Config {
         listen: listen?,
+        tls: tls?,
         http: http?,
         guard: guard?,
         auth: auth?,
@@ -171,6 +173,38 @@ fn read_listen(cli: &Cli, reader: &mut Reader) -> Option<ListenConfig> {
     let port = reader.read("port", &cli.port, values::port);
     let connections_max = reader.read("connections-max", &cli.connections_max, values::some_count);
     Some(ListenConfig { host: host?, port: port?, connections_max: connections_max? })
+}
+
+/// The files are read by whoever uses them, who reads them again later.
+fn read_tls(cli: &Cli, reader: &mut Reader) -> Option<Option<TlsConfig>> {
+    let auth = cli.tls_client_auth.as_deref();
+    let auth =
+        auth.map_or(Some(ClientAuth::default()), |text| reader.read("tls-client-auth", text, values::client_auth));
+    let shown = |file: &PathBuf| file.display().to_string();
+    match (&cli.tls_cert, &cli.tls_key) {
+        (Some(cert), None) => {
+            reader.problem("tls-cert", Some(&shown(cert)), "accompanied by --tls-key, its private key")
+        }
+        (None, Some(key)) => reader.problem("tls-key", Some(&shown(key)), "accompanied by --tls-cert, its certificate"),
+        (None, None) => {
+            if let Some(file) = &cli.tls_client_ca {
+                let wanted = "absent, unless TLS is on (--tls-cert, --tls-key)";
+                reader.problem("tls-client-ca", Some(&shown(file)), wanted);
+            }
+        }
+        (Some(_), Some(_)) => {}
+    }
+    if let (Some(text), None) = (&cli.tls_client_auth, &cli.tls_client_ca) {
+        reader.problem(
+            "tls-client-auth",
+            Some(text),
+            "absent, unless --tls-client-ca says whose certificates are good",
+        );
+    }
+    let auth = auth?;
+    let client_ca = cli.tls_client_ca.clone().map(|file| ClientCaConfig { file, auth });
+    let files = cli.tls_cert.clone().zip(cli.tls_key.clone());
+    Some(files.map(|(cert, key)| TlsConfig { cert, key, client_ca }))
 }
 
 fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
@@ -226,15 +260,17 @@ fn read_guard(cli: &Cli, reader: &mut Reader, listen: Option<&ListenConfig>) -> 
     Some(GuardConfig { allow_host, allow_origin: allow_origin? })
 }
 
-fn read_auth(cli: &Cli, reader: &mut Reader) -> Option<AuthConfig> {
+fn read_auth(cli: &Cli, reader: &mut Reader, tls: Option<&Option<TlsConfig>>) -> Option<AuthConfig> {
     let no_auth = reader.read("insecure-no-auth", &cli.insecure_no_auth, values::switch);
     let auth = AuthConfig {
         token_file: cli.auth_token_file.clone(),
         tokens: cli.variables.auth_tokens.clone(),
+        certificates: tls.and_then(Option::as_ref).is_some_and(|tls| tls.client_ca.is_some()),
         exposure: if no_auth? { Exposure::Wanted } else { Exposure::Refused },
     };
     if auth.exposure == Exposure::Wanted && auth.is_required() {
-        let wanted = "left out where clients have to authenticate (--auth-token-file, MCP_MUX_AUTH_TOKENS)";
+        let wanted =
+            "left out where clients have to authenticate (--auth-token-file, MCP_MUX_AUTH_TOKENS, --tls-client-ca)";
         reader.problem("insecure-no-auth", None, wanted);
     }
     Some(auth)

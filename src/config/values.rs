@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::allow::Authority;
-use super::{DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit};
+use super::{
+    ClientAuth, DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit,
+};
 use crate::mcp::Era;
 
 /// What would be right, in words; follows "must be" in the message.
@@ -250,6 +252,15 @@ pub(super) fn on_child_exit(text: &str) -> Result<OnChildExit, Wanted> {
         "restart" => Ok(OnChildExit::Restart),
         "exit" => Ok(OnChildExit::Exit),
         _ => Err("restart or exit".to_owned()),
+    }
+}
+
+/// The rule of `--tls-client-auth`.
+pub(super) fn client_auth(text: &str) -> Result<ClientAuth, Wanted> {
+    match text.trim() {
+        "required" => Ok(ClientAuth::Required),
+        "optional" => Ok(ClientAuth::Optional),
+        _ => Err("required or optional".to_owned()),
     }
 }
 

@@ -13,6 +13,7 @@ use tracing::debug;
 use super::Http;
 use super::body::Body;
 use super::forwarded::Way;
+use super::peer::Peer;
 use super::request::Refusal;
 use crate::auth::{Admission, Denial};
 use crate::error::Reject;
@@ -22,8 +23,9 @@ impl Http {
     ///
     /// # Errors
     /// The response for one that may not.
-    pub(super) fn enter(&self, request: &Parts, way: &Way) -> Result<Admission, Box<Response<Body>>> {
-        let admission = self.authenticator.admit(&request.headers, way.client).map_err(|denial| {
+    pub(super) fn enter(&self, request: &Parts, peer: &Peer, way: &Way) -> Result<Admission, Box<Response<Body>>> {
+        let admitted = self.authenticator.admit(&request.headers, peer.certificate(), way.client);
+        let admission = admitted.map_err(|denial| {
             let challenge = self.challenge(&denial);
             let reject = reject(denial);
             debug!(client = %way.client, kind = reject.wire().kind, reason = %reject, "not admitted");
@@ -42,6 +44,9 @@ impl Http {
 
     /// How to come by a good credential; none where none is missing.
     fn challenge(&self, denial: &Denial) -> Option<HeaderValue> {
+        if !self.authenticator.methods().has_tokens() {
+            return None;
+        }
         match denial {
             Denial::Missing => Some(HeaderValue::from_static("Bearer realm=\"mcp-mux\"")),
             Denial::Invalid(_) => Some(HeaderValue::from_static("Bearer realm=\"mcp-mux\", error=\"invalid_token\"")),

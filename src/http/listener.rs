@@ -5,6 +5,7 @@
 //! there are never more connections than are allowed; every task is on the tracker, and none outlives [`Stop::end`].
 
 mod connection;
+mod encrypted;
 mod repoll;
 
 use std::io;
@@ -24,6 +25,7 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use self::connection::Protocol;
 use super::peer::Peer;
+use super::tls::Tls;
 use crate::config::ListenConfig;
 use crate::error::StartupError;
 use crate::telemetry::watermark::Watermark;
@@ -34,6 +36,7 @@ pub struct Listener {
     socket: TcpListener,
     local: SocketAddr,
     places: Places,
+    tls: Option<Arc<Tls>>,
 }
 
 /// The two steps of stopping.
@@ -74,6 +77,12 @@ impl Listener {
         }
     }
 
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<Tls>) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
     /// The address, with the port that the system chose.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local
@@ -88,7 +97,7 @@ impl Listener {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
-        let protocol = Arc::new(Protocol::new(&connections));
+        let protocol = Arc::new(Protocol::new(&connections).with_tls(self.tls));
         let mut failures = AcceptFailures::default();
         loop {
             let accept = async {
@@ -139,7 +148,7 @@ fn bind(address: SocketAddr, connections_max: NonZeroUsize) -> io::Result<Listen
     socket.bind(address)?;
     let socket = socket.listen(BACKLOG)?;
     let local = socket.local_addr()?;
-    Ok(Listener { socket, local, places: Places::new(connections_max) })
+    Ok(Listener { socket, local, places: Places::new(connections_max), tls: None })
 }
 
 /// Whether only the connection that was about to be accepted is lost.

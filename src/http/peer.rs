@@ -1,6 +1,9 @@
 //! Who is at the other end of a connection, as far as the connection itself says.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::auth::Certificate;
 
 /// The two ends of a connection.
 #[derive(Clone, Debug)]
@@ -9,16 +12,58 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The address of the other side: a client's, or that of a proxy in front.
     pub remote: SocketAddr,
+    /// What a handshake has shown; none where the connection is not encrypted.
+    pub tls: Option<TlsPeer>,
+}
+
+/// What the TLS handshake of a connection has shown of its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsPeer {
+    /// Its certificate.
+    pub certificate: ClientCertificate,
+}
+
+/// The certificate of a client. It was checked: of an authority of `--tls-client-ca`, valid when the connection began,
+/// and for the key that the client has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// It was not asked for one, or has none (`--tls-client-auth optional`).
+    None,
+    /// It has one without a name that can be used: an empty subject and no alternative name that is a URI or a DNS name, a
+    /// name of more than 1,024 bytes, or one that cannot be read. It is nobody's, and not that of a client without one.
+    Unnamed,
+    /// Whom it is for: the subject, such as `CN=alice,O=Example` (RFC 4514, the last part first), or with an empty subject
+    /// `URI:` and the first URI of the alternative names, or else `DNS:` and the first DNS name. `http::tls` has it exactly.
+    Named(Arc<str>),
+}
+
+impl TlsPeer {
+    /// Whom the client's certificate is for; none without a certificate, or without a name in it.
+    pub const fn subject(&self) -> Option<&Arc<str>> {
+        match &self.certificate {
+            ClientCertificate::Named(subject) => Some(subject),
+            ClientCertificate::None | ClientCertificate::Unnamed => None,
+        }
+    }
 }
 
 impl Peer {
     /// Of a connection without encryption.
     pub const fn new(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self { local, remote }
+        Self { local, remote, tls: None }
+    }
+
+    /// The certificate that its client has shown.
+    pub fn certificate(&self) -> Certificate<'_> {
+        match self.tls.as_ref().map(|tls| &tls.certificate) {
+            None | Some(ClientCertificate::None) => Certificate::None,
+            Some(ClientCertificate::Unnamed) => Certificate::Unnamed,
+            Some(ClientCertificate::Named(subject)) => Certificate::Named(subject),
+        }
     }
 
     /// Whether the connection is encrypted.
     pub const fn is_encrypted(&self) -> bool {
-        false
+        self.tls.is_some()
     }
 }

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
 use super::*;
+use crate::auth::Methods;
 use crate::auth::usage::Allowance;
 use crate::child::ChildHandle;
 use crate::config::{ForwardedConfig, GuardConfig, SessionConfig, SessionMode};
@@ -72,7 +73,7 @@ fn config() -> HttpConfig {
 
 /// Everybody may enter.
 fn authenticator() -> Arc<Authenticator> {
-    Arc::new(Authenticator::new(None, Allowance::default()))
+    Arc::new(Authenticator::new(Methods::default(), Allowance::default()))
 }
 
 fn guard() -> Guard {

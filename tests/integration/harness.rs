@@ -112,7 +112,9 @@ impl Mux {
             let line = line.unwrap_or_else(|| panic!("no URLs; its log:\n{}", *mux.stderr.borrow()));
             mux.urls.push(line);
         }
-        mux.port = mux.urls[0].strip_prefix("http://127.0.0.1:").unwrap().split('/').next().unwrap().parse().unwrap();
+        let (scheme, rest) = mux.urls[0].split_once("://127.0.0.1:").unwrap();
+        assert!(["http", "https"].contains(&scheme), "{scheme}");
+        mux.port = rest.split('/').next().unwrap().parse().unwrap();
         mux
     }
 

@@ -21,3 +21,4 @@ mod isolation;
 mod load;
 mod long_answers;
 mod streamable;
+mod tls;

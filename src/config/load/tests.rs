@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::allow::WebOrigin;
-use crate::config::{DeclaredCapabilities, LogFormat, OnAmbiguous};
+use crate::config::{ClientAuth, ClientCaConfig, DeclaredCapabilities, LogFormat, OnAmbiguous};
 
 fn load_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let args = ["mcp-mux"].iter().chain(args).map(Into::into);
@@ -40,6 +40,7 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.session.age_max, None);
     assert_eq!(config.session.sessions_max.get(), 10_000);
     assert_eq!(config.listen.connections_max.get(), 20_000);
+    assert!(config.tls.is_none());
     assert_eq!(config.session.replay_events, 256);
     assert_eq!(config.session.replay_bytes, 1 << 20);
     assert_eq!((config.pool.isolation, config.pool.size.get(), config.pool.warm), (Isolation::Shared, 1, 0));
@@ -68,6 +69,46 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.telemetry.log_level, "warn,mcp_mux=info");
     assert_eq!(config.telemetry.log_format, LogFormat::Text);
     assert_eq!(config.drain_timeout, Duration::from_secs(10));
+}
+
+#[test]
+fn tls_is_a_certificate_with_its_key_and_whose_clients_are_good() {
+    let files = ["--tls-cert", "c.pem", "--tls-key", "k.pem"];
+    let tls = load(&files).unwrap().tls.unwrap();
+    assert_eq!((tls.cert, tls.key), ("c.pem".into(), "k.pem".into()));
+    assert!(tls.client_ca.is_none());
+    for (auth, expected) in [
+        (&[] as &[&str], ClientAuth::Required),
+        (&["--tls-client-auth", "required"], ClientAuth::Required),
+        (&["--tls-client-auth", "optional"], ClientAuth::Optional),
+    ] {
+        let tls = load(&[&files, &["--tls-client-ca", "ca.pem"][..], auth].concat()).unwrap().tls.unwrap();
+        let ClientCaConfig { file, auth } = tls.client_ca.unwrap();
+        assert_eq!((file, auth), ("ca.pem".into(), expected));
+    }
+}
+
+#[test]
+fn half_of_tls_is_a_mistake_that_names_the_other_half() {
+    for (args, expected) in [
+        (&["--tls-cert", "c"][..], r#"--tls-cert "c": must be accompanied by --tls-key, its private key"#),
+        (&["--tls-key", "k"], r#"--tls-key "k": must be accompanied by --tls-cert, its certificate"#),
+        (&["--tls-client-ca", "a"], r#"--tls-client-ca "a": must be absent, unless TLS is on (--tls-cert, --tls-key)"#),
+        (
+            &["--tls-cert", "c", "--tls-key", "k", "--tls-client-auth", "optional"],
+            r#"--tls-client-auth "optional": must be absent, unless --tls-client-ca says whose certificates are good"#,
+        ),
+        (
+            &["--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "a", "--tls-client-auth", "maybe"],
+            r#"--tls-client-auth "maybe": must be required or optional"#,
+        ),
+        (
+            &["--tls-cert", "c", "--tls-client-ca", "a"],
+            r#"--tls-cert "c": must be accompanied by --tls-key, its private key"#,
+        ),
+    ] {
+        assert_eq!(problem(args), expected);
+    }
 }
 
 #[test]

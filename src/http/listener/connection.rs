@@ -29,12 +29,16 @@ use tracing::debug;
 use super::Stop;
 use super::repoll::Repoll;
 use crate::http::peer::Peer;
+use crate::http::tls::Tls;
 
 /// How connections are served.
 pub(super) struct Protocol {
-    http1: http1::Builder,
+    pub(super) http1: http1::Builder,
     /// HTTP/1.1, and HTTP/2 for clients that start with its preface.
     either: auto::Builder<Tracked>,
+    /// HTTP/2 alone, for encrypted connections that agreed on it.
+    pub(super) http2: auto::Builder<Tracked>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Protocol {
@@ -50,7 +54,13 @@ impl Protocol {
             .keep_alive_interval(HTTP2_PING_INTERVAL)
             .keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .max_concurrent_streams(HTTP2_STREAMS_MAX);
-        Self { http1, either }
+        let http2 = either.clone().http2_only();
+        Self { http1, either, http2, tls: None }
+    }
+
+    /// Where there is something to do it with, connections are encrypted.
+    pub(super) fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Has `handle` answer the requests of a connection until it ends, or it is time to stop.
@@ -65,6 +75,10 @@ impl Protocol {
             debug!(%error, "cannot set TCP_NODELAY");
         }
         let mut patience = pin!(sleep(FIRST_REQUEST_TIMEOUT));
+        if let Some(tls) = &self.tls {
+            // In a box, so that connections that are not encrypted need no room for it.
+            return Box::pin(self.serve_encrypted(tls, stream, peer, &handle, patience, &stop)).await;
+        }
         let may_be_http2 = tokio::select! {
             biased;
             told = may_be_http2(&stream) => told,
@@ -100,7 +114,7 @@ async fn may_be_http2(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// Until a connection ends, or has to.
-async fn attend<C>(connection: C, requested: &AtomicBool, mut patience: Pin<&mut Sleep>, stop: &Stop)
+pub(super) async fn attend<C>(connection: C, requested: &AtomicBool, mut patience: Pin<&mut Sleep>, stop: &Stop)
 where
     C: GracefulConnection<Error: Display>,
 {

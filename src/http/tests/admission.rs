@@ -17,9 +17,13 @@ const DONE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
 const EVENTS: (&str, &str) = ("accept", "text/event-stream");
 const HERE: &str = "127.0.0.1";
 
+fn of(tokens: Arc<Tokens>) -> Methods {
+    Methods { tokens: Some(tokens), ..Methods::default() }
+}
+
 fn guarded(allowance: Allowance) -> Harness {
     let (tokens, _) = Tokens::new(None, Some(Secret::new(TOKENS.to_owned()))).expect("three tokens");
-    harness_of(Arc::new(Authenticator::new(Some(Arc::new(tokens)), allowance)), |_, _| {})
+    harness_of(Arc::new(Authenticator::new(of(Arc::new(tokens)), allowance)), |_, _| {})
 }
 
 fn count(number: usize) -> Option<NonZeroUsize> {
@@ -178,7 +182,7 @@ async fn a_principal_has_so_many_requests_in_flight_over_all_its_sessions() {
 #[tokio::test(start_paused = true)]
 async fn nobody_in_particular_is_limited_by_address() {
     let rate = Rate { interval: Duration::from_secs(10), burst: NonZeroU32::new(1).expect("some") };
-    let authenticator = Authenticator::new(None, Allowance { rate: Some(rate), ..Allowance::default() });
+    let authenticator = Authenticator::new(Methods::default(), Allowance { rate: Some(rate), ..Allowance::default() });
     let harness = harness_of(Arc::new(authenticator), |config, _| {
         config.forwarded.trusted = vec![HERE.parse::<std::net::IpAddr>().expect("an address").into()];
     });
@@ -206,7 +210,7 @@ async fn what_was_opened_with_a_token_ends_when_it_is_taken_away() {
     let file = folder.path().join("tokens");
     std::fs::write(&file, TOKENS).expect("written");
     let tokens = Arc::new(Tokens::new(Some(file.clone()), None).expect("three tokens").0);
-    let authenticator = Authenticator::new(Some(Arc::clone(&tokens)), Allowance::default());
+    let authenticator = Authenticator::new(of(Arc::clone(&tokens)), Allowance::default());
     let mut harness = harness_of(Arc::new(authenticator), |_, _| {});
     let [alices, bobs] =
         [harness.open_as(&[ALICE], Revision::V2025_11_25).await, harness.open_as(&[BOB], Revision::V2025_11_25).await];

@@ -1,0 +1,136 @@
+//! One encrypted connection: its handshake, and from then on its requests.
+//!
+//! Which HTTP it speaks is agreed in the handshake (ALPN); a client that offers nothing there speaks HTTP/1.1 (RFC 9113, 3.3).
+//! The handshake is part of the time that a client has for its first request.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+use super::Stop;
+use super::connection::{Protocol, attend};
+use crate::http::peer::Peer;
+use crate::http::tls::{self, Tls};
+
+impl Protocol {
+    /// Has `handle` answer the requests of an encrypted connection until it ends, or it is time to stop, or `patience` is over
+    /// and there was no request.
+    pub(super) async fn serve_encrypted<H, F, B>(
+        &self,
+        tls: &Tls,
+        stream: TcpStream,
+        mut peer: Peer,
+        handle: &H,
+        mut patience: Pin<&mut Sleep>,
+        stop: &Stop,
+    ) where
+        H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    {
+        let begun = tokio::select! {
+            biased;
+            begun = begin(tls, stream) => begun,
+            () = stop.drain.cancelled() => return debug!("connection dropped: stopping"),
+            () = patience.as_mut() => {
+                let failed = tls.count_failed_handshake();
+                return debug!(failed, "connection dropped: its TLS handshake did not end");
+            }
+        };
+        let stream = match begun {
+            Ok(Beginning::Encrypted(stream)) => stream,
+            Ok(Beginning::PlainHttp(stream)) => {
+                debug!("connection refused: it speaks HTTP, not HTTPS");
+                return refuse(stream, PLAIN_HTTP_ANSWER, patience, stop).await;
+            }
+            Ok(Beginning::Failed(error, stream)) => {
+                let failed = tls.count_failed_handshake();
+                debug!(%error, failed, "TLS handshake failed");
+                return refuse(stream, "", patience, stop).await;
+            }
+            Ok(Beginning::Nothing) => return debug!("connection ended: it sent nothing"),
+            Err(error) => return debug!(%error, "connection ended"),
+        };
+        let (_, connection) = stream.get_ref();
+        peer.tls = Some(tls::peer(connection));
+        let http2 = connection.alpn_protocol() == Some(tls::HTTP2);
+        let peer = Arc::new(peer);
+        let requested = AtomicBool::new(false);
+        let service = service_fn(|request| {
+            requested.store(true, Ordering::Relaxed);
+            // In a box for the same reason as where nothing is encrypted.
+            let response = Box::pin(handle(request, Arc::clone(&peer)));
+            async move { Ok::<_, Infallible>(response.await) }
+        });
+        let io = TokioIo::new(stream);
+        if http2 {
+            attend(self.http2.serve_connection(io, service), &requested, patience, stop).await;
+        } else {
+            attend(self.http1.serve_connection(io, service), &requested, patience, stop).await;
+        }
+    }
+}
+
+/// What a connection began with.
+enum Beginning {
+    Encrypted(Box<TlsStream<TcpStream>>),
+    /// A request that is not encrypted.
+    PlainHttp(TcpStream),
+    /// Something else; where there is an alert for it, the client has been sent it.
+    Failed(io::Error, TcpStream),
+    Nothing,
+}
+
+async fn begin(tls: &Tls, stream: TcpStream) -> io::Result<Beginning> {
+    let mut first = [0];
+    // By a look that takes nothing. No TLS record begins with a letter, and every HTTP request does.
+    match stream.peek(&mut first).await? {
+        0 => Ok(Beginning::Nothing),
+        _ if first.iter().all(u8::is_ascii_alphabetic) => Ok(Beginning::PlainHttp(stream)),
+        _ => match TlsAcceptor::from(tls.config()).accept(stream).into_fallible().await {
+            Ok(stream) => Ok(Beginning::Encrypted(Box::new(stream))),
+            Err((error, stream)) => Ok(Beginning::Failed(error, stream)),
+        },
+    }
+}
+
+/// Ends a connection so that its client gets to know why: by `answer`, or by what it was sent before.
+async fn refuse(mut stream: TcpStream, answer: &str, patience: Pin<&mut Sleep>, stop: &Stop) {
+    let farewell = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closed with something unread, the connection would be reset, and what was sent to the client be lost.
+        copy(&mut stream.take(LINGER_BYTES_MAX), &mut sink()).await
+    };
+    tokio::select! {
+        // Whether the client took it is its business.
+        _ = farewell => {}
+        () = stop.drain.cancelled() => {}
+        () = patience => {}
+    }
+}
+
+const PLAIN_HTTP_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\n\
+    content-type: text/plain; charset=utf-8\r\n\
+    content-length: 60\r\n\
+    connection: close\r\n\
+    \r\n\
+    This port speaks HTTPS: begin the URL with https:// instead\n";
+/// How much is read of a request that was refused.
+const LINGER_BYTES_MAX: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! What is read again while the program runs (SIGHUP).
+//!
+//! Separate from the parts that are: each knows how to read its files and that a bad one changes nothing; here is when it
+//! happens, and what the log says of it. Invariant: one after the other, never two at once; whoever asks never waits.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// Everything that can be read again.
+#[derive(Default)]
+pub(crate) struct Reloads(Vec<Reload>);
+
+struct Reload {
+    /// What is read, as the log calls it.
+    what: &'static str,
+    again: Box<dyn Fn() -> Result<(), Failure> + Send + Sync>,
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+impl Reloads {
+    /// Adds something: `again` reads it, may wait for the file system, and changes nothing where it fails.
+    pub(crate) fn add(&mut self, what: &'static str, again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static) {
+        self.0.push(Reload { what, again: Box::new(again) });
+    }
+
+    /// Reads everything again whenever `asked` says so. Asked several times while it is being read, it is read once more.
+    pub(crate) async fn run(self, asked: Arc<Notify>, until: CancellationToken) {
+        let reloads = Arc::new(self);
+        let serving = async {
+            loop {
+                asked.notified().await;
+                let reloads = Arc::clone(&reloads);
+                // A file system may take its time.
+                let read = tokio::task::spawn_blocking(move || reloads.read());
+                if read.await.is_err() {
+                    error!("a panic while files were read again");
+                }
+            }
+        };
+        tokio::select! {
+            () = until.cancelled() => {}
+            () = serving => {}
+        }
+    }
+
+    fn read(&self) {
+        if self.0.is_empty() {
+            info!("SIGHUP: there is nothing to read again; SIGTERM stops mcp-mux");
+        }
+        for Reload { what, again } in &self.0 {
+            match again() {
+                Ok(()) => info!(files = what, "read again"),
+                Err(error) => {
+                    warn!(files = what, error = with_sources(&*error), "not read again: what was there stays")
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Reloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|reload| reload.what)).finish()
+    }
+}
+
+/// An error and what caused it, in one line.
+fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_error_is_told_with_what_caused_it() {
+        let cause = std::io::Error::other("no medium");
+        let error = crate::error::StartupError::System { what: "read", source: cause };
+        assert_eq!(with_sources(&error), "cannot read: no medium");
+    }
+
+    /// Something whose reading begins with a word and ends when it is told to.
+    fn slow(reloads: &mut Reloads) -> (Receiver<()>, SyncSender<()>) {
+        let (begun, begins) = sync_channel(10);
+        let (go_on, goes_on) = sync_channel::<()>(10);
+        let goes_on = std::sync::Mutex::new(goes_on);
+        reloads.add("slow files", move || {
+            begun.send(())?;
+            goes_on.lock().unwrap().recv()?;
+            Ok(())
+        });
+        (begins, go_on)
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_while_it_is_read_get_one_more_reading_and_a_failure_stops_nothing() {
+        let mut reloads = Reloads::default();
+        reloads.add("bad files", || Err("bad".into()));
+        let (begins, go_on) = slow(&mut reloads);
+        let (asked, until) = (Arc::new(Notify::new()), CancellationToken::new());
+        let tasks = tokio_util::task::TaskTracker::new();
+        tasks.spawn(reloads.run(Arc::clone(&asked), until.clone()));
+        tasks.close();
+
+        let begin = async |begins: Receiver<()>| {
+            let waiting = tokio::task::spawn_blocking(move || {
+                begins.recv_timeout(DEADLINE).expect("it is read");
+                begins
+            });
+            waiting.await.expect("no panic")
+        };
+        asked.notify_one();
+        let begins = begin(begins).await;
+        for _ in 0..3 {
+            asked.notify_one();
+        }
+        go_on.send(()).expect("it waits");
+        let begins = begin(begins).await;
+        go_on.send(()).expect("it waits");
+        // Neither a third time, nor does the end wait for anything.
+        until.cancel();
+        timeout(DEADLINE, tasks.wait()).await.expect("it ends");
+        assert!(begins.try_recv().is_err());
+    }
+}
