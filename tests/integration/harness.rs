@@ -165,7 +165,12 @@ impl Mux {
     }
 
     pub fn client(&self) -> Client {
-        Client { port: self.port, path: "/mcp".to_owned(), session: None, version: None }
+        Client { port: self.port, path: "/mcp".to_owned(), session: None, version: None, token: None }
+    }
+
+    /// A client that authenticates.
+    pub fn client_with(&self, token: &str) -> Client {
+        Client { token: Some(token.to_owned()), ..self.client() }
     }
 
     /// A client whose handshake stands.
@@ -194,6 +199,8 @@ pub struct Client {
     pub path: String,
     pub session: Option<String>,
     pub version: Option<String>,
+    /// What it authenticates with.
+    pub token: Option<String>,
 }
 
 pub const ACCEPT: (&str, &str) = ("accept", "application/json, text/event-stream");
@@ -211,6 +218,9 @@ impl Client {
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
         within("the head of an answer", sender.send_request(request)).await.unwrap()
