@@ -83,6 +83,13 @@ impl App {
         let listener = Listener::bind(&config.listen).await?;
         let local_addr = listener.local_addr();
         warn_of_exposure(local_addr, &config.guard);
+        if let Some(file) = &config.exposed_file {
+            warn!(
+                file = %file.display(),
+                "everybody on this machine can read the variables' values in the configuration file: take it from them \
+                 (chmod o-r)"
+            );
+        }
         let urls = urls(&config.listen.host, local_addr, &config.http);
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
