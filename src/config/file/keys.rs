@@ -89,15 +89,11 @@ impl Reader<'_> {
             }
             "command" => match words(value) {
                 Some(words) => self.values.command = Some(words),
-                None => {
-                    self.problem(key, "a list of words, such as [\"python3\", \"server.py\"] (in one string: spawn)")
-                }
+                None => self.problem(key, "a list of words, such as [\"python3\", \"server.py\"] (one text: spawn)"),
             },
             "mcpServers" => {
-                self.problem(
-                    key,
-                    "left out: several servers are not served yet (give the one server as command or spawn)",
-                );
+                let wanted = "left out: several servers are not served yet (give one, as command or spawn)";
+                self.problem(key, wanted);
             }
             _ => {
                 let definition = self.definition;

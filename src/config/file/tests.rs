@@ -306,6 +306,19 @@ fn a_file_with_values_of_variables_that_everybody_can_read_is_remarked_on() {
     }
 }
 
+#[test]
+fn the_examples_of_the_readme_are_configurations() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let example = |syntax: &str| {
+        let rest = readme.split_once(&format!("```{syntax}\n")).unwrap().1;
+        Setting::new(&format!("mux.{syntax}"), rest.split_once("```").unwrap().0).load_with(&[], &[]).unwrap()
+    };
+    let (toml, json) = (example("toml"), example("json"));
+    assert_eq!((toml.listen.port, &toml.child.command), (json.listen.port, &json.child.command));
+    let tools = |config: &Config| config.principals.of(Some("jwt:bob")).map(|principal| principal.tools.clone());
+    assert!(tools(&toml).is_some() && tools(&toml) == tools(&json));
+}
+
 /// Trees whose keys are often ones that there are.
 fn trees() -> impl Strategy<Value = Value> {
     let definition = cli::command();

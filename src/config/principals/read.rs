@@ -135,7 +135,7 @@ impl Reader<'_> {
     }
 
     fn patterns(&mut self, place: &str, value: &Value) -> Vec<String> {
-        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let list = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
         let patterns = list.iter().map(|pattern| pattern.as_str().filter(|pattern| !pattern.is_empty()));
         let patterns = patterns.map(|pattern| pattern.map(str::to_owned)).collect::<Option<Vec<_>>>();
         if patterns.is_none() {

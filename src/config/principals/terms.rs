@@ -66,10 +66,10 @@ impl PrincipalConfig {
     /// What is said here, and where that is nothing, what is said there. A burst belongs to its rate: one that is said for
     /// another rate is not taken over.
     pub(super) fn or(&self, other: &Self) -> Self {
-        let same_rate = self.rate.is_none();
+        let burst = other.burst.filter(|_| self.rate.is_none());
         Self {
             rate: self.rate.or(other.rate),
-            burst: self.burst.or(other.burst.filter(|_| same_rate)),
+            burst: self.burst.or(burst),
             sessions_max: self.sessions_max.or(other.sessions_max),
             in_flight_max: self.in_flight_max.or(other.in_flight_max),
             ..self.clone()
