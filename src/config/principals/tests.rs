@@ -76,7 +76,7 @@ fn every_setting_is_read() {
     }
     assert!(alice.resources.admits("file:///home") && !alice.resources.admits("file:///etc/passwd"));
     assert!(!alice.prompts.admits("any") && !alice.prompts.admits_everything());
-    assert_eq!(alice.env["API_KEY"].reveal(), "hunter2");
+    assert_eq!(alice.env["API_KEY"].expose(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(config.entries["jwt:*"].rate, Some(Rate::Unlimited));
     assert_eq!(config.entries["jwt:*"].sessions_max, Some(NonZeroUsize::MAX));
@@ -187,7 +187,7 @@ fn a_claim_can_only_tighten_what_the_file_says() {
         assert_eq!(admitted(name), expected, "{name}");
     }
     assert_eq!((terms.resources.len(), terms.prompts.len()), (0, 1));
-    let env: Vec<_> = terms.env.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect();
+    let env: Vec<_> = terms.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(env, [("A", "file"), ("B", "file"), ("C", "claim")]);
 }
 

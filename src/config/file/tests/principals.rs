@@ -39,7 +39,7 @@ fn variables_of_principals_need_a_child_of_their_own() {
     assert_eq!(problems(text), [format!("mux.toml: principals.\"jwt:*\".env: {wanted}")]);
     let config = Setting::toml(&format!("isolation = 'principal'\n{text}")).load().unwrap();
     assert_eq!(config.principals.isolation, Isolation::Principal);
-    assert_eq!(config.principals.entries["jwt:*"].env["A"].reveal(), "hunter2");
+    assert_eq!(config.principals.entries["jwt:*"].env["A"].expose(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
