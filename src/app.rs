@@ -103,6 +103,13 @@ impl App {
         let local_addr = listener.local_addr();
         refuse_exposure(local_addr, &config.auth)?;
         warn_of_exposure(local_addr, &config.guard, &config.auth);
+        if let Some(file) = &config.exposed_file {
+            warn!(
+                file = %file.display(),
+                "everybody on this machine can read the variables' values in the configuration file: take it from them \
+                 (chmod o-r)"
+            );
+        }
         let certificates = config.auth.certificates;
         let tokens = tokens(config.auth)?;
         let urls = urls(scheme, &config.listen.host, local_addr, &config.http);

@@ -4,17 +4,18 @@
 //! them into what they mean and reports everything that is wrong at once. What is refused here is only what cannot be
 //! read as a command line at all (an unknown flag, no server to run).
 //!
-//! Invariant: a flag wins over its variable, a variable over the default; an empty variable counts as unset.
+//! Invariant: a flag wins over its variable, a variable over the configuration file, that over the default; an empty variable
+//! counts as unset.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+mod origins;
+
+pub(crate) use origins::Origins;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
-
-use crate::config::secret::Secret;
 
 /// The command line as typed, with the variables of the environment filled in.
 #[derive(Clone, Debug, Parser)]
@@ -29,13 +30,15 @@ use crate::config::secret::Secret;
     after_help = "Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.",
     after_long_help = "Every flag but --help and --version has an environment variable: --body-bytes-max is \
         MCP_MUX_BODY_BYTES_MAX. A flag wins over its variable; an empty variable counts as unset. No MCP_MUX_ variable \
-        is passed on to the server.\n\n\
+        is passed on to the server. In the file of --config every flag is a key, body-bytes-max; a variable wins over it. \
+        A repeatable flag, its variable and its key replace each other: they are never added up.\n\n\
         Durations: 90 (seconds), 1.5, 500ms, 30m, 1h 30m; where there may be none at all: none, off or 0.\n\
         Sizes: 16777216, 16MiB, 16MB, 64k (k, M, G are powers of 1000, Ki, Mi, Gi of 1024).\n\n\
         Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.\n\n\
         Exit codes: 0 stopped by SIGINT or SIGTERM, 1 unexpected failure, 2 wrong usage, 69 cannot listen or cannot \
         start the server, 70 a bug in mcp-mux, 78 a value in the configuration is wrong.",
-    override_usage = "mcp-mux [OPTIONS] -- <COMMAND>...\n       mcp-mux [OPTIONS] --spawn <COMMAND LINE>",
+    override_usage = "mcp-mux [OPTIONS] -- <COMMAND>...\n       mcp-mux [OPTIONS] --spawn <COMMAND LINE>\n       \
+        mcp-mux [OPTIONS] --config <FILE>",
     allow_negative_numbers = true,
     max_term_width = 100
 )]
@@ -60,7 +63,7 @@ pub struct Cli {
     /// A variable for the server's environment (repeatable)
     ///
     /// MCP_MUX_ENV holds one NAME=VALUE a line. Other people on the machine can read command lines: give secrets by
-    /// MCP_MUX_ENV, or let the server inherit them.
+    /// MCP_MUX_ENV or in the file of --config, or let the server inherit them.
     #[arg(long, value_name = "NAME=VALUE", help_heading = SERVER)]
     pub env: Vec<String>,
 
@@ -388,6 +391,37 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "15s")]
     pub keep_alive: String,
 
+    /// The requests that each principal may make: 10 or 10/s, 600/m, 36000/h, or none
+    ///
+    /// A principal is who a client is authenticated as; without authentication all clients are the same, anonymous one.
+    /// Further requests are refused until there is room again. The table `principals` of the configuration file says for one
+    /// principal what this flag and the other three say for each.
+    #[arg(long, value_name = "RATE", help_heading = PRINCIPALS, default_value = "none")]
+    pub rate: String,
+
+    /// How many requests a principal may make at once, after a pause [default: those of one second, and at least 1]
+    ///
+    /// With --rate.
+    #[arg(long, value_name = "COUNT", help_heading = PRINCIPALS)]
+    pub rate_burst: Option<String>,
+
+    /// The most sessions of one principal at once
+    #[arg(long, value_name = "COUNT", help_heading = PRINCIPALS, default_value = "none")]
+    pub principal_sessions_max: String,
+
+    /// The most requests in flight of one principal, in all its sessions
+    #[arg(long, value_name = "COUNT", help_heading = PRINCIPALS, default_value = "none")]
+    pub principal_in_flight_max: String,
+
+    /// A file with the configuration, TOML or JSON
+    ///
+    /// Every flag but --config, --help and --version is a key in it, written as the flag without its dashes; so is `command`,
+    /// a list of the words after `--`. `principals` says what each principal may do. A file whose name ends in .toml is TOML,
+    /// in .json JSON; any other is JSON if it begins with a brace, else TOML. Paths in it are relative to the folder that
+    /// mcp-mux is started in. It may be a pipe.
+    #[arg(long, value_name = "FILE", help_heading = OPERATING)]
+    pub config: Option<PathBuf>,
+
     /// How much to log: off, error, warn, info, debug, trace, or a filter
     ///
     /// A filter looks like `mcp_mux=debug,hyper=warn`. Requests, answers, tokens and session ids are never logged; what
@@ -407,7 +441,7 @@ pub struct Cli {
 
     /// Where the values came from.
     #[arg(skip)]
-    pub(crate) variables: Variables,
+    pub(crate) origins: Origins,
 }
 
 const SERVER: &str = "Server";
@@ -417,28 +451,13 @@ const AUTHENTICATION: &str = "Authentication";
 const TLS: &str = "TLS";
 const SESSIONS: &str = "Sessions";
 const REQUESTS: &str = "Requests";
+const PRINCIPALS: &str = "Principals";
 const OPERATING: &str = "Operating";
 
-/// Which flags were given by the environment.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Variables {
-    used: BTreeSet<String>,
-    /// Variables that could not be used, since they are not UTF-8.
-    pub(crate) not_utf8: Vec<String>,
-    /// `MCP_MUX_AUTH_TOKENS`, which has no flag: other people on the machine can read command lines.
-    pub(crate) auth_tokens: Option<Secret>,
-}
-
-impl Variables {
-    /// What the user wrote to give this flag: `--port`, or `MCP_MUX_PORT`.
-    pub(crate) fn origin(&self, flag: &str) -> String {
-        if self.used.contains(flag) { variable_name(flag) } else { format!("--{flag}") }
-    }
-}
-
 impl Cli {
-    /// Reads the command line (`args` starts with the program's own name), and from the environment (`variable` gives
-    /// a variable's value) what the command line does not say.
+    /// Reads the command line (`args` starts with the program's own name); from the environment (`variable` gives a
+    /// variable's value) what the command line does not say; and from the configuration file, if one of these names it,
+    /// what neither says. What is wrong with the file is reported by [`Config::load`](crate::config::Config::load).
     ///
     /// # Errors
     /// What clap has to say, `--help` and `--version` included: print it and exit with its code.
@@ -449,48 +468,21 @@ impl Cli {
         let mut args: Vec<OsString> = args.into_iter().collect();
         let mut command = command();
         let given = command.try_get_matches_from_mut(&args)?;
-        let has_command = given.value_source("command").is_some();
-
-        let mut variables = Variables::default();
-        if let Some(tokens) = variable(AUTH_TOKENS).filter(|tokens| !tokens.is_empty()) {
-            match tokens.into_string() {
-                Ok(tokens) => variables.auth_tokens = Some(Secret::new(tokens)),
-                Err(_) => variables.not_utf8.push(AUTH_TOKENS.to_owned()),
-            }
-        }
-        let mut additions = Vec::new();
-        for flag in command.get_arguments().filter_map(flag_with_variable) {
-            let typed = given.value_source(&flag.replace('-', "_")) == Some(ValueSource::CommandLine);
-            if typed || (flag == "spawn" && has_command) {
-                continue;
-            }
-            let name = variable_name(flag);
-            let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
-            let Some(text) = value.to_str() else {
-                variables.not_utf8.push(name);
-                continue;
-            };
-            let added = additions.len();
-            match flag {
-                "env" | "header-env" => {
-                    additions.extend(text.lines().filter(|line| !line.is_empty()).map(|line| argument(flag, line)));
-                }
-                _ => additions.push(argument(flag, text)),
-            }
-            if additions.len() > added {
-                variables.used.insert(flag.to_owned());
-            }
-        }
+        let mut origins = Origins::default();
+        let not_typed = origins.look_up(&command, &given, variable);
         // Before everything typed: behind a `--` they would belong to the server's command.
         let at = args.len().min(1);
-        args.splice(at..at, additions);
+        args.splice(at..at, not_typed.args);
 
         let mut cli = Self::from_arg_matches(&command.try_get_matches_from_mut(&args)?)?;
-        if cli.command.is_empty() && cli.spawn.is_none() && variables.not_utf8.is_empty() {
-            let text = "no server to run: give its command after `--`, or in one string with --spawn";
+        if cli.command.is_empty() && cli.spawn.is_none() {
+            cli.command = not_typed.command.unwrap_or_default();
+        }
+        if cli.command.is_empty() && cli.spawn.is_none() && origins.problems.is_empty() {
+            let text = "no server to run: give its command after `--`, or in one string with --spawn, or in the file of --config";
             return Err(command.error(ErrorKind::MissingRequiredArgument, text));
         }
-        cli.variables = variables;
+        cli.origins = origins;
         Ok(cli)
     }
 }
@@ -513,17 +505,16 @@ fn variable_name(flag: &str) -> String {
     format!("MCP_MUX_{}", flag.replace('-', "_").to_ascii_uppercase())
 }
 
-const AUTH_TOKENS: &str = "MCP_MUX_AUTH_TOKENS";
-
 fn flag_with_variable(arg: &Arg) -> Option<&str> {
     arg.get_long().filter(|flag| !matches!(*flag, "help" | "version"))
 }
 
-fn argument(flag: &str, value: impl AsRef<OsStr>) -> OsString {
-    let mut argument = OsString::from(format!("--{flag}="));
-    argument.push(value);
-    argument
+/// The flags that are keys of the configuration file too.
+pub(crate) fn flag_with_key(arg: &Arg) -> Option<&str> {
+    flag_with_variable(arg).filter(|flag| *flag != CONFIG)
 }
+
+const CONFIG: &str = "config";
 
 #[cfg(test)]
 mod tests;

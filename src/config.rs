@@ -4,11 +4,16 @@
 //! parses or checks again: each constructor consumes its own part.
 
 pub mod allow;
+pub(crate) mod file;
+mod known;
 mod load;
+pub mod pattern;
+pub mod principals;
+mod problem;
 pub mod secret;
 mod values;
 
-pub use load::{ConfigErrors, Problem};
+pub use problem::{ConfigErrors, Problem};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,6 +23,7 @@ use std::time::Duration;
 
 use allow::{AllowHost, AllowOrigin};
 use ipnet::IpNet;
+use principals::PrincipalsConfig;
 
 use self::secret::Secret;
 use crate::mcp::Era;
@@ -47,6 +53,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// How long requests in flight may go on after a stop was asked for.
     pub drain_timeout: Duration,
+    /// What each principal may do.
+    pub principals: PrincipalsConfig,
+    /// The configuration file, where everybody on the machine can read variables' values in it.
+    pub exposed_file: Option<PathBuf>,
 }
 
 /// Where to listen.

@@ -77,6 +77,22 @@ mod tests {
     }
 
     #[test]
+    fn every_label_can_be_a_key_of_the_configuration_file() {
+        use crate::cli::Cli;
+        use crate::config::Config;
+
+        let all = [Source::Token, Source::Jwt, Source::Certificate].map(|source| Principal::new(source, "alice"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let keys = all.each_ref().map(|principal| format!("'{principal}'.rate = 1"));
+        std::fs::write(file.path(), format!("[principals]\nanonymous.rate = 1\n{}", keys.join("\n"))).unwrap();
+        let args = ["mcp-mux".into(), "--config".into(), file.path().into(), "--".into(), "server".into()];
+        let principals = Config::load(Cli::read(args, |_| None).unwrap()).unwrap().principals;
+        for principal in all.iter().chain([&Principal::anonymous()]) {
+            assert!(principals.of(principal.label()).is_some(), "{principal}");
+        }
+    }
+
+    #[test]
     fn a_name_cannot_write_to_the_terminal_of_who_reads_the_log() {
         let name = format!("a\u{1b}[2J\n{}", "x".repeat(1000));
         let shown = Principal::new(Source::Jwt, &name).to_string();

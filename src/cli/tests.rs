@@ -20,8 +20,8 @@ fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
     let variables = [("MCP_MUX_PORT", "1"), ("MCP_MUX_HOST", ""), ("MCP_MUX_SSE_PATH", "/s")];
     let cli = read(&["--port", "2", "--", "server"], &variables).unwrap();
     assert_eq!((cli.port.as_str(), cli.host.as_str(), cli.sse_path.as_str()), ("2", "127.0.0.1", "/s"));
-    assert_eq!(cli.variables.origin("port"), "--port");
-    assert_eq!(cli.variables.origin("sse-path"), "MCP_MUX_SSE_PATH");
+    assert_eq!(cli.origins.origin("port"), "--port");
+    assert_eq!(cli.origins.origin("sse-path"), "MCP_MUX_SSE_PATH");
 }
 
 #[test]

@@ -1,64 +1,19 @@
 //! From what was typed to what is used: every value is read, every rule between values checked, and everything that is
 //! wrong is reported at once.
 
-use std::fmt;
+mod principals;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    AuthConfig, ChildConfig, ClientAuth, ClientCaConfig, Config, DeclaredCapabilities, Exposure, ForwardedConfig,
-    GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, RouterConfig,
-    SessionConfig, SessionMode, TelemetryConfig, TlsConfig,
+    AuthConfig, ChildConfig, ClientAuth, ClientCaConfig, Config, ConfigErrors, DeclaredCapabilities, Exposure,
+    ForwardedConfig, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit,
+    PoolConfig, Problem, RouterConfig, SessionConfig, SessionMode, TelemetryConfig, TlsConfig,
 };
-use crate::cli::{Cli, Variables};
-
-/// Everything that is wrong with the configuration; never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<Problem>);
-
-impl ConfigErrors {
-    /// One by one.
-    pub fn problems(&self) -> &[Problem] {
-        &self.0
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
-            [problem] => write!(f, "invalid configuration: {problem}"),
-            problems => {
-                write!(f, "invalid configuration, {} problems:", problems.len())?;
-                problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
-            }
-        }
-    }
-}
-
-/// One thing that is wrong with the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where the value is: `--port`, or `MCP_MUX_PORT`.
-    pub origin: String,
-    /// The value as given; none where it may be a secret.
-    pub value: Option<String>,
-    /// What would be right.
-    pub wanted: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.origin)?;
-        if let Some(value) = &self.value {
-            write!(f, " {value:?}")?;
-        }
-        write!(f, ": must be {}", self.wanted)
-    }
-}
+use crate::cli::{Cli, Origins};
 
 impl Config {
     /// Turns what was typed into what is used.
@@ -66,12 +21,13 @@ impl Config {
     /// Looks at the file system for `--cwd` alone.
     ///
     /// # Errors
-    /// Everything that is wrong, at once.
-    pub fn load(cli: Cli) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader { variables: cli.variables.clone(), problems: Vec::new() };
-        for name in &cli.variables.not_utf8 {
-            reader.problems.push(Problem { origin: name.clone(), value: None, wanted: "valid UTF-8".to_owned() });
+    /// Everything that is wrong, at once; but of a file that cannot be read, that alone: what it would have said is not known.
+    pub fn load(mut cli: Cli) -> Result<Self, ConfigErrors> {
+        let problems = std::mem::take(&mut cli.origins.problems);
+        if cli.origins.file_unreadable {
+            return Err(ConfigErrors(problems));
         }
+        let mut reader = Reader { origins: cli.origins.clone(), problems };
         let config = read(cli, &mut reader);
         match config {
             Some(config) if reader.problems.is_empty() => Ok(config),
@@ -82,7 +38,7 @@ impl Config {
 
 /// Reads values and collects what is wrong with them.
 struct Reader {
-    variables: Variables,
+    origins: Origins,
     problems: Vec<Problem>,
 }
 
@@ -104,7 +60,7 @@ impl Reader {
     }
 
     fn problem(&mut self, flag: &str, value: Option<&str>, wanted: impl Into<String>) {
-        let origin = self.variables.origin(flag);
+        let origin = self.origins.origin(flag);
         self.problems.push(Problem { origin, value: value.map(str::to_owned), wanted: wanted.into() });
     }
 }
@@ -122,6 +78,8 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let log_format = reader.read("log-format", &cli.log_format, values::log_format);
     let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
     let pool = read_pool(&cli, reader);
+    let principals = principals::read(&cli, reader, session.as_ref(), pool.as_ref());
+    let exposed_file = cli.origins.exposed_file();
     let client_capabilities = cli.client_capabilities.clone();
     let child = read_child(cli, reader);
 
@@ -165,6 +123,8 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         router: router?,
         telemetry: TelemetryConfig { log_level: log_level?, log_format: log_format? },
         drain_timeout: drain_timeout?,
+        principals: principals?,
+        exposed_file,
     })
 }
 
@@ -264,7 +224,7 @@ fn read_auth(cli: &Cli, reader: &mut Reader, tls: Option<&Option<TlsConfig>>) ->
     let no_auth = reader.read("insecure-no-auth", &cli.insecure_no_auth, values::switch);
     let auth = AuthConfig {
         token_file: cli.auth_token_file.clone(),
-        tokens: cli.variables.auth_tokens.clone(),
+        tokens: cli.origins.auth_tokens.clone(),
         certificates: tls.and_then(Option::as_ref).is_some_and(|tls| tls.client_ca.is_some()),
         exposure: if no_auth? { Exposure::Wanted } else { Exposure::Refused },
     };
@@ -387,8 +347,11 @@ const PRINCIPAL_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
     let command = match &cli.spawn {
         Some(line) => reader.read("spawn", line, values::command_line),
+        // What would have said it is wrong, and reported already.
+        None if cli.command.is_empty() => None,
         None => {
-            let problem = |wanted| Problem { origin: "the command after --".to_owned(), value: None, wanted };
+            let origin = reader.origins.of_command();
+            let problem = |wanted| Problem { origin, value: None, wanted };
             values::command(cli.command).map_err(|wanted| reader.problems.push(problem(wanted))).ok()
         }
     };

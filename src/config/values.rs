@@ -1,7 +1,7 @@
 //! What a typed value means: one small parser per kind of value. Each says, when it fails, what would be right.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::allow::Authority;
+use super::principals::Rate;
 use super::{
     ClientAuth, DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit,
 };
@@ -96,6 +97,44 @@ pub(super) fn optional_count(text: &str) -> Result<Option<NonZeroUsize>, Wanted>
     count(text).map(NonZeroUsize::new).map_err(|wanted| format!("{wanted}; or none"))
 }
 
+/// A limit that is not zero, or none at all.
+pub(super) fn optional_limit(text: &str) -> Result<Option<NonZeroUsize>, Wanted> {
+    if matches!(text.trim().to_ascii_lowercase().as_str(), "none" | "off") {
+        return Ok(None);
+    }
+    some_count(text).map(Some).map_err(|wanted| format!("{wanted}; or none"))
+}
+
+/// How many requests may come, as 10 or 10/s, 600/m, or as many as they like.
+pub(super) fn rate(text: &str) -> Result<Rate, Wanted> {
+    let text = text.trim().to_ascii_lowercase();
+    if matches!(text.as_str(), "none" | "off") {
+        return Ok(Rate::Unlimited);
+    }
+    let (number, unit) = text.split_once('/').unwrap_or((&text, "s"));
+    let seconds = match unit.trim() {
+        "s" => Some(1.0),
+        "m" => Some(60.0),
+        "h" => Some(3600.0),
+        "d" => Some(86_400.0),
+        _ => None,
+    };
+    let number = number.trim().parse::<f64>().ok();
+    let per_second = number.zip(seconds).map(|(number, seconds)| number / seconds);
+    let rate = per_second.filter(|rate| (RATE_MIN..=RATE_MAX).contains(rate)).map(Rate::PerSecond);
+    rate.ok_or_else(|| "a rate from 1/d to 1000000/s, such as 10 (a second), 10/s, 600/m, 36000/h; or none".to_owned())
+}
+
+/// A lower one is a mistake, or means that nobody is let in at all.
+const RATE_MIN: f64 = 1.0 / 86_400.0;
+/// A higher one is none.
+const RATE_MAX: f64 = 1e6;
+
+/// How many requests may come at once.
+pub(super) fn burst(text: &str) -> Result<NonZeroU32, Wanted> {
+    text.trim().parse().map_err(|_| "a whole number from 1 to 4294967295".to_owned())
+}
+
 /// A switch.
 pub(super) fn switch(text: &str) -> Result<bool, Wanted> {
     match text.trim().to_ascii_lowercase().as_str() {
@@ -174,10 +213,15 @@ pub(super) fn header_env(text: &str) -> Result<HeaderEnv, Wanted> {
     let form = || "HEADER=VARIABLE, such as X-Api-Key=API_KEY".to_owned();
     let (header, variable) = text.split_once('=').ok_or_else(form)?;
     let header = header.trim().parse().map_err(|_| form())?;
+    Ok(HeaderEnv { header, variable: foreign_variable(variable)? })
+}
+
+/// The name of a variable whose value comes from the network.
+pub(super) fn foreign_variable(variable: &str) -> Result<String, Wanted> {
     let plain = variable.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !plain {
-        return Err(format!("{}; a variable has letters, digits and _", form()));
+        return Err("a variable of letters, digits and _, such as API_KEY".to_owned());
     }
     if variable.starts_with("MCP_MUX_") {
         return Err("a variable that does not start with MCP_MUX_: those are mcp-mux's own".to_owned());
@@ -186,7 +230,7 @@ pub(super) fn header_env(text: &str) -> Result<HeaderEnv, Wanted> {
     {
         return Err(format!("another variable: with {variable} a client could have the server run code of its own"));
     }
-    Ok(HeaderEnv { header, variable: variable.to_owned() })
+    Ok(variable.to_owned())
 }
 
 /// The usual variables by which programs find the code that they run: a help against mistakes, not a list of all.

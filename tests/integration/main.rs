@@ -14,6 +14,7 @@ mod harness;
 
 mod child_process;
 mod command_line;
+mod configuration_file;
 mod entrance;
 mod eras;
 mod event_streams;

@@ -1,0 +1,190 @@
+//! From the values of the file to what would have been typed.
+//!
+//! | the flag | the value |
+//! |---|---|
+//! | takes one value | a text, a number, true or false |
+//! | takes one list (`LIST`) | also a list, which is joined by commas |
+//! | is repeatable | also a list of them |
+//! | is repeatable and takes `NAME=VALUE` or the like | also a table from name to value |
+//! | the words after `--` (`command`) | a list of words |
+//!
+//! Invariant: no problem quotes a value; it may be a secret.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, Command};
+use serde_json::{Map, Value};
+
+use super::{File, Problem};
+use crate::cli::flag_with_key;
+use crate::config::known::{below, quoted, unknown};
+use crate::config::principals::{self, PrincipalConfig};
+use crate::config::values::Wanted;
+
+/// What a configuration file says.
+#[derive(Debug)]
+pub(crate) struct FileValues {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What would have been typed, by flag.
+    pub(crate) flags: BTreeMap<String, Vec<String>>,
+    /// The server's program and arguments.
+    pub(crate) command: Option<Vec<String>>,
+    /// The settings of principals, by key.
+    pub(crate) principals: BTreeMap<String, PrincipalConfig>,
+    /// Whether everybody can read variables' values in it.
+    pub(crate) exposed: bool,
+    /// What is wrong with it.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl FileValues {
+    /// Reads every key, by the definition of the command line.
+    pub(crate) fn read(file: File, definition: &Command) -> Self {
+        let File { path, table, world_readable } = file;
+        let mut reader = Reader {
+            definition,
+            probe: definition.clone(),
+            values: Self {
+                path,
+                flags: BTreeMap::new(),
+                command: None,
+                principals: BTreeMap::new(),
+                exposed: false,
+                problems: Vec::new(),
+            },
+        };
+        for (key, value) in &table {
+            reader.key(key, value);
+        }
+        if table.contains_key("command") && table.contains_key("spawn") {
+            reader.problem("spawn", "left out where there is a command");
+        }
+        let mut values = reader.values;
+        let secrets = values.flags.get("env").is_some_and(|env| !env.is_empty())
+            || values.principals.values().any(|principal| !principal.env.is_empty());
+        values.exposed = world_readable && secrets;
+        values
+    }
+}
+
+struct Reader<'a> {
+    definition: &'a Command,
+    /// A copy to try values on.
+    probe: Command,
+    values: FileValues,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, key: &str, wanted: impl Into<Wanted>) {
+        let origin = File::origin(&self.values.path, key);
+        self.values.problems.push(Problem { origin, value: None, wanted: wanted.into() });
+    }
+
+    fn key(&mut self, key: &str, value: &Value) {
+        match key {
+            "principals" => {
+                self.values.principals = read_principals(&self.values.path, value, &mut self.values.problems);
+            }
+            "command" => match words(value) {
+                Some(words) => self.values.command = Some(words),
+                None => self.problem(key, "a list of words, such as [\"python3\", \"server.py\"] (one text: spawn)"),
+            },
+            "mcpServers" => {
+                let wanted = "left out: several servers are not served yet (give one, as command or spawn)";
+                self.problem(key, wanted);
+            }
+            _ => {
+                let definition = self.definition;
+                match definition.get_arguments().find(|arg| flag_with_key(arg) == Some(key)) {
+                    Some(arg) => self.flag(key, arg, value),
+                    None => {
+                        let flags = definition.get_arguments().filter_map(flag_with_key);
+                        let wanted = unknown(key, flags.chain(["command", "principals"]));
+                        self.problem(&quoted(key), wanted);
+                    }
+                }
+            }
+        }
+    }
+
+    fn flag(&mut self, flag: &str, arg: &Arg, value: &Value) {
+        let texts = match typed(flag, arg, value) {
+            Ok(texts) => texts,
+            Err(wrong) => return wrong.into_iter().for_each(|(key, wanted)| self.problem(&key, wanted)),
+        };
+        if texts.iter().any(String::is_empty) {
+            return self.problem(flag, "not empty");
+        }
+        // What clap would not take is found out here, where the key is known.
+        let args = texts.iter().map(|text| format!("--{flag}={text}"));
+        if self.probe.try_get_matches_from_mut(["mcp-mux".to_owned()].into_iter().chain(args)).is_err() {
+            return self.problem(flag, format!("a value that --{flag} takes"));
+        }
+        self.values.flags.insert(flag.to_owned(), texts);
+    }
+}
+
+/// The entries of `principals`, of this file.
+pub(crate) fn read_principals(
+    path: &Path,
+    value: &Value,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, PrincipalConfig> {
+    principals::read_entries(&File::origin(path, "principals"), value, problems)
+}
+
+/// What would be typed for this value, one entry for each time the flag is given. The errors are keys, and what would be right
+/// for each.
+fn typed(flag: &str, arg: &Arg, value: &Value) -> Result<Vec<String>, Vec<(String, Wanted)>> {
+    let name = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
+    let repeatable = matches!(arg.get_action(), ArgAction::Append);
+    let wrong = |wanted: &str| vec![(flag.to_owned(), wanted.to_owned())];
+    if let Some(text) = scalar(value) {
+        return Ok(vec![text]);
+    }
+    match value {
+        Value::Object(table) if repeatable && name.contains('=') => pairs(flag, table),
+        Value::Array(list) if repeatable || name == "LIST" => {
+            let texts = list.iter().map(scalar).collect::<Option<Vec<String>>>();
+            let texts = texts.ok_or_else(|| wrong("a list of texts"))?;
+            Ok(if repeatable { texts } else { vec![texts.join(",")] })
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            Err(wrong(match (repeatable, name.contains('=')) {
+                (true, true) => "a table of texts",
+                (true, false) => "a text or a list of texts",
+                (false, _) => "a text, a number, true or false",
+            }))
+        }
+    }
+}
+
+fn pairs(flag: &str, table: &Map<String, Value>) -> Result<Vec<String>, Vec<(String, Wanted)>> {
+    let (mut texts, mut wrong) = (Vec::new(), Vec::new());
+    for (name, value) in table {
+        match value.as_str() {
+            _ if name.is_empty() || name.contains('=') => {
+                wrong.push((below(flag, name), "a name that is not empty and has no =".to_owned()));
+            }
+            Some(text) => texts.push(format!("{name}={text}")),
+            // A number has more than one spelling; which one was meant, only a text says.
+            None => wrong.push((below(flag, name), "a text, in quotes".to_owned())),
+        }
+    }
+    if wrong.is_empty() { Ok(texts) } else { Err(wrong) }
+}
+
+fn words(value: &Value) -> Option<Vec<String>> {
+    value.as_array().filter(|words| !words.is_empty())?.iter().map(|word| word.as_str().map(str::to_owned)).collect()
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(switch) => Some(switch.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
