@@ -1,6 +1,8 @@
 //! From what was typed to what is used: every value is read, every rule between values checked, and everything that is
 //! wrong is reported at once.
 
+mod tls;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,9 +10,8 @@ use std::time::Duration;
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    ChildConfig, ClientAuth, ClientCaConfig, Config, DeclaredCapabilities, GuardConfig, HttpConfig, InheritEnv,
-    Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, RouterConfig, SessionConfig, SessionMode,
-    TelemetryConfig, TlsConfig,
+    ChildConfig, Config, DeclaredCapabilities, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig,
+    OnAmbiguous, OnChildExit, PoolConfig, RouterConfig, SessionConfig, SessionMode, TelemetryConfig,
 };
 use crate::cli::{Cli, Variables};
 
@@ -112,7 +113,7 @@ impl Reader {
 /// None means that a problem was recorded; every value is read before the first one is missed.
 fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let listen = read_listen(&cli, reader);
-    let tls = read_tls(&cli, reader);
+    let tls = tls::read(&cli, reader);
     let http = read_http(&cli, reader);
     let guard = read_guard(&cli, reader, listen.as_ref());
     let session = read_session(&cli, reader);
@@ -171,38 +172,6 @@ fn read_listen(cli: &Cli, reader: &mut Reader) -> Option<ListenConfig> {
     let port = reader.read("port", &cli.port, values::port);
     let connections_max = reader.read("connections-max", &cli.connections_max, values::some_count);
     Some(ListenConfig { host: host?, port: port?, connections_max: connections_max? })
-}
-
-/// The files are read by whoever uses them, who reads them again later.
-fn read_tls(cli: &Cli, reader: &mut Reader) -> Option<Option<TlsConfig>> {
-    let auth = cli.tls_client_auth.as_deref();
-    let auth =
-        auth.map_or(Some(ClientAuth::default()), |text| reader.read("tls-client-auth", text, values::client_auth));
-    let shown = |file: &PathBuf| file.display().to_string();
-    match (&cli.tls_cert, &cli.tls_key) {
-        (Some(cert), None) => {
-            reader.problem("tls-cert", Some(&shown(cert)), "accompanied by --tls-key, its private key")
-        }
-        (None, Some(key)) => reader.problem("tls-key", Some(&shown(key)), "accompanied by --tls-cert, its certificate"),
-        (None, None) => {
-            if let Some(file) = &cli.tls_client_ca {
-                let wanted = "absent, unless TLS is on (--tls-cert, --tls-key)";
-                reader.problem("tls-client-ca", Some(&shown(file)), wanted);
-            }
-        }
-        (Some(_), Some(_)) => {}
-    }
-    if let (Some(text), None) = (&cli.tls_client_auth, &cli.tls_client_ca) {
-        reader.problem(
-            "tls-client-auth",
-            Some(text),
-            "absent, unless --tls-client-ca says whose certificates are good",
-        );
-    }
-    let auth = auth?;
-    let client_ca = cli.tls_client_ca.clone().map(|file| ClientCaConfig { file, auth });
-    let files = cli.tls_cert.clone().zip(cli.tls_key.clone());
-    Some(files.map(|(cert, key)| TlsConfig { cert, key, client_ca }))
 }
 
 fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
