@@ -57,7 +57,7 @@ impl Reloads {
             match again() {
                 Ok(()) => info!(files = what, "read again"),
                 Err(error) => {
-                    warn!(files = what, error = with_sources(&*error), "not read again: what was there stays")
+                    warn!(files = what, error = with_sources(&*error), "not read again: what was there stays");
                 }
             }
         }

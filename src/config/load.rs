@@ -1,7 +1,9 @@
 //! From what was typed to what is used: every value is read, every rule between values checked, and everything that is
 //! wrong is reported at once.
 
+mod auth;
 mod principals;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,9 +11,9 @@ use std::time::Duration;
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    AuthConfig, ChildConfig, ClientAuth, ClientCaConfig, Config, ConfigErrors, DeclaredCapabilities, Exposure,
-    ForwardedConfig, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit,
-    PoolConfig, Problem, RouterConfig, SessionConfig, SessionMode, TelemetryConfig, TlsConfig,
+    ChildConfig, Config, ConfigErrors, DeclaredCapabilities, ForwardedConfig, GuardConfig, HttpConfig, InheritEnv,
+    Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem, RouterConfig, SessionConfig, SessionMode,
+    TelemetryConfig,
 };
 use crate::cli::{Cli, Origins};
 
@@ -68,10 +70,10 @@ impl Reader {
 /// None means that a problem was recorded; every value is read before the first one is missed.
 fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let listen = read_listen(&cli, reader);
-    let tls = read_tls(&cli, reader);
+    let tls = tls::read(&cli, reader);
     let http = read_http(&cli, reader);
     let guard = read_guard(&cli, reader, listen.as_ref());
-    let auth = read_auth(&cli, reader, tls.as_ref());
+    let auth = auth::read(&cli, reader, tls.as_ref());
     let session = read_session(&cli, reader);
     let router = read_router(&cli, reader);
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
@@ -135,38 +137,6 @@ fn read_listen(cli: &Cli, reader: &mut Reader) -> Option<ListenConfig> {
     Some(ListenConfig { host: host?, port: port?, connections_max: connections_max? })
 }
 
-/// The files are read by whoever uses them, who reads them again later.
-fn read_tls(cli: &Cli, reader: &mut Reader) -> Option<Option<TlsConfig>> {
-    let auth = cli.tls_client_auth.as_deref();
-    let auth =
-        auth.map_or(Some(ClientAuth::default()), |text| reader.read("tls-client-auth", text, values::client_auth));
-    let shown = |file: &PathBuf| file.display().to_string();
-    match (&cli.tls_cert, &cli.tls_key) {
-        (Some(cert), None) => {
-            reader.problem("tls-cert", Some(&shown(cert)), "accompanied by --tls-key, its private key")
-        }
-        (None, Some(key)) => reader.problem("tls-key", Some(&shown(key)), "accompanied by --tls-cert, its certificate"),
-        (None, None) => {
-            if let Some(file) = &cli.tls_client_ca {
-                let wanted = "absent, unless TLS is on (--tls-cert, --tls-key)";
-                reader.problem("tls-client-ca", Some(&shown(file)), wanted);
-            }
-        }
-        (Some(_), Some(_)) => {}
-    }
-    if let (Some(text), None) = (&cli.tls_client_auth, &cli.tls_client_ca) {
-        reader.problem(
-            "tls-client-auth",
-            Some(text),
-            "absent, unless --tls-client-ca says whose certificates are good",
-        );
-    }
-    let auth = auth?;
-    let client_ca = cli.tls_client_ca.clone().map(|file| ClientCaConfig { file, auth });
-    let files = cli.tls_cert.clone().zip(cli.tls_key.clone());
-    Some(files.map(|(cert, key)| TlsConfig { cert, key, client_ca }))
-}
-
 fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
     let path = reader.read("path", &cli.path, values::path);
     let sse_path = reader.read("sse-path", &cli.sse_path, values::path);
@@ -218,22 +188,6 @@ fn read_guard(cli: &Cli, reader: &mut Reader, listen: Option<&ListenConfig>) -> 
     let public = public.as_ref().and_then(http::Uri::authority);
     allow_host.extend(public.and_then(|authority| AllowHost::parse(authority.as_str())));
     Some(GuardConfig { allow_host, allow_origin: allow_origin? })
-}
-
-fn read_auth(cli: &Cli, reader: &mut Reader, tls: Option<&Option<TlsConfig>>) -> Option<AuthConfig> {
-    let no_auth = reader.read("insecure-no-auth", &cli.insecure_no_auth, values::switch);
-    let auth = AuthConfig {
-        token_file: cli.auth_token_file.clone(),
-        tokens: cli.origins.auth_tokens.clone(),
-        certificates: tls.and_then(Option::as_ref).is_some_and(|tls| tls.client_ca.is_some()),
-        exposure: if no_auth? { Exposure::Wanted } else { Exposure::Refused },
-    };
-    if auth.exposure == Exposure::Wanted && auth.is_required() {
-        let wanted =
-            "left out where clients have to authenticate (--auth-token-file, MCP_MUX_AUTH_TOKENS, --tls-client-ca)";
-        reader.problem("insecure-no-auth", None, wanted);
-    }
-    Some(auth)
 }
 
 fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
