@@ -7,19 +7,23 @@
 //! error or a log. DESIGN sections 2 (invariants 2 and 7) and 6.
 
 mod principal;
+mod rules;
 
 pub use principal::{Principal, Source};
+pub use rules::{Permission, Rules, What};
 
 /// What one request's credentials were found to be worth.
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// Whom the request acts for.
     pub principal: Principal,
+    /// What it may use.
+    pub rules: Rules,
 }
 
 impl Admission {
     /// Where nobody has to say who they are.
     pub const fn anonymous() -> Self {
-        Self { principal: Principal::anonymous() }
+        Self { principal: Principal::anonymous(), rules: Rules::everything() }
     }
 }

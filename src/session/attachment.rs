@@ -125,7 +125,7 @@ impl Session {
         let at_once = {
             let _command = self.command()?;
             let child = self.child.get().ok_or(Reject::SessionClosed)?;
-            child.try_send(Origin { session: self.key, stream }, message)
+            child.try_send(Origin::client(self.key, stream), message)
         };
         match at_once {
             Ok(()) => Ok(()),
@@ -142,7 +142,7 @@ impl Session {
         tokio::select! {
             biased;
             () = closing => Err(Reject::SessionClosed),
-            sent = child.send(Origin { session: self.key, stream }, message) => sent,
+            sent = child.send(Origin::client(self.key, stream), message) => sent,
         }
     }
 

@@ -110,7 +110,7 @@ async fn a_question_that_no_client_reads_is_answered_to_the_child_that_asked() {
     first.next().await.attached();
     let (key, _) = second.next().await.attached();
     let question = r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#;
-    let to = Origin { session: key, stream: StreamId::STANDALONE };
+    let to = Origin::client(key, StreamId::STANDALONE);
     for _ in 0..testing::config().replay_events + 1 {
         second.message(to, question);
     }

@@ -278,7 +278,7 @@ impl World {
 
     pub(super) async fn sends(&self, id: u64, params: &str) -> Result<(), Reject> {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"x":"{params}"}}}}"#);
-        let from = Origin { session: SessionKey(1), stream: StreamId(id) };
+        let from = Origin::client(SessionKey(1), StreamId(id));
         within(self.handle.send(from, Message::parse(Bytes::from(text), 100).expect("a message"))).await
     }
 
@@ -288,7 +288,7 @@ impl World {
 
     /// Sends a notification or an answer.
     pub(super) async fn says(&self, message: &Value) {
-        let from = Origin { session: SessionKey(1), stream: StreamId::STANDALONE };
+        let from = Origin::client(SessionKey(1), StreamId::STANDALONE);
         let message = Message::parse(Bytes::from(message.to_string()), 100).expect("a message");
         within(self.handle.send(from, message)).await.expect("there is room");
     }
