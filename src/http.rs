@@ -138,7 +138,7 @@ impl Http {
 
     /// Who needs a child, by the headers of a session's first request.
     fn tenant(&self, headers: &HeaderMap, caller: &Admission) -> Result<Tenant, Reject> {
-        self.pool.tenant(caller.principal.clone(), headers)
+        self.pool.tenant(caller, headers)
     }
 }
 

@@ -51,7 +51,7 @@ pub use self::tasks::TaskNews;
 use self::tasks::Tasks;
 pub use self::tenant::Tenant;
 use self::upkeep::Ladder;
-use crate::auth::Principal;
+use crate::auth::{Admission, Principal};
 use crate::child::probe::{Probe, Question};
 use crate::child::{self, ChildGuard, ChildHandle, ChildState, EraSource, Eras, Known, OwnVariables, Tenancy};
 use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMode};
@@ -212,8 +212,8 @@ impl Pool {
     ///
     /// # Errors
     /// [`Reject::InvalidRequest`]: one of the headers that become variables is there twice.
-    pub fn tenant(&self, principal: Principal, headers: &HeaderMap) -> Result<Tenant, Reject> {
-        Tenant::new(principal, headers, &self.config.header_env)
+    pub fn tenant(&self, caller: &Admission, headers: &HeaderMap) -> Result<Tenant, Reject> {
+        Tenant::new(caller, headers, &self.config.header_env)
     }
 
     // --- the children ---

@@ -57,7 +57,7 @@ impl Http {
             .flat_map(|query| query.split('&'))
             .find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
             .ok_or_else(|| Reject::InvalidRequest("the sessionId query parameter is missing".to_owned()))?;
-        let session = self.registry.find(id, Transport::HttpSse, &caller.principal)?;
+        let session = self.registry.find(id, Transport::HttpSse, caller)?;
         let body = match request::read_message(&request.headers, body, &self.config).await {
             Ok(body) => body,
             Err(Refusal { reject, id: Some(id) }) => {

@@ -293,7 +293,7 @@ impl Http {
 
     fn named_session(&self, headers: &HeaderMap, caller: &Admission) -> Result<Option<Arc<Session>>, Reject> {
         let id = request::session_id(headers)?;
-        id.map(|id| self.registry.find(id, Transport::Streamable, &caller.principal)).transpose()
+        id.map(|id| self.registry.find(id, Transport::Streamable, caller)).transpose()
     }
 
     // --- GET, DELETE ---

@@ -96,7 +96,8 @@ impl World {
     fn tenant(&self, principal: &Principal, headers: &[(&'static str, &'static str)]) -> Tenant {
         let headers =
             headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        self.pool.tenant(principal.clone(), &headers.collect()).unwrap()
+        let caller = Admission { principal: principal.clone(), ..Admission::anonymous() };
+        self.pool.tenant(&caller, &headers.collect()).unwrap()
     }
 
     /// Waits for a lease in a task.

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::streams::Bounds;
 use super::unasked::Unasked;
 use super::{CloseReason, Parked, Session, SessionId, SessionRecord, Shared, Transport};
-use crate::auth::Principal;
+use crate::auth::Admission;
 use crate::config::SessionConfig;
 use crate::error::Reject;
 use crate::mcp::{LogLevel, Revision};
@@ -187,14 +187,15 @@ impl Registry {
         self.started_unix_ms + millis(now.saturating_duration_since(self.started))
     }
 
-    /// The session of that id on that transport, if it is that principal's; notes that its client is alive.
+    /// The session of that id on that transport, if it is that principal's and was opened under the same rules; notes that
+    /// its client is alive.
     ///
     /// # Errors
     /// [`Reject::SessionUnknown`].
-    pub fn find(&self, id: &str, transport: Transport, principal: &Principal) -> Result<Arc<Session>, Reject> {
+    pub fn find(&self, id: &str, transport: Transport, caller: &Admission) -> Result<Arc<Session>, Reject> {
         let id = SessionId::from_client(id).ok_or(Reject::SessionUnknown)?;
         let session = self.lock().get(&id).cloned().ok_or(Reject::SessionUnknown)?;
-        if session.transport() != transport || session.principal() != principal || session.is_closed() {
+        if session.transport() != transport || !session.is_of(caller) || session.is_closed() {
             return Err(Reject::SessionUnknown);
         }
         session.touch(Instant::now());

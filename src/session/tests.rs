@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::testing::{Arrival, Own};
 use super::*;
-use crate::auth::Principal;
+use crate::auth::Admission;
 use crate::router::Origin;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
@@ -22,7 +22,7 @@ fn call() -> Message {
 
 impl Own {
     fn open(&self) -> Owned {
-        let tenant = self.pool.tenant(Principal::anonymous(), &HeaderMap::new()).unwrap();
+        let tenant = self.pool.tenant(&Admission::anonymous(), &HeaderMap::new()).unwrap();
         self.registry.open(Transport::Streamable, tenant).unwrap()
     }
 }
