@@ -67,8 +67,8 @@ use self::handshake::Handshake;
 use self::id_table::{ChildId, IdTable};
 use self::in_flight::{InFlight, Phase};
 pub use self::io::{
-    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, Sender, SessionKey, Sharing, Stage, Stats,
-    StreamId,
+    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, Sender, SessionKey, Sharing, Stage,
+    Stats, StreamId,
 };
 use self::levels::Levels;
 use self::own::Own;

@@ -62,7 +62,11 @@ impl Rules {
             (None, Some(_)) => other.clone(),
             (Some(own), Some(other)) => {
                 let both = |of: fn(&Limits) -> &Vec<Permission>| [of(own).as_slice(), of(other)].concat();
-                Self::new(both(|limits| &limits.tools), both(|limits| &limits.resources), both(|limits| &limits.prompts))
+                Self::new(
+                    both(|limits| &limits.tools),
+                    both(|limits| &limits.resources),
+                    both(|limits| &limits.prompts),
+                )
             }
         }
     }
@@ -72,9 +76,12 @@ impl Rules {
         self.0.is_none()
     }
 
-    /// Whether this name, decoded, may be used.
+    /// Whether this name, decoded, may be used. One with a NUL in it may not: to some servers it ends there.
     pub fn admits(&self, what: What, name: &str) -> bool {
         let Some(limits) = &self.0 else { return true };
+        if name.contains('\0') {
+            return false;
+        }
         let permissions = match what {
             What::Tool => &limits.tools,
             What::Resource => &limits.resources,
@@ -205,7 +212,9 @@ mod tests {
         match pattern.split_first() {
             None => name.is_empty(),
             Some(('*', rest)) => (0..=name.len()).any(|skipped| matches_slowly(rest, &name[skipped..])),
-            Some((one, rest)) => name.split_first().is_some_and(|(first, name)| one == first && matches_slowly(rest, name)),
+            Some((one, rest)) => {
+                name.split_first().is_some_and(|(first, name)| one == first && matches_slowly(rest, name))
+            }
         }
     }
 
@@ -233,7 +242,11 @@ mod tests {
         {
             assert_eq!(rules.admits(What::Tool, name), expected, "{name}");
         }
-        assert!(rules.admits(What::Resource, "write") && rules.admits(What::Prompt, "write"), "of these nothing is said");
+        assert!(!rules.admits(What::Tool, "read_\0a"), "it may be `read_` to the server");
+        assert!(
+            rules.admits(What::Resource, "write") && rules.admits(What::Prompt, "write"),
+            "of these nothing is said"
+        );
         let rules = Rules::new(Vec::new(), vec![permission(Some(&[]), &[])], vec![permission(None, &["*"])]);
         assert!(rules.admits(What::Tool, "a") && !rules.admits(What::Resource, "a") && !rules.admits(What::Prompt, ""));
     }

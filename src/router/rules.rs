@@ -8,6 +8,11 @@
 //!
 //! Spec: 2025-11-25 and 2026-07-28, Tools, Prompts, Resources, Completion, Pagination; 2026-07-28, Subscriptions.
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod scenarios;
+
 use std::borrow::Cow;
 
 use super::Router;
@@ -37,6 +42,11 @@ pub fn permit(rules: &Rules, era: Era, message: &Message) -> Result<(), Reject> 
         name.is_some_and(|name| rules.admits(what, &name))
     };
     let is_admitted = match names {
+        Names::Tool | Names::Prompt | Names::Resource | Names::Reference | Names::Subscriptions
+            if is_cut_short(message, params) =>
+        {
+            false
+        }
         Names::Tool => admits(What::Tool, params, "name"),
         Names::Prompt => admits(What::Prompt, params, "name"),
         Names::Resource => admits(What::Resource, params, Param::Uri.name()),
@@ -60,6 +70,9 @@ pub fn permit(rules: &Rules, era: Era, message: &Message) -> Result<(), Reject> 
 /// Whether what a completion is for is admitted: by its type, and by whatever else it may be taken for.
 fn refers(rules: &Rules, message: &Message, reference: Span) -> bool {
     let Ok([kind, prompt, uri]) = message.named(reference, ["type", "name", "uri"]) else { return false };
+    if is_cut_short(message, reference) {
+        return false;
+    }
     let text = |span: Span| decode_str(message.text(span));
     let admits = |what, span: Option<Span>| span.map(|span| text(span).is_some_and(|name| rules.admits(what, &name)));
     let (prompt, resource) = (admits(What::Prompt, prompt), admits(What::Resource, uri));
@@ -73,7 +86,7 @@ fn refers(rules: &Rules, message: &Message, reference: Span) -> bool {
 /// Whether all resources that are listened for are admitted; none if that cannot be told.
 fn listens(rules: &Rules, message: &Message, params: Span) -> Option<bool> {
     let Some(filter) = message.member(params, "notifications").ok()? else { return Some(true) };
-    if !message.text(filter).starts_with('{') {
+    if !message.text(filter).starts_with('{') || is_cut_short(message, filter) {
         return None;
     }
     let Some(uris) = message.member(filter, "resourceSubscriptions").ok()? else { return Some(true) };
@@ -82,6 +95,11 @@ fn listens(rules: &Rules, message: &Message, params: Span) -> Option<bool> {
     }
     let admits = |uri| decode_str(message.text(uri)).is_some_and(|uri| rules.admits(What::Resource, &uri));
     Some(message.elements(uris).all(admits))
+}
+
+/// Whether a member's name has a NUL in it. To some servers it ends there, and so may be that of another member.
+fn is_cut_short(message: &Message, object: Span) -> bool {
+    message.members(object).into_iter().any(|member| message.text(member.name).contains(r"\u0000"))
 }
 
 /// What a method names.
@@ -252,9 +270,8 @@ impl Router {
         if message.method() != method::RESOURCE_UPDATED {
             return true;
         }
-        let admits = |uri: &str| {
-            self.sessions.get(&session).is_some_and(|profile| profile.rules.admits(What::Resource, uri))
-        };
+        let admits =
+            |uri: &str| self.sessions.get(&session).is_some_and(|profile| profile.rules.admits(What::Resource, uri));
         message.param_str(Param::Uri).is_some_and(|uri| admits(&uri))
     }
 }
