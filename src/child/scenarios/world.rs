@@ -149,7 +149,7 @@ pub(super) struct World {
     pub(super) deliveries: mpsc::Receiver<(SessionKey, StreamId, Payload)>,
 }
 
-pub(super) fn child_config(command: &[&str]) -> ChildConfig {
+pub(in crate::child) fn child_config(command: &[&str]) -> ChildConfig {
     ChildConfig {
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         cwd: None,
@@ -169,7 +169,7 @@ pub(super) fn child_config(command: &[&str]) -> ChildConfig {
     }
 }
 
-pub(super) fn router_config() -> RouterConfig {
+pub(in crate::child) fn router_config() -> RouterConfig {
     RouterConfig {
         request_timeout: None,
         request_timeout_max: None,

@@ -262,7 +262,7 @@ fn run(child: Era, rules: [Rules; 2], ops: Vec<Op>) {
         match op {
             Op::Names { session, method, name, with_id } => run.names(session, NAMING[method], &name, with_id),
             Op::Lists { session, method, entries, space, public } => {
-                run.lists(session, method, entries, &space, public)
+                run.lists(session, method, entries, &space, public);
             }
             Op::Updates { name } => run.updates(&name),
         }
