@@ -41,12 +41,7 @@ pub fn permit(rules: &Rules, era: Era, message: &Message) -> Result<(), Reject> 
         let name = message.member(object, member).ok().flatten().and_then(|span| decode_str(message.text(span)));
         name.is_some_and(|name| rules.admits(what, &name))
     };
-    let is_admitted = match names {
-        Names::Tool | Names::Prompt | Names::Resource | Names::Reference | Names::Subscriptions
-            if is_cut_short(message, params) =>
-        {
-            false
-        }
+    let names_what_is_admitted = || match names {
         Names::Tool => admits(What::Tool, params, "name"),
         Names::Prompt => admits(What::Prompt, params, "name"),
         Names::Resource => admits(What::Resource, params, Param::Uri.name()),
@@ -56,15 +51,15 @@ pub fn permit(rules: &Rules, era: Era, message: &Message) -> Result<(), Reject> 
         }
         Names::Subscriptions => listens(rules, message, params).is_some_and(|admitted| admitted),
         // The answer would be that of `tasks/result`, which is passed on as it is.
-        Names::Entries(_) if message.member(params, Param::Task.name()) != Ok(None) => {
-            return Err(Reject::InvalidParams("task: a list is not made by a task".to_owned()));
-        }
-        Names::Entries(_) => true,
+        Names::Entries(_) => message.member(params, Param::Task.name()) == Ok(None),
     };
-    match names.refusal(era).filter(|_| !is_admitted) {
-        Some(named) => Err(Reject::NotAllowed(named)),
-        None => Ok(()),
+    if !is_cut_short(message, params) && names_what_is_admitted() {
+        return Ok(());
     }
+    Err(names.refusal(era).map_or_else(
+        || Reject::InvalidParams("task: a list cannot be asked for as a task".to_owned()),
+        Reject::NotAllowed,
+    ))
 }
 
 /// Whether what a completion is for is admitted: by its type, and by whatever else it may be taken for.

@@ -111,6 +111,7 @@ fn what_two_parsers_may_read_differently_is_not_admitted() {
         ("subscriptions/listen", r#","params":{"notifications":{"ResourceSubscriptions":["file:///srv/a"]}}"#),
         ("tools/list", r#","params":{"task":{}}"#),
         ("tools/list", r#","params":{"Task":{}}"#),
+        ("tools/list", r#","params":{"task\u0000":{}}"#),
     ] {
         assert!(permitted(Era::Modern, method, params).is_err(), "{method} {params}");
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"{params}}}"#);
