@@ -17,6 +17,7 @@
 
 mod credentials;
 mod principal;
+mod rules;
 pub mod tokens;
 pub mod usage;
 
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::credentials::{Ambiguous, Credentials};
 pub use self::principal::{Principal, Source};
+pub use self::rules::{Permission, Rules, What};
 use self::tokens::{Holder, Tokens};
 use self::usage::{Accounts, Allowance, Usage};
 
@@ -41,6 +43,8 @@ pub struct Admission {
     pub usage: Arc<Usage>,
     /// For how long the credential is good.
     pub validity: Validity,
+    /// What it may use.
+    pub rules: Rules,
 }
 
 impl Admission {
@@ -52,7 +56,12 @@ impl Admission {
 
     /// Where nobody has to say who they are, and may do what they like.
     pub fn anonymous() -> Self {
-        Self { principal: Principal::anonymous(), usage: Usage::unlimited(), validity: Validity::default() }
+        Self {
+            principal: Principal::anonymous(),
+            usage: Usage::unlimited(),
+            validity: Validity::default(),
+            rules: Rules::everything(),
+        }
     }
 }
 
@@ -181,6 +190,6 @@ impl Authenticator {
 
     fn admission(&self, principal: Principal, validity: Validity, address: IpAddr) -> Admission {
         let usage = self.accounts.of(&principal, address, self.allowance);
-        Admission { principal, usage, validity }
+        Admission { principal, usage, validity, rules: Rules::everything() }
     }
 }

@@ -27,6 +27,8 @@ mod life;
 mod lines;
 mod lookup;
 mod pipe;
+#[cfg(test)]
+pub(crate) mod played;
 pub mod probe;
 mod process;
 mod restart;

@@ -140,6 +140,9 @@ pub enum Reject {
     /// A request's params are not what the method takes.
     #[error("invalid params: {0}")]
     InvalidParams(String),
+    /// The client may not use what the request names, or there is no such thing: which of the two is not said.
+    #[error("unknown {0}, or not allowed for this client")]
+    NotAllowed(Named),
     /// `Content-Type` is not `application/json`.
     #[error("the request's Content-Type must be application/json")]
     UnsupportedMediaType,
@@ -289,6 +292,23 @@ pub enum Reject {
     },
 }
 
+/// What a request names that its client may not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Named {
+    /// A tool.
+    #[error("tool")]
+    Tool,
+    /// A prompt.
+    #[error("prompt")]
+    Prompt,
+    /// A resource.
+    #[error("resource")]
+    Resource,
+    /// A resource that a client of a legacy revision wants itself: there is a code of its own for one that is missing.
+    #[error("resource")]
+    LegacyResource,
+}
+
 /// Who did not answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Awaited {
@@ -321,6 +341,12 @@ impl Reject {
             Self::Parse(_) => wire(StatusCode::BAD_REQUEST, code::PARSE_ERROR, "parse-error"),
             Self::InvalidRequest(_) => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "invalid-request"),
             Self::InvalidParams(_) => wire(StatusCode::OK, code::INVALID_PARAMS, "invalid-params"),
+            // spec: 2026-07-28 server/tools, server/prompts, server/resources, each Error Handling: as for what is not there.
+            Self::NotAllowed(Named::Tool | Named::Prompt | Named::Resource) => {
+                wire(StatusCode::OK, code::INVALID_PARAMS, "not-allowed")
+            }
+            // spec: 2025-11-25 server/resources, Error Handling
+            Self::NotAllowed(Named::LegacyResource) => wire(StatusCode::OK, code::RESOURCE_NOT_FOUND, "not-allowed"),
             Self::UnsupportedMediaType => {
                 wire(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "unsupported-media-type")
             }
@@ -458,6 +484,7 @@ mod tests {
             Parse("x".into()),
             InvalidRequest("x".into()),
             InvalidParams("x".into()),
+            NotAllowed(Named::Tool),
             UnsupportedMediaType,
             NotAcceptable("x"),
             MethodNotAllowed("x"),
@@ -496,6 +523,7 @@ mod tests {
         for reject in &all {
             match reject {
                 Parse(_) | InvalidRequest(_) | InvalidParams(_) | UnsupportedMediaType | NotAcceptable(_) => {}
+                NotAllowed(Named::Tool | Named::Prompt | Named::Resource | Named::LegacyResource) => {}
                 MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
                 EventUnknown | StreamEnded | HostMissing | HostForbidden | OriginForbidden => {}
                 Unauthenticated | CredentialInvalid(_) | ScopeMissing(_) | KeysUnavailable => {}
@@ -519,6 +547,16 @@ mod tests {
                 if status == StatusCode::OK { "in the answer".to_owned() } else { status.as_u16().to_string() };
             assert!(row.contains(&status) && row.contains(&format!(" {code} ")), "{kind}: {status}, {code}: {row}");
         }
+    }
+
+    #[test]
+    fn what_is_not_allowed_looks_like_what_is_not_there() {
+        let all = [Named::Tool, Named::Prompt, Named::Resource, Named::LegacyResource].map(Reject::NotAllowed);
+        let codes = all.each_ref().map(|reject| reject.wire().code);
+        assert_eq!(codes, [code::INVALID_PARAMS, code::INVALID_PARAMS, code::INVALID_PARAMS, code::RESOURCE_NOT_FOUND]);
+        assert!(all.iter().all(|reject| reject.to_string().starts_with("unknown ") && reject.wire().status == 200));
+        let readme = include_str!("../README.md");
+        assert!(readme.lines().any(|line| line.starts_with("| `not-allowed` | in the answer | -32602 or -32002 |")));
     }
 
     #[test]

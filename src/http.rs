@@ -177,7 +177,7 @@ impl Http {
 
     /// Who needs a child, by the headers of a session's first request.
     fn tenant(&self, headers: &HeaderMap, caller: &Caller) -> Result<Tenant, Reject> {
-        self.pool.tenant(caller.admission.clone(), headers)
+        self.pool.tenant(&caller.admission, headers)
     }
 }
 

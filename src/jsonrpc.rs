@@ -290,6 +290,11 @@ impl Message {
         scan::members(self.bytes(), object)
     }
 
+    /// The places of the elements of the array at `array`, in order; none if it is no array.
+    pub fn elements(&self, array: Span) -> impl Iterator<Item = Span> {
+        scan::elements(self.bytes(), array)
+    }
+
     /// Whether this member bears that name, be it with escapes, or in another upper or lower case.
     pub fn is_named(&self, member: Member, name: &str) -> bool {
         let spelled = self.text(member.name).as_bytes();

@@ -212,8 +212,8 @@ impl Pool {
     ///
     /// # Errors
     /// [`Reject::InvalidRequest`]: one of the headers that become variables is there twice.
-    pub fn tenant(&self, admission: Admission, headers: &HeaderMap) -> Result<Tenant, Reject> {
-        Tenant::new(admission, headers, &self.config.header_env)
+    pub fn tenant(&self, caller: &Admission, headers: &HeaderMap) -> Result<Tenant, Reject> {
+        Tenant::new(caller, headers, &self.config.header_env)
     }
 
     // --- the children ---

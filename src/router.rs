@@ -15,7 +15,8 @@
 //! the modern era changes is in `era`: ids, attribution and accounts stay here.
 //!
 //! The child is a place: processes come and go behind it. What an exit does to requests is in `exit`, how a process is
-//! replaced while it lives in `succession`, and what is different for a child of one session's own in `private`.
+//! replaced while it lives in `succession`, and what is different for a child of one session's own in `private`. What a
+//! session's client may not use is kept from it in `rules`.
 //!
 //! Spec: 2025-11-25, Base Protocol; DESIGN section 4 has the rules as a table.
 
@@ -39,6 +40,7 @@ mod private;
 mod purpose;
 mod questions;
 mod queue;
+mod rules;
 mod subscriptions;
 mod succession;
 mod tasks;
@@ -65,13 +67,14 @@ use self::handshake::Handshake;
 use self::id_table::{ChildId, IdTable};
 use self::in_flight::{InFlight, Phase};
 pub use self::io::{
-    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, SessionKey, Sharing, Stage, Stats,
-    StreamId,
+    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, Sender, SessionKey, Sharing, Stage,
+    Stats, StreamId,
 };
 use self::levels::Levels;
 use self::own::Own;
 use self::questions::{Asker, QuestionId, Questions};
 use self::queue::Queue;
+pub use self::rules::permit;
 use self::subscriptions::Subscriptions;
 use self::tasks::Tasks;
 use crate::config::RouterConfig;
@@ -301,7 +304,7 @@ impl Router {
             self.queue.remove_request(request.place);
         }
         let payload = payload(&request);
-        let Origin { session, stream } = request.origin;
+        let Origin { session, stream, .. } = request.origin;
         match request.phase {
             Phase::Follows(own) => self.give_up_own(own),
             Phase::Asks => self.end_round(id),

@@ -49,7 +49,7 @@ pub use registry::{Owned, Registry};
 pub use streams::{Asked, Attention, Event, Head, PostForm};
 
 use crate::auth::usage::SessionPlace;
-use crate::auth::{Admission, Principal, Validity};
+use crate::auth::{Admission, Principal, Rules, Validity};
 use crate::child::{ChildHandle, Outbox};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
@@ -142,6 +142,7 @@ pub struct Session {
     id: SessionId,
     transport: Transport,
     principal: Principal,
+    rules: Rules,
     shared: Arc<Shared>,
     /// The child it was attached to, from then on.
     child: OnceLock<ChildHandle>,
@@ -191,8 +192,8 @@ impl Session {
         shared: Arc<Shared>,
         now: Instant,
     ) -> Self {
-        let (id, principal) = (record.id, tenant.principal().clone());
-        let Admission { usage, validity, .. } = tenant.admission().clone();
+        let id = record.id;
+        let Admission { principal, usage, validity, rules } = tenant.admission().clone();
         let streams = Streams::new(bounds, usage);
         let state = State {
             record,
@@ -210,7 +211,7 @@ impl Session {
             warned: false,
         };
         let (child, closing) = (OnceLock::new(), Notify::new());
-        Self { key, id, transport, principal, shared, child, state: Mutex::new(state), closing }
+        Self { key, id, transport, principal, rules, shared, child, state: Mutex::new(state), closing }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -225,6 +226,17 @@ impl Session {
     /// Whose it is.
     pub const fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// What its client may use, as when it was opened.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Whether it is whose request was admitted like this: another principal's is none of its business, and one that may use
+    /// other things now starts anew.
+    fn is_of(&self, caller: &Admission) -> bool {
+        self.principal == caller.principal && self.rules == caller.rules
     }
 
     /// How its client is connected.

@@ -45,7 +45,7 @@ impl World {
 
     /// A session's request, and what the child reads of it.
     pub(crate) fn sends(&mut self, session: SessionKey, request: Message) -> Frame {
-        let origin = Origin { session, stream: StreamId(1) };
+        let origin = Origin::client(session, StreamId(1));
         self.router.handle_session_message(origin, request, 0, self.now).expect("it is accepted");
         self.told_child()
     }

@@ -3,7 +3,7 @@
 mod eras;
 mod succession;
 mod supervision;
-mod world;
+pub(super) mod world;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;

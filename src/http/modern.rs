@@ -43,6 +43,7 @@ use crate::error::Reject;
 use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
 use crate::mcp::{Era, MODERN_REVISION, method};
 use crate::router::cache::Lookup;
+use crate::router::permit;
 use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
 
 /// What modern exchanges have in common.
@@ -120,6 +121,8 @@ impl Http {
         if message.method() == method::LISTEN && accept == Accept::Json {
             return Err(Reject::NotAcceptable(super::request::EVENT_STREAM).into());
         }
+        // The router sees to that too; here, that nothing is asked or looked up before.
+        permit(&caller.admission.rules, Era::Modern, message)?;
         let tenant = self.tenant(headers, caller)?;
         let tenant = tenant.of_era(Era::Modern).of_tasks(tasks::named(message));
         let who = tenant.identity();
@@ -140,8 +143,9 @@ impl Http {
         if session.child_era() == Era::Modern {
             check_arguments(headers, message, &session).await?;
             let params = message.params().map(|params| message.text(params));
-            // Before it waits with others for the child, which it may not need.
-            let kept = session.cache().map(|cache| cache.lookup(message.method(), params, Instant::now()));
+            // Before it waits with others for the child, which it may not need. What has something left out, the router serves.
+            let cache = session.cache().filter(|_| session.rules().is_everything());
+            let kept = cache.map(|cache| cache.lookup(message.method(), params, Instant::now()));
             if let Some(Lookup::Hit(result)) = kept {
                 let result = String::from_utf8_lossy(&result);
                 return Ok(Last::ok(jsonrpc::result_response(&id, &result)).into_response(accept));

@@ -5,6 +5,7 @@ mod connection;
 mod legacy;
 mod modern;
 mod placement;
+mod rules;
 mod streamable;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -99,8 +100,17 @@ fn peer() -> Arc<Peer> {
 
 impl Http {
     async fn ask(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Answered {
-        let (parts, body) = Arc::clone(self).handle(request, peer()).await.into_parts();
-        Answered { status: parts.status, headers: parts.headers, body }
+        Answered::of(Arc::clone(self).handle(request, peer()).await)
+    }
+
+    /// Likewise, once it is known who asks.
+    async fn ask_as(&self, caller: &Admission, request: Request<Full<Bytes>>) -> Answered {
+        let (parts, body) = request.into_parts();
+        let way = Way::of(&self.config.forwarded, &peer(), &parts.headers);
+        let caller = Caller { admission: caller.clone(), way };
+        Answered::of(
+            self.route(parts.uri.path(), &parts, pin!(body), &caller).await.unwrap_or_else(Refusal::into_response),
+        )
     }
 }
 
@@ -145,6 +155,11 @@ fn initialize(revision: Revision) -> String {
 }
 
 impl Answered {
+    fn of(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { status: parts.status, headers: parts.headers, body }
+    }
+
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }

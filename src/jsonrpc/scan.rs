@@ -93,6 +93,17 @@ pub(super) fn members(bytes: &[u8], object: Span) -> Vec<Member> {
     found
 }
 
+/// The elements of an array, in order. The array is known to be valid; anything else has none.
+pub(super) fn elements(bytes: &[u8], array: Span) -> impl Iterator<Item = Span> {
+    let mut cursor = Cursor::new(bytes.get(array.start..array.end).unwrap_or_default(), usize::MAX);
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        let more = if std::mem::take(&mut is_first) { cursor.open_array() } else { cursor.next_element() };
+        let element = more.ok().filter(|more| *more).and_then(|_| read_span(&mut cursor, 0, Cursor::skip).ok())?;
+        Some(Span { start: array.start + element.start, end: array.start + element.end })
+    })
+}
+
 /// A message at the end of a line that starts with something else.
 pub(super) fn trailing(line: &Bytes, depth_max: usize) -> Option<Message> {
     memchr::memchr_iter(b'{', line)

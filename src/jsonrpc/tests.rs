@@ -331,6 +331,22 @@ fn members_of_any_object_are_looked_up() {
 }
 
 #[test]
+fn elements_of_an_array_are_found_in_order() {
+    let elements = |array: &str| {
+        let message = valid(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{array}}}"#));
+        let result = message.result().expect("a result");
+        message.elements(result).map(|span| message.text(span).to_owned()).collect::<Vec<_>>()
+    };
+    let array = r#"[ 1.0 ,"],[",{"a":[ 1 , 2 ]} , [ [] ],null]"#;
+    assert_eq!(elements(array), ["1.0", r#""],[""#, r#"{"a":[ 1 , 2 ]}"#, "[ [] ]", "null"]);
+    for none in ["[]", "[ ]", "{}", r#"{"a":[1]}"#, "7", r#""[1]""#] {
+        assert_eq!(elements(none), [""; 0], "{none}");
+    }
+    let message = valid(r#"{"jsonrpc":"2.0","method":"x"}"#);
+    assert_eq!(message.elements(Span { start: 0, end: 9999 }).count(), 0, "not a place");
+}
+
+#[test]
 fn messages_behind_noise_are_found() {
     let message = r#"{"jsonrpc":"2.0","id":1,"result":{"jsonrpc":{"id":2}}}"#;
     let find = |line: &str| Message::find_trailing(&line.to_owned().into(), DEPTH_MAX);

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::auth::{Admission, Principal};
+use crate::auth::{Admission, Principal, Rules};
 use crate::child::OwnVariables;
 use crate::config::HeaderEnv;
 use crate::error::Reject;
@@ -29,7 +29,7 @@ impl Tenant {
     ///
     /// # Errors
     /// [`Reject::InvalidRequest`]: a header that becomes a variable is there twice, and no rule says which one is meant.
-    pub(super) fn new(admission: Admission, headers: &HeaderMap, wanted: &[HeaderEnv]) -> Result<Self, Reject> {
+    pub(super) fn new(caller: &Admission, headers: &HeaderMap, wanted: &[HeaderEnv]) -> Result<Self, Reject> {
         let mut variables = Vec::with_capacity(wanted.len());
         for HeaderEnv { header, variable } in wanted {
             let mut values = headers.get_all(header).iter();
@@ -39,7 +39,8 @@ impl Tenant {
             }
             variables.push((variable.clone(), value.map(|value| OsStr::from_bytes(value).to_owned())));
         }
-        Ok(Self { admission, variables: OwnVariables::new(variables), era: Era::Legacy, tasks: Vec::new() })
+        let (admission, variables) = (caller.clone(), OwnVariables::new(variables));
+        Ok(Self { admission, variables, era: Era::Legacy, tasks: Vec::new() })
     }
 
     /// Whom it acts for.
@@ -52,12 +53,18 @@ impl Tenant {
         &self.admission
     }
 
-    /// Bytes that no other tenant has: whom it acts for and what it brings. They hold the values, so they are to be shown to
-    /// nobody.
+    /// What it may use.
+    pub const fn rules(&self) -> &Rules {
+        &self.admission.rules
+    }
+
+    /// Bytes that no other tenant has: whom it acts for, what it may use and what it brings. They hold the values, so they are
+    /// to be shown to nobody.
     pub fn identity(&self) -> Vec<u8> {
         let mut identity = Vec::new();
         let variables = self.variables.values().map(|value| value.map(OsStr::as_bytes));
-        for part in std::iter::once(self.principal().label().map(str::as_bytes)).chain(variables) {
+        let rules = self.rules().identity();
+        for part in [self.principal().label().map(str::as_bytes), rules.as_deref()].into_iter().chain(variables) {
             identity.push(u8::from(part.is_some()));
             let part = part.unwrap_or_default();
             identity.extend_from_slice(&part.len().to_be_bytes());
@@ -89,18 +96,24 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
+    use crate::auth::Permission;
 
     #[test]
     fn every_tenant_has_an_identity_of_its_own() {
         let wanted: Vec<HeaderEnv> = ["x-a", "x-b"]
             .map(|header| HeaderEnv { header: HeaderName::from_static(header), variable: header.to_owned() })
             .into();
-        let of = |principal, values: &[(&'static str, &'static str)]| {
+        let under = |rules: &Rules, principal, values: &[(&'static str, &'static str)]| {
+            let caller = Admission { rules: rules.clone(), ..Admission::anonymous() };
+            let caller = Admission { principal, ..caller };
             let headers =
                 values.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-            Tenant::new(Admission::of(principal), &headers.collect(), &wanted).expect("no header twice").identity()
+            Tenant::new(&caller, &headers.collect(), &wanted).expect("no header twice").identity()
         };
+        let of = |principal, values: &[(&'static str, &'static str)]| under(&Rules::everything(), principal, values);
         let nobody = Principal::anonymous;
+        let deny = |pattern: &str| Permission { allow: None, deny: vec![pattern.to_owned()] };
+        let [some, others] = ["a", "b"].map(|pattern| Rules::new(vec![deny(pattern)], Vec::new(), Vec::new()));
         let all = [
             of(nobody(), &[]),
             of(nobody(), &[("x-a", "")]),
@@ -111,6 +124,9 @@ mod tests {
             of(Principal::named(""), &[]),
             of(Principal::named("p"), &[]),
             of(Principal::named("p"), &[("x-a", "1")]),
+            under(&some, Principal::named("p"), &[]),
+            under(&others, Principal::named("p"), &[]),
+            under(&some, nobody(), &[]),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");

@@ -96,7 +96,7 @@ impl World {
     fn tenant(&self, principal: &Principal, headers: &[(&'static str, &'static str)]) -> Tenant {
         let headers =
             headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        self.pool.tenant(Admission::of(principal.clone()), &headers.collect()).unwrap()
+        self.pool.tenant(&Admission::of(principal.clone()), &headers.collect()).unwrap()
     }
 
     /// Waits for a lease in a task.

@@ -7,6 +7,7 @@ use super::Router;
 use super::id_table::ChildId;
 use super::io::{Profile, SessionKey};
 use super::subscriptions::Verdict;
+use crate::auth::What;
 use crate::error::Reject;
 use crate::mcp::{Era, Revision};
 
@@ -16,6 +17,7 @@ impl Router {
     /// life.
     pub fn attach(&mut self, session: SessionKey, mut profile: Profile, now: Instant) {
         self.adapt(&mut profile);
+        profile.subscriptions.retain(|uri| profile.rules.admits(What::Resource, uri));
         let subscriptions = profile.subscriptions.clone();
         let profile_era = profile.era;
         let level = profile.level;

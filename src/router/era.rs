@@ -187,7 +187,10 @@ impl Router {
 
     /// A modern child answered a client's request.
     pub(super) fn modern_answer(&mut self, id: ChildId, session: SessionKey, message: &Message, now: Instant) {
+        // As it came: others may see more of it.
         self.keep_result(id, message, now);
+        let Some(message) = self.sifted(id, message) else { return };
+        let message = &*message;
         let Some(request) = self.requests.get(id) else { return };
         let client_id = request.client_id.clone();
         let frame = super::with_id(message, client_id.as_str());

@@ -104,6 +104,9 @@ impl Router {
         if self.is_modern() {
             return self.modern_answer(id, session, message, now);
         }
+        let Some(message) = self.sifted(id, message) else { return };
+        let message = &*message;
+        let Some(request) = self.requests.get(id) else { return };
         let mut frame = with_id(message, request.client_id.as_str());
         let purpose = request.purpose.clone();
         match purpose {
@@ -242,7 +245,9 @@ impl Router {
             method::RESOURCE_UPDATED => {
                 let Some(uri) = message.param_str(Param::Uri) else { return };
                 for session in self.subscriptions.subscribers(&uri) {
-                    self.notify(session, StreamId::STANDALONE, message);
+                    if self.may_be_told(session, message) {
+                        self.notify(session, StreamId::STANDALONE, message);
+                    }
                 }
             }
             method::ELICITATION_COMPLETE => {

@@ -44,7 +44,7 @@ impl Router {
         match message.kind() {
             Kind::Request => self.accept(from, message, elsewhere, now),
             Kind::Notification => {
-                self.session_notification(from.session, message, now);
+                self.session_notification(from, message, now);
                 Ok(())
             }
             Kind::Result | Kind::Error => {
@@ -90,6 +90,7 @@ impl Router {
         }
         let token = progress_token(&message)?;
         let purpose = self.purpose_of(&message, between)?;
+        let sieve = Self::judge(profile, from.sender, &message)?;
         if self.names_anothers_task(from.session, &message) {
             return Err(Reject::InvalidParams("taskId: no such task".to_owned()));
         }
@@ -98,7 +99,7 @@ impl Router {
         }
         self.queue.add_bytes(message.bytes().len());
         let place = self.queue.place_behind();
-        let request = InFlight::new(from, client_id, token, purpose, (place, message), now);
+        let request = InFlight { sieve, ..InFlight::new(from, client_id, token, purpose, (place, message), now) };
         let id = self.requests.insert(request);
         if self.dispatch(id, now) == Dispatch::NotYet {
             self.queue.put_request(place, id);
@@ -321,10 +322,15 @@ impl Router {
         }
     }
 
-    fn session_notification(&mut self, session: SessionKey, message: Message, now: Instant) {
-        let known = self.sessions.contains_key(&session);
-        if !known || message.has_null_params() || self.names_anothers_task(session, &message) {
+    fn session_notification(&mut self, from: Origin, message: Message, now: Instant) {
+        let session = from.session;
+        let Some(profile) = self.sessions.get(&session) else { return };
+        if message.has_null_params() || self.names_anothers_task(session, &message) {
             return;
+        }
+        // A server may do what a request says though it is sent without an id.
+        if Self::judge(profile, from.sender, &message).is_err() {
+            return tracing::debug!("dropped a notification of a client that names what it may not use");
         }
         match message.method() {
             method::CANCELLED => self.cancel(session, &message, now),

@@ -8,6 +8,7 @@ use super::id_table::ChildId;
 use super::io::Origin;
 use super::purpose::Purpose;
 use super::queue::Place;
+use super::rules::Sieve;
 use crate::jsonrpc::{Message, RawId, Span};
 
 /// When a request was handed out, in relation to others: the child reads in this order.
@@ -57,6 +58,8 @@ pub(super) struct InFlight {
     pub(super) place: Place,
     /// Its message, where it is of use after it was handed out: the next process is to have it if this one exits.
     pub(super) kept: Option<Bytes>,
+    /// What its answer has to go through before its client has it.
+    pub(super) sieve: Option<Sieve>,
     /// With which its result is kept, where it may be.
     pub(super) ticket: Option<Ticket>,
     /// Its message, where the child may want to have it again together with what its client is asked first.
@@ -95,6 +98,7 @@ impl InFlight {
             waits_since: now,
             place,
             kept: None,
+            sieve: None,
             ticket: None,
             original: None,
             rounds: 0,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::auth::Rules;
 use crate::error::Reject;
 use crate::jsonrpc::{Frame, RawId};
 use crate::mcp::{Era, LogLevel, Revision};
@@ -36,6 +37,24 @@ pub struct Origin {
     pub session: SessionKey,
     /// The stream that answers it.
     pub stream: StreamId,
+    /// Who sent it.
+    pub sender: Sender,
+}
+
+/// Who sends something in a session's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Its client, whom its rules are for.
+    Client,
+    /// mcp-mux itself, which wants to know something for all clients.
+    Ourselves,
+}
+
+impl Origin {
+    /// What a session's client sends.
+    pub const fn client(session: SessionKey, stream: StreamId) -> Self {
+        Self { session, stream, sender: Sender::Client }
+    }
 }
 
 /// What the router does.
@@ -92,6 +111,8 @@ pub struct Profile {
     pub level: Option<LogLevel>,
     /// The resources it is subscribed to.
     pub subscriptions: BTreeSet<String>,
+    /// What its client may use.
+    pub rules: Rules,
 }
 
 /// What a client declared that it can be asked.

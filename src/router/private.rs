@@ -167,7 +167,7 @@ impl Router {
 
     /// A notification of the child, whatever it is: its session's.
     pub(super) fn tell_tenant(&mut self, message: &Message) {
-        let Some(session) = self.tenant() else { return };
+        let Some(session) = self.tenant().filter(|session| self.may_be_told(*session, message)) else { return };
         let stream = match message.method() {
             method::TOOLS_LIST_CHANGED
             | method::PROMPTS_LIST_CHANGED

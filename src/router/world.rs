@@ -183,7 +183,7 @@ impl World {
         text: &str,
         elsewhere: usize,
     ) -> Result<(), Reject> {
-        let from = Origin { session, stream: StreamId(stream) };
+        let from = Origin::client(session, StreamId(stream));
         let outcome = self.router.handle_session_message(from, message(text), elsewhere, self.now);
         self.drain();
         outcome

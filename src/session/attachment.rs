@@ -14,7 +14,7 @@ use crate::jsonrpc::Message;
 use crate::mcp::Era;
 use crate::pool::{Lease, TaskNews};
 use crate::router::cache::ResponseCache;
-use crate::router::{Origin, Payload, StreamId};
+use crate::router::{Origin, Payload, Profile, Sender, StreamId};
 
 impl Session {
     /// The era its child is spoken to in; legacy before it is attached.
@@ -33,8 +33,20 @@ impl Session {
     /// # Errors
     /// As [`Session::open_post`].
     pub async fn ask(self: &Arc<Self>, request: Message) -> Result<Option<Answer>, Reject> {
+        self.ask_as(Sender::Client, request).await
+    }
+
+    /// The same, for what mcp-mux wants to know for all clients: whatever this one may use, it is not looked at.
+    ///
+    /// # Errors
+    /// As [`Session::open_post`].
+    pub async fn ask_for_all(self: &Arc<Self>, request: Message) -> Result<Option<Answer>, Reject> {
+        self.ask_as(Sender::Ourselves, request).await
+    }
+
+    async fn ask_as(self: &Arc<Self>, sender: Sender, request: Message) -> Result<Option<Answer>, Reject> {
         let (reader, mut handover) = self.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
-        handover.request(request).await;
+        handover.request_as(sender, request).await;
         Ok(match reader.head(false).await {
             Head::Answers(answers) => answers.into_iter().next(),
             Head::Events => None,
@@ -78,7 +90,7 @@ impl Session {
             let mut state = self.lock();
             // Closed by now, it is detached when the command is over.
             state.lease = Some(lease);
-            state.record.profile()
+            Profile { rules: self.rules.clone(), ..state.record.profile() }
         };
         let outbox: Arc<dyn Outbox> = self.clone();
         child.attach(self.key, profile, outbox).await?;
@@ -99,7 +111,7 @@ impl Session {
     /// [`Reject::SessionClosed`], [`Reject::MessagesWaiting`], and as [`ChildHandle::send`].
     pub async fn send(&self, message: Message) -> Result<(), Reject> {
         let _counted = self.message_command()?;
-        self.hand_over(StreamId::STANDALONE, message).await
+        self.hand_over(Origin::client(self.key, StreamId::STANDALONE), message).await
     }
 
     /// Counts a notification or a response until the returned value is dropped.
@@ -113,28 +125,28 @@ impl Session {
     }
 
     /// Hands a request over to the child. Its outcome is delivered to `stream`, also when the child does not take it.
-    pub(super) async fn request(&self, stream: StreamId, message: Message) {
+    pub(super) async fn request(&self, stream: StreamId, sender: Sender, message: Message) {
         let id = message.id();
-        if let Err(reject) = self.hand_over(stream, message).await {
+        if let Err(reject) = self.hand_over(Origin { session: self.key, stream, sender }, message).await {
             // A request without an id does not exist; should one come by, it is settled without an answer.
             self.deliver(stream, id.map_or(Payload::Cancelled, |id| Payload::Rejected(id, reject)));
         }
     }
 
-    async fn hand_over(&self, stream: StreamId, message: Message) -> Result<(), Reject> {
+    async fn hand_over(&self, from: Origin, message: Message) -> Result<(), Reject> {
         let at_once = {
             let _command = self.command()?;
             let child = self.child.get().ok_or(Reject::SessionClosed)?;
-            child.try_send(Origin { session: self.key, stream }, message)
+            child.try_send(from, message)
         };
         match at_once {
             Ok(()) => Ok(()),
             // In a box, since a request carries room for it all along.
-            Err(message) => Box::pin(self.wait_to_hand_over(stream, message)).await,
+            Err(message) => Box::pin(self.wait_to_hand_over(from, message)).await,
         }
     }
 
-    async fn wait_to_hand_over(&self, stream: StreamId, message: Message) -> Result<(), Reject> {
+    async fn wait_to_hand_over(&self, from: Origin, message: Message) -> Result<(), Reject> {
         let closing = self.closing.notified();
         // Looks whether it is closed after `closing` began to listen: none of the two can be missed.
         let _command = self.command()?;
@@ -142,7 +154,7 @@ impl Session {
         tokio::select! {
             biased;
             () = closing => Err(Reject::SessionClosed),
-            sent = child.send(Origin { session: self.key, stream }, message) => sent,
+            sent = child.send(from, message) => sent,
         }
     }
 

@@ -12,7 +12,7 @@ use super::queue::Item;
 use super::streams::{Attention, Event, Head};
 use crate::child::Outbox;
 use crate::jsonrpc::Message;
-use crate::router::{Payload, StreamId};
+use crate::router::{Payload, Sender, StreamId};
 
 /// Reads one stream of a session. Dropped, it tells the session that its client is not connected any more.
 pub struct StreamReader {
@@ -102,7 +102,11 @@ impl Handover {
     /// # Cancel safety
     /// Cancelled before it returns, the request was not handed over.
     pub async fn request(&mut self, message: Message) {
-        self.session.request(self.stream, message).await;
+        self.request_as(Sender::Client, message).await;
+    }
+
+    pub(super) async fn request_as(&mut self, sender: Sender, message: Message) {
+        self.session.request(self.stream, sender, message).await;
         self.left = self.left.saturating_sub(1);
     }
 }

@@ -190,15 +190,15 @@ impl Registry {
         self.started_unix_ms + millis(now.saturating_duration_since(self.started))
     }
 
-    /// The session of that id on that transport, if it is the caller's; notes that its client is alive, and for how long its
-    /// credentials are good.
+    /// The session of that id on that transport, if it is the caller's and was opened under the same rules; notes that its
+    /// client is alive, and for how long its credentials are good.
     ///
     /// # Errors
     /// [`Reject::SessionUnknown`].
     pub fn find(&self, id: &str, transport: Transport, caller: &Admission) -> Result<Arc<Session>, Reject> {
         let id = SessionId::from_client(id).ok_or(Reject::SessionUnknown)?;
         let session = self.lock().get(&id).cloned().ok_or(Reject::SessionUnknown)?;
-        if session.transport() != transport || *session.principal() != caller.principal || session.is_closed() {
+        if session.transport() != transport || !session.is_of(caller) || session.is_closed() {
             return Err(Reject::SessionUnknown);
         }
         session.touch(Instant::now(), &caller.validity);

@@ -22,7 +22,7 @@ fn call() -> Message {
 
 impl Own {
     fn open(&self) -> Owned {
-        let tenant = self.pool.tenant(Admission::anonymous(), &HeaderMap::new()).unwrap();
+        let tenant = self.pool.tenant(&Admission::anonymous(), &HeaderMap::new()).unwrap();
         self.registry.open(Transport::Streamable, tenant).unwrap()
     }
 }
@@ -110,7 +110,7 @@ async fn a_question_that_no_client_reads_is_answered_to_the_child_that_asked() {
     first.next().await.attached();
     let (key, _) = second.next().await.attached();
     let question = r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#;
-    let to = Origin { session: key, stream: StreamId::STANDALONE };
+    let to = Origin::client(key, StreamId::STANDALONE);
     for _ in 0..testing::config().replay_events + 1 {
         second.message(to, question);
     }

@@ -55,7 +55,7 @@ impl Unasked {
             };
             let Ok(message) = Message::parse(refusal(&id).into_bytes(), DEPTH_MAX) else { continue };
             debug!("a question that no client read is answered with an error");
-            if let Err(reject) = child.send(Origin { session, stream: StreamId::STANDALONE }, message).await {
+            if let Err(reject) = child.send(Origin::client(session, StreamId::STANDALONE), message).await {
                 debug!(kind = reject.wire().kind, "the child did not take it");
             }
         }

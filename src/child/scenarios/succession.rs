@@ -17,7 +17,7 @@ fn private_of_age(age: Duration) -> World {
 impl World {
     async fn sends_request(&self, id: u64, method: &str, params: Value) {
         let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        let from = Origin { session: SessionKey(1), stream: StreamId(id) };
+        let from = Origin::client(SessionKey(1), StreamId(id));
         let message = Message::parse(Bytes::from(message.to_string()), 100).expect("a message");
         within(self.handle.send(from, message)).await.expect("there is room");
     }

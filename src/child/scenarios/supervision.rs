@@ -9,7 +9,7 @@ fn private() -> World {
 impl World {
     async fn requests(&self, id: u64, method: &str) {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{}}}}"#);
-        let from = Origin { session: SessionKey(1), stream: StreamId(id) };
+        let from = Origin::client(SessionKey(1), StreamId(id));
         let message = Message::parse(Bytes::from(text), 100).expect("a message");
         within(self.handle.send(from, message)).await.expect("there is room");
     }
@@ -249,7 +249,7 @@ async fn a_private_child_sees_its_clients_own_handshake_also_after_a_restart() {
         "protocolVersion": "2025-06-18", "capabilities": {"roots": {}}, "clientInfo": {"name": "c", "version": "7"}
     });
     let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
-    let from = Origin { session: SessionKey(1), stream: StreamId(1) };
+    let from = Origin::client(SessionKey(1), StreamId(1));
     let message = Message::parse(Bytes::from(initialize.to_string()), 100).expect("a message");
     within(world.handle.send(from, message)).await.expect("there is room");
     let seen = child.reads().await;

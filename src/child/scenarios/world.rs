@@ -149,7 +149,7 @@ pub(super) struct World {
     pub(super) deliveries: mpsc::Receiver<(SessionKey, StreamId, Payload)>,
 }
 
-pub(super) fn child_config(command: &[&str]) -> ChildConfig {
+pub(in crate::child) fn child_config(command: &[&str]) -> ChildConfig {
     ChildConfig {
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         cwd: None,
@@ -169,7 +169,7 @@ pub(super) fn child_config(command: &[&str]) -> ChildConfig {
     }
 }
 
-pub(super) fn router_config() -> RouterConfig {
+pub(in crate::child) fn router_config() -> RouterConfig {
     RouterConfig {
         request_timeout: None,
         request_timeout_max: None,
@@ -278,7 +278,7 @@ impl World {
 
     pub(super) async fn sends(&self, id: u64, params: &str) -> Result<(), Reject> {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"x":"{params}"}}}}"#);
-        let from = Origin { session: SessionKey(1), stream: StreamId(id) };
+        let from = Origin::client(SessionKey(1), StreamId(id));
         within(self.handle.send(from, Message::parse(Bytes::from(text), 100).expect("a message"))).await
     }
 
@@ -288,7 +288,7 @@ impl World {
 
     /// Sends a notification or an answer.
     pub(super) async fn says(&self, message: &Value) {
-        let from = Origin { session: SessionKey(1), stream: StreamId::STANDALONE };
+        let from = Origin::client(SessionKey(1), StreamId::STANDALONE);
         let message = Message::parse(Bytes::from(message.to_string()), 100).expect("a message");
         within(self.handle.send(from, message)).await.expect("there is room");
     }

@@ -23,9 +23,11 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// None if the request is another.
+    /// None if the request is another, or its answer not all that the child says.
     pub(super) fn of(request: &Message, session: &Session) -> Option<Self> {
-        let tools = session.cache().filter(|_| request.method() == method::TOOLS_LIST).map(ResponseCache::tools)?;
+        // What one client may not see would seem not to be there, to all.
+        let is_whole = request.method() == method::TOOLS_LIST && session.rules().is_everything();
+        let tools = session.cache().filter(|_| is_whole).map(ResponseCache::tools)?;
         let cursor = request.params().map(|params| request.member(params, "cursor"));
         let first = matches!(cursor, None | Some(Ok(None)));
         Some(Self { tools: tools.clone(), ticket: tools.ticket(), first })
@@ -77,7 +79,7 @@ async fn list(session: &Arc<Session>) -> Option<Vec<(String, Vec<Annotation>)>> 
         let params = serde_json::Value::Object(params).to_string();
         let request = jsonrpc::request(&format!("\"mcp-mux-tools-{page}\""), method::TOOLS_LIST, Some(&params));
         let request = Message::parse(request.into_bytes(), DEPTH_MAX).ok()?;
-        let answer = session.ask(request).await.ok()??;
+        let answer = session.ask_for_all(request).await.ok()??;
         let answer = Message::parse(answer.into_frame().into_bytes(), usize::MAX).ok()?;
         let result = answer.result().filter(|_| answer.kind() == Kind::Result)?;
         let found = annotations::read(answer.text(result));

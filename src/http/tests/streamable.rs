@@ -681,7 +681,7 @@ async fn question_that_its_client_does_not_read_is_answered_with_an_error() {
         () = harness.registry.run(stop) => panic!("not stopped"),
         arrived = harness.child.next() => arrived.sent(),
     };
-    assert_eq!(from, Origin { session: origin.session, stream: StreamId::STANDALONE });
+    assert_eq!(from, Origin::client(origin.session, StreamId::STANDALONE));
     let answer: Value = serde_json::from_slice(answer.bytes()).expect("JSON");
     assert_eq!((answer["id"].as_str(), answer["error"]["code"].as_i64()), (Some("mcp-mux-7"), Some(-31010)));
     assert_eq!(answer["error"]["data"]["kind"], "question-dropped");

@@ -50,6 +50,8 @@ impl Router {
         let Some(request) = self.requests.get(id) else { return false };
         let answer = jsonrpc::result_response(&request.client_id, &String::from_utf8_lossy(result)).into_bytes();
         let Ok(answer) = Message::parse(answer, usize::MAX) else { return false };
+        let Some(answer) = self.sifted(id, &answer) else { return true };
+        let Some(request) = self.requests.get(id) else { return false };
         let frame = Frame::new(answer.bytes().clone());
         let frame = match self.between(request.origin.session) {
             Between::Modern | Between::Legacy => frame,

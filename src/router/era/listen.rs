@@ -83,6 +83,9 @@ impl Router {
             }
             return;
         }
+        if !self.may_be_told(origin.session, message) {
+            return tracing::debug!("dropped an event about a resource that its client may not use");
+        }
         let frame = Frame::new(message.bytes().clone());
         let frame = match subscription_span(message, message.param(Param::Meta)) {
             Some(span) => frame.replace(span, client_id.as_str()),

@@ -2,6 +2,7 @@
 
 use super::rounds::{ANOTHER, QUESTION, retry};
 use super::*;
+use crate::auth::{Permission, Rules};
 use crate::child::EraSource;
 use crate::config::HeaderEnv;
 
@@ -244,6 +245,30 @@ async fn a_state_of_another_tenant_does_not_open() {
     assert_eq!(code(refused).await, (200, -32602, json!(2)));
     let again = http.ask(request("POST", "/mcp", &with("a"), &body)).await;
     assert_eq!(again.json().await["result"]["resultType"], "input_required");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_given_under_other_rules_does_not_open() {
+    let mut harness = harness();
+    let denied = |tool: &str| {
+        let permission = Permission { allow: None, deny: vec![tool.to_owned()] };
+        Admission { rules: Rules::new(vec![permission], Vec::new(), Vec::new()), ..Admission::anonymous() }
+    };
+    let [own, other, without_it] = ["a", "b", "t"].map(denied);
+    let child = &mut harness.child;
+    let (first, ()) =
+        tokio::join!(harness.http.ask_as(&own, request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+            let (origin, _) = child.is_called().await;
+            child.message(origin, QUESTION);
+        });
+    let state = first.json().await["result"]["requestState"].clone();
+    let body = retry("2", &state, "{}");
+    let retry_as =
+        async |caller: &Admission| harness.http.ask_as(caller, request("POST", "/mcp", &calling(), &body)).await;
+    let refused = retry_as(&other).await;
+    assert_eq!(code(refused).await, (200, -32602, json!(2)));
+    assert_eq!(code(retry_as(&without_it).await).await, (200, -32602, json!(2)), "nor does it make up for a tool");
+    assert_eq!(retry_as(&own).await.json().await["result"]["resultType"], "input_required");
 }
 
 // What a client keeps for another mcp-mux behind this one looks like ours.
