@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::credentials::{Ambiguous, Credentials};
 pub use self::principal::{Principal, Source};
-pub use self::rules::{Permission, Rules, What};
+pub use self::rules::{Rules, What};
 use self::tokens::{Holder, Tokens};
 use self::usage::{Accounts, Allowance, Usage};
 

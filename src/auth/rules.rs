@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::config::principals::NamesConfig;
+
 /// What somebody may use. Cheap to clone. Two that say the same with their patterns in another order are equal.
 #[derive(Clone, Default)]
 pub struct Rules(Option<Arc<Limits>>);
@@ -23,22 +25,12 @@ pub enum What {
     Prompt,
 }
 
-/// Patterns that names have to match and patterns that they must not. In a pattern `*` stands for any run of characters, `/`
-/// among them and also none; every other character is itself, in that upper or lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Permission {
-    /// One of these has to match; any name will do if this is none.
-    pub allow: Option<Vec<String>>,
-    /// None of these may match.
-    pub deny: Vec<String>,
-}
-
 /// All of each kind have to be satisfied; none without effect, sorted, each there once.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Limits {
-    tools: Vec<Permission>,
-    resources: Vec<Permission>,
-    prompts: Vec<Permission>,
+    tools: Vec<NamesConfig>,
+    resources: Vec<NamesConfig>,
+    prompts: Vec<NamesConfig>,
 }
 
 impl Rules {
@@ -48,7 +40,7 @@ impl Rules {
     }
 
     /// What all of these admit, for each kind of name. Of a kind without any, everything is admitted.
-    pub fn new(tools: Vec<Permission>, resources: Vec<Permission>, prompts: Vec<Permission>) -> Self {
+    pub fn new(tools: Vec<NamesConfig>, resources: Vec<NamesConfig>, prompts: Vec<NamesConfig>) -> Self {
         let [tools, resources, prompts] = [tools, resources, prompts].map(in_order);
         let limits = Limits { tools, resources, prompts };
         if limits == Limits::default() { Self::everything() } else { Self(Some(Arc::new(limits))) }
@@ -61,7 +53,7 @@ impl Rules {
             (_, None) => self.clone(),
             (None, Some(_)) => other.clone(),
             (Some(own), Some(other)) => {
-                let both = |of: fn(&Limits) -> &Vec<Permission>| [of(own).as_slice(), of(other)].concat();
+                let both = |of: fn(&Limits) -> &Vec<NamesConfig>| [of(own).as_slice(), of(other)].concat();
                 Self::new(
                     both(|limits| &limits.tools),
                     both(|limits| &limits.resources),
@@ -118,43 +110,22 @@ impl fmt::Debug for Rules {
     }
 }
 
-impl Permission {
-    fn admits(&self, name: &str) -> bool {
-        let matches = |pattern: &String| matches(pattern, name);
-        self.allow.as_ref().is_none_or(|allow| allow.iter().any(matches)) && !self.deny.iter().any(matches)
+/// With patterns in order, each once, and without what has no effect.
+fn canonical(mut names: NamesConfig) -> NamesConfig {
+    names.allow = names.allow.filter(|allow| !allow.iter().any(|pattern| pattern == "*"));
+    for patterns in names.allow.iter_mut().chain([&mut names.deny]) {
+        patterns.sort_unstable();
+        patterns.dedup();
     }
-
-    /// The same with patterns in order, each once, and without what has no effect.
-    fn in_order(mut self) -> Self {
-        self.allow = self.allow.filter(|allow| !allow.iter().any(|pattern| pattern == "*"));
-        for patterns in self.allow.iter_mut().chain([&mut self.deny]) {
-            patterns.sort_unstable();
-            patterns.dedup();
-        }
-        self
-    }
+    names
 }
 
-fn in_order(permissions: Vec<Permission>) -> Vec<Permission> {
-    let mut permissions: Vec<Permission> = permissions.into_iter().map(Permission::in_order).collect();
-    permissions.retain(|permission| *permission != Permission::default());
+fn in_order(permissions: Vec<NamesConfig>) -> Vec<NamesConfig> {
+    let mut permissions: Vec<NamesConfig> = permissions.into_iter().map(canonical).collect();
+    permissions.retain(|permission| *permission != NamesConfig::default());
     permissions.sort_unstable();
     permissions.dedup();
     permissions
-}
-
-/// Whether a pattern matches the whole name. Each piece between two `*` is looked for from where the one before it was found
-/// first: nothing is tried again, so the time is that of reading both.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(start) else { return false };
-    // What is behind the last `*`, or all that is left, stands at the end.
-    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
-    for piece in middle.split('*') {
-        let Some(at) = name.find(piece) else { return false };
-        name = name.get(at + piece.len()..).unwrap_or_default();
-    }
-    name.ends_with(end)
 }
 
 #[cfg(test)]
@@ -162,13 +133,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::pattern::matches;
 
-    fn permission(allow: Option<&[&str]>, deny: &[&str]) -> Permission {
+    fn permission(allow: Option<&[&str]>, deny: &[&str]) -> NamesConfig {
         let texts = |patterns: &[&str]| patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-        Permission { allow: allow.map(texts), deny: texts(deny) }
+        NamesConfig { allow: allow.map(texts), deny: texts(deny) }
     }
 
-    fn of_tools(permissions: &[Permission]) -> Rules {
+    fn of_tools(permissions: &[NamesConfig]) -> Rules {
         Rules::new(permissions.to_vec(), Vec::new(), Vec::new())
     }
 

@@ -2,31 +2,18 @@
 //!
 //! `*` stands for any run of characters, also none; everything else stands for itself, case included.
 
-/// Whether this pattern admits this text. Takes time in proportion to the product of their lengths at most.
-pub fn matches(pattern: &str, text: &str) -> bool {
-    let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
-    // What follows the last `*` passed, and the text from where it was tried.
-    let mut retry: Option<(&[u8], &[u8])> = None;
-    loop {
-        match (pattern.split_first(), text.split_first()) {
-            (None, None) => return true,
-            (Some((b'*', rest)), _) => {
-                retry = Some((rest, text));
-                pattern = rest;
-            }
-            (Some((wanted, pattern_rest)), Some((found, text_rest))) if wanted == found => {
-                (pattern, text) = (pattern_rest, text_rest);
-            }
-            // The last `*` takes one character more, as long as there is one.
-            _ => match retry.and_then(|(rest, tried)| Some((rest, tried.split_first()?.1))) {
-                Some((rest, tried)) => {
-                    retry = Some((rest, tried));
-                    (pattern, text) = (rest, tried);
-                }
-                None => return false,
-            },
-        }
+/// Whether a pattern matches the whole name. Each piece between two `*` is looked for from where the one before it was found
+/// first: nothing is tried again, so the time is that of reading both.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(start) else { return false };
+    // What is behind the last `*`, or all that is left, stands at the end.
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for piece in middle.split('*') {
+        let Some(at) = name.find(piece) else { return false };
+        name = name.get(at + piece.len()..).unwrap_or_default();
     }
+    name.ends_with(end)
 }
 
 /// How much a pattern says: the number of its characters that stand for themselves.

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::file::{self, File};
 use super::secret::Secret;
 use super::{ConfigErrors, Isolation, Problem, known, pattern};
@@ -68,7 +70,7 @@ pub enum Rate {
 }
 
 /// Which names are admitted. In a pattern `*` stands for any run of characters, everything else for itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct NamesConfig {
     /// Only what one of these patterns admits; none: everything.
     pub allow: Option<Vec<String>>,

@@ -96,7 +96,7 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
-    use crate::auth::Permission;
+    use crate::config::principals::NamesConfig;
 
     #[test]
     fn every_tenant_has_an_identity_of_its_own() {
@@ -112,7 +112,7 @@ mod tests {
         };
         let of = |principal, values: &[(&'static str, &'static str)]| under(&Rules::everything(), principal, values);
         let nobody = Principal::anonymous;
-        let deny = |pattern: &str| Permission { allow: None, deny: vec![pattern.to_owned()] };
+        let deny = |pattern: &str| NamesConfig { allow: None, deny: vec![pattern.to_owned()] };
         let [some, others] = ["a", "b"].map(|pattern| Rules::new(vec![deny(pattern)], Vec::new(), Vec::new()));
         let all = [
             of(nobody(), &[]),

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use serde_json::json;
 
 use super::*;
-use crate::auth::{Permission, Principal, Rules};
+use crate::auth::{Principal, Rules};
 use crate::child::played::playing;
+use crate::config::principals::NamesConfig;
 use crate::mcp::{Era, MODERN_REVISION};
 
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
@@ -21,7 +22,7 @@ fn reader() -> Admission {
 fn named(name: &str, tools: &[&str]) -> Admission {
     let allow = |patterns: &[&str]| {
         let allow = Some(patterns.iter().map(|pattern| (*pattern).to_owned()).collect());
-        vec![Permission { allow, deny: Vec::new() }]
+        vec![NamesConfig { allow, deny: Vec::new() }]
     };
     let rules = Rules::new(allow(tools), allow(&["x:/pub/*"]), Vec::new());
     let caller = Admission { principal: Principal::named(name), ..Admission::anonymous() };

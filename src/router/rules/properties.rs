@@ -10,7 +10,7 @@ use super::super::cache::ResponseCache;
 use super::super::world::{ASKABLE, Seen, World, config, json_of};
 use super::super::*;
 use super::*;
-use crate::auth::Permission;
+use crate::config::principals::NamesConfig;
 use crate::mcp::Revision;
 
 /// A name as a message has it.
@@ -96,7 +96,7 @@ fn spelled() -> impl Strategy<Value = Spelled> {
 
 fn rules() -> impl Strategy<Value = Rules> {
     let patterns = || prop::collection::vec("[ab/*]{0,3}", 0..4);
-    let permission = (prop::option::of(patterns()), patterns()).prop_map(|(allow, deny)| Permission { allow, deny });
+    let permission = (prop::option::of(patterns()), patterns()).prop_map(|(allow, deny)| NamesConfig { allow, deny });
     let permissions = prop::collection::vec(permission, 0..2);
     prop::array::uniform3(permissions).prop_map(|[tools, resources, prompts]| Rules::new(tools, resources, prompts))
 }

@@ -6,14 +6,14 @@ use super::super::cache::ResponseCache;
 use super::super::world::{ASKABLE, Seen, World, config, id_of, json_of, message, response};
 use super::super::*;
 use super::*;
-use crate::auth::Permission;
+use crate::config::principals::NamesConfig;
 use crate::mcp::{Revision, code};
 
 const NOT_ALLOWED: &str = "not-allowed";
 
-fn permission(allow: Option<&[&str]>, deny: &[&str]) -> Vec<Permission> {
+fn permission(allow: Option<&[&str]>, deny: &[&str]) -> Vec<NamesConfig> {
     let texts = |patterns: &[&str]| patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-    vec![Permission { allow: allow.map(texts), deny: texts(deny) }]
+    vec![NamesConfig { allow: allow.map(texts), deny: texts(deny) }]
 }
 
 /// Tools that begin with `read`, prompts but for `secret`, resources below `file:///srv/`.

@@ -2,9 +2,10 @@
 
 use super::rounds::{ANOTHER, QUESTION, retry};
 use super::*;
-use crate::auth::{Permission, Rules};
+use crate::auth::Rules;
 use crate::child::EraSource;
 use crate::config::HeaderEnv;
+use crate::config::principals::NamesConfig;
 
 const ANSWERED: &str = r#"{"elicitation-1":{"action":"accept"}}"#;
 
@@ -251,7 +252,7 @@ async fn a_state_of_another_tenant_does_not_open() {
 async fn a_state_given_under_other_rules_does_not_open() {
     let mut harness = harness();
     let denied = |tool: &str| {
-        let permission = Permission { allow: None, deny: vec![tool.to_owned()] };
+        let permission = NamesConfig { allow: None, deny: vec![tool.to_owned()] };
         Admission { rules: Rules::new(vec![permission], Vec::new(), Vec::new()), ..Admission::anonymous() }
     };
     let [own, other, without_it] = ["a", "b", "t"].map(denied);
