@@ -4,6 +4,7 @@
 //! parses or checks again: each constructor consumes its own part.
 
 pub mod allow;
+pub mod jwt;
 mod load;
 mod values;
 
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use allow::{AllowHost, AllowOrigin};
+use jwt::JwtConfig;
 
 use crate::mcp::Era;
 
@@ -27,6 +29,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Whom the HTTP side answers.
     pub guard: GuardConfig,
+    /// Which JSON Web Tokens are accepted; none: none are.
+    pub jwt: Option<JwtConfig>,
     /// Sessions and their streams.
     pub session: SessionConfig,
     /// Who shares which child.

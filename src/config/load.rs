@@ -1,6 +1,8 @@
 //! From what was typed to what is used: every value is read, every rule between values checked, and everything that is
 //! wrong is reported at once.
 
+mod jwt;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,6 +115,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let listen = read_listen(&cli, reader);
     let http = read_http(&cli, reader);
     let guard = read_guard(&cli, reader, listen.as_ref());
+    let jwt = jwt::read_jwt(&cli, reader);
     let session = read_session(&cli, reader);
     let router = read_router(&cli, reader);
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
@@ -154,6 +157,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         listen: listen?,
         http: http?,
         guard: guard?,
+        jwt: jwt?,
         session: session?,
         pool: pool?,
         child: child?,
