@@ -6,6 +6,8 @@
 //! Invariants: no two ways of authentication ever give the same principal; no credential is kept as it came, nor in an
 //! error or a log. DESIGN sections 2 (invariants 2 and 7) and 6.
 
+pub mod jwt;
+pub mod metadata;
 mod principal;
 
 pub use principal::{Principal, Source};
