@@ -3,23 +3,21 @@
 //! Invariants: nothing is announced before it works; a command that never came to a handshake ends the program;
 //! whatever ends the program, the children are stopped first.
 
+mod entrance;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
-use crate::auth::tokens::{Census, Tokens};
-use crate::auth::usage::Allowance;
-use crate::auth::{Authenticator, Methods};
 use crate::child::guard::ChildGuard;
-use crate::config::allow::{AllowHost, AllowOrigin};
-use crate::config::{AuthConfig, Config, Exposure, GuardConfig, HttpConfig};
+use crate::config::{Config, HttpConfig};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
@@ -101,8 +99,8 @@ impl App {
             reloads.add("tls", move || Ok(tls.reload()?));
         }
         let local_addr = listener.local_addr();
-        refuse_exposure(local_addr, &config.auth)?;
-        warn_of_exposure(local_addr, &config.guard, &config.auth);
+        entrance::refuse_exposure(local_addr, &config.auth)?;
+        entrance::warn_of_exposure(local_addr, &config.guard, &config.auth);
         if let Some(file) = &config.exposed_file {
             warn!(
                 file = %file.display(),
@@ -110,29 +108,19 @@ impl App {
                  (chmod o-r)"
             );
         }
-        let certificates = config.auth.certificates;
-        let tokens = tokens(config.auth)?;
         let urls = urls(scheme, &config.listen.host, local_addr, &config.http);
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
         let stop_timeout = config.child.stop_timeout;
+        let authenticator = entrance::authenticator(config.auth, config.principals, &tasks, &sweeper)?;
         let pool = Pool::start(config.pool, config.http.sessions, config.child, config.router, guard, &tasks);
         let registry = Registry::new(config.session, Arc::clone(&pool));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });
-        if let Some(tokens) = &tokens {
-            let (tokens, registry) = (Arc::clone(tokens), Arc::clone(&registry));
-            reloads.add("tokens", move || {
-                warn_of_weak(tokens.reload()?);
-                registry.sweep_lapsed(Instant::now());
-                Ok(())
-            });
-        }
+        entrance::read_again(&mut reloads, &authenticator, &registry);
         let reload = Arc::new(Notify::new());
         tasks.spawn(reloads.run(Arc::clone(&reload), sweeper.clone()));
-        let methods = Methods { tokens, certificates };
-        let authenticator = Arc::new(Authenticator::new(methods, Allowance::default()));
         let http =
             Http::new(config.http, Guard::new(config.guard), authenticator, Arc::clone(&registry), Arc::clone(&pool));
         let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
@@ -196,53 +184,6 @@ fn urls(scheme: &str, host: &str, local: SocketAddr, http: &HttpConfig) -> [Stri
         format!("{host}:{}", local.port())
     };
     [&http.path, &http.sse_path].map(|path| format!("{scheme}://{authority}{path}"))
-}
-
-/// Nobody should find out from a stranger that everybody may use the server.
-fn refuse_exposure(local: SocketAddr, auth: &AuthConfig) -> Result<(), StartupError> {
-    let reachable = !local.ip().to_canonical().is_loopback();
-    let open = !auth.is_required() && auth.exposure == Exposure::Refused;
-    if reachable && open { Err(StartupError::Exposed { address: local }) } else { Ok(()) }
-}
-
-fn tokens(auth: AuthConfig) -> Result<Option<Arc<Tokens>>, StartupError> {
-    if auth.token_file.is_none() && auth.tokens.is_none() {
-        return Ok(None);
-    }
-    let origin = auth
-        .token_file
-        .as_deref()
-        .map_or_else(|| "MCP_MUX_AUTH_TOKENS".to_owned(), |file| format!("--auth-token-file {}", file.display()));
-    let (tokens, census) = Tokens::new(auth.token_file, auth.tokens)
-        .map_err(|source| StartupError::Tokens { origin, source: source.into() })?;
-    info!(tokens = census.tokens, "clients have to authenticate");
-    warn_of_weak(census);
-    Ok(Some(Arc::new(tokens)))
-}
-
-fn warn_of_weak(census: Census) {
-    if census.weak > 0 {
-        warn!(
-            tokens = census.weak,
-            "tokens of fewer than 20 characters can be guessed: make them with `openssl rand -hex 32`"
-        );
-    }
-}
-
-fn warn_of_exposure(local: SocketAddr, guard: &GuardConfig, auth: &AuthConfig) {
-    if auth.exposure == Exposure::Wanted && !local.ip().to_canonical().is_loopback() {
-        warn!(
-            address = %local,
-            "listening without authentication (--insecure-no-auth): whoever can reach this port can use the server. Put a \
-             firewall or an authenticating proxy in front"
-        );
-    }
-    if guard.allow_host.contains(&AllowHost::Any) {
-        warn!("--allow-host * lets web pages reach the server through DNS rebinding: name the hosts instead");
-    }
-    if guard.allow_origin.contains(&AllowOrigin::Any) {
-        warn!("--allow-origin * lets the pages of every web site use the server: name the origins instead");
-    }
 }
 
 /// Every client's stream is an open file. The usual soft limit of 1024 is for programs that use `select`.

@@ -15,26 +15,28 @@
 //!
 //! Spec: 2025-11-25 and 2026-07-28, Authorization. DESIGN sections 2 (invariants 2 and 7) and 6.
 
+mod authenticator;
 mod credentials;
+pub mod jwt;
+pub mod metadata;
 mod principal;
 mod rules;
 pub mod tokens;
 pub mod usage;
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::credentials::{Ambiguous, Credentials};
+pub use self::authenticator::{Authenticator, Methods};
 pub use self::principal::{Principal, Source};
 pub use self::rules::{Rules, What};
-use self::tokens::{Holder, Tokens};
-use self::usage::{Accounts, Allowance, Usage};
+use self::usage::Usage;
+use crate::config::secret::Secret;
 
-/// What one request's credentials were found to be worth.
+/// What one request's credentials were found to be worth. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// Whom the request acts for.
@@ -45,6 +47,8 @@ pub struct Admission {
     pub validity: Validity,
     /// What it may use.
     pub rules: Rules,
+    /// The variables of its own child, where it has one.
+    pub variables: Arc<BTreeMap<String, Secret>>,
 }
 
 impl Admission {
@@ -61,6 +65,7 @@ impl Admission {
             usage: Usage::unlimited(),
             validity: Validity::default(),
             rules: Rules::everything(),
+            variables: Arc::default(),
         }
     }
 }
@@ -94,7 +99,11 @@ pub enum Denial {
     /// There are several, and nobody could say which one is meant.
     Ambiguous(&'static str),
     /// It is not good; why, in fixed words.
-    Invalid(&'static str),
+    Invalid(String),
+    /// It is good, and is not enough: it lacks some of these scopes, separated by blanks.
+    InsufficientScope(Arc<str>),
+    /// Nobody can say now whether it is good.
+    KeysUnavailable,
 }
 
 /// The certificate that a client has shown, and that was checked.
@@ -106,90 +115,4 @@ pub enum Certificate<'a> {
     Unnamed,
     /// It is for this subject.
     Named(&'a str),
-}
-
-/// The ways in which one can say who one is.
-#[derive(Clone, Debug, Default)]
-pub struct Methods {
-    /// Static tokens.
-    pub tokens: Option<Arc<Tokens>>,
-    /// Whether the certificates that clients show say who they are.
-    pub certificates: bool,
-}
-
-impl Methods {
-    const fn has_any(&self) -> bool {
-        self.tokens.is_some() || self.certificates
-    }
-
-    /// Whether a token can be good for something.
-    pub const fn has_tokens(&self) -> bool {
-        self.tokens.is_some()
-    }
-}
-
-/// Decides who may enter.
-#[derive(Debug)]
-pub struct Authenticator {
-    methods: Methods,
-    accounts: Accounts,
-    allowance: Allowance,
-    /// Of those who need not say who they are, where that is nobody's business.
-    anybody: Admission,
-}
-
-impl Authenticator {
-    /// With these methods; with none, everybody may enter.
-    pub fn new(methods: Methods, allowance: Allowance) -> Self {
-        Self { methods, accounts: Accounts::default(), allowance, anybody: Admission::anonymous() }
-    }
-
-    /// The ways in which one can say who one is.
-    pub const fn methods(&self) -> &Methods {
-        &self.methods
-    }
-
-    /// Who sent these headers from that address, with that certificate.
-    ///
-    /// # Errors
-    /// [`Denial`].
-    pub fn admit(
-        &self,
-        headers: &HeaderMap,
-        certificate: Certificate<'_>,
-        address: IpAddr,
-    ) -> Result<Admission, Denial> {
-        if !self.methods.has_any() {
-            if self.allowance.is_unlimited() {
-                return Ok(self.anybody.clone());
-            }
-            return Ok(self.admission(Principal::anonymous(), Validity::default(), address));
-        }
-        // Where no token can be good for anything, what looks like one is for the server behind.
-        let credentials = if self.methods.has_tokens() { Credentials::read(headers) } else { Ok(Credentials::Nothing) };
-        let token = match credentials {
-            Ok(Credentials::Bearer(token) | Credentials::ApiKey(token)) => token,
-            Ok(Credentials::Nothing) => return self.admit_certificate(certificate, address),
-            Err(Ambiguous(wrong)) => return Err(Denial::Ambiguous(wrong)),
-        };
-        let holder = self.methods.tokens.as_ref().and_then(|tokens| tokens.holder(token));
-        let Holder { principal, revoked } = holder.ok_or(Denial::Invalid("the token is not known"))?;
-        Ok(self.admission(principal, Validity { until: None, revoked: Some(revoked) }, address))
-    }
-
-    fn admit_certificate(&self, certificate: Certificate<'_>, address: IpAddr) -> Result<Admission, Denial> {
-        match certificate {
-            Certificate::Named(subject) if self.methods.certificates => {
-                let principal = Principal::new(Source::Certificate, subject);
-                Ok(self.admission(principal, Validity::default(), address))
-            }
-            Certificate::Unnamed if self.methods.certificates => Err(Denial::Invalid("the certificate names nobody")),
-            Certificate::None | Certificate::Unnamed | Certificate::Named(_) => Err(Denial::Missing),
-        }
-    }
-
-    fn admission(&self, principal: Principal, validity: Validity, address: IpAddr) -> Admission {
-        let usage = self.accounts.of(&principal, address, self.allowance);
-        Admission { principal, usage, validity, rules: Rules::everything() }
-    }
 }

@@ -267,6 +267,57 @@ pub struct Cli {
     #[arg(long, value_name = "COUNT", help_heading = LISTENING, default_value = "20000")]
     pub connections_max: String,
 
+    /// Accept JSON Web Tokens of this issuer
+    ///
+    /// mcp-mux is then an OAuth 2.1 resource server: requests carry `Authorization: Bearer`, and clients find the issuer
+    /// through the protected resource metadata that mcp-mux serves. An https URL, spelled as in the tokens' `iss`; http only on
+    /// a loopback host. With --jwt-audience. Its keys are found through its metadata (OAuth or OpenID Connect), are
+    /// renewed in time, and are asked for again when a token names one that is not known.
+    #[arg(long, value_name = "URL", help_heading = AUTHENTICATION)]
+    pub jwt_issuer: Option<String>,
+
+    /// A name of this server in the tokens' `aud` (repeatable)
+    ///
+    /// A token must have one of them. Mostly the URL by which clients know this server, such as `https://mcp.example.com/mcp`;
+    /// several separated by commas. With --jwt-issuer.
+    #[arg(long, value_name = "AUDIENCE", help_heading = AUTHENTICATION, value_delimiter = ',')]
+    pub jwt_audience: Vec<String>,
+
+    /// Where the issuer's keys are, as a JWK set
+    ///
+    /// For an issuer without metadata. An https URL; http only on a loopback host.
+    #[arg(long, value_name = "URL", help_heading = AUTHENTICATION)]
+    pub jwks_url: Option<String>,
+
+    /// A file with the issuer's keys, as a JWK set
+    ///
+    /// Then nothing is asked of the issuer. It is read at the start and on SIGHUP.
+    #[arg(long, value_name = "FILE", help_heading = AUTHENTICATION)]
+    pub jwks_file: Option<PathBuf>,
+
+    /// How a token may be signed [default: RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,EdDSA]
+    ///
+    /// A list, separated by commas. A token signed in another way is refused, whatever it says of itself. There is neither
+    /// `none` nor an algorithm with a shared secret.
+    #[arg(long, value_name = "LIST", help_heading = AUTHENTICATION)]
+    pub jwt_algorithm: Option<String>,
+
+    /// A scope that every token must have (repeatable)
+    ///
+    /// Several separated by blanks; a token must have all of them by name, in `scope` or `scp`. A client whose token has too few
+    /// is told which it needs.
+    #[arg(long, value_name = "SCOPE", help_heading = AUTHENTICATION)]
+    pub jwt_scope: Vec<String>,
+
+    /// By how much the issuer's clock may differ [default: 30s]
+    #[arg(long, value_name = "DURATION", help_heading = AUTHENTICATION)]
+    pub jwt_leeway: Option<String>,
+
+    /// The claim that says what a token's owner may do [default: mcp_mux]
+    ///
+    /// An object with the keys of an entry of the configuration file's `principals`. A token without it is fine.
+    #[arg(long, value_name = "NAME", help_heading = AUTHENTICATION)]
+    pub jwt_principal_claim: Option<String>,
     /// Speak TLS (HTTPS) with the certificate in this file
     ///
     /// A PEM file: the certificate, then those between it and its root. TLS 1.2 and 1.3, and no plain HTTP on the port any more.

@@ -5,6 +5,7 @@
 
 pub mod allow;
 pub(crate) mod file;
+pub mod jwt;
 mod known;
 mod load;
 pub mod pattern;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use allow::{AllowHost, AllowOrigin};
 use ipnet::IpNet;
+use jwt::JwtConfig;
 use principals::PrincipalsConfig;
 
 use self::secret::Secret;
@@ -150,6 +152,8 @@ pub struct AuthConfig {
     pub token_file: Option<PathBuf>,
     /// Tokens of the environment, in the file's form.
     pub tokens: Option<Secret>,
+    /// Which JSON Web Tokens are accepted; none: none are.
+    pub jwt: Option<JwtConfig>,
     /// Whether the certificates that clients show say who they are.
     pub certificates: bool,
     /// Whether everybody may enter, also from other machines.
@@ -159,7 +163,7 @@ pub struct AuthConfig {
 impl AuthConfig {
     /// Whether one has to say who one is.
     pub const fn is_required(&self) -> bool {
-        self.token_file.is_some() || self.tokens.is_some() || self.certificates
+        self.token_file.is_some() || self.tokens.is_some() || self.jwt.is_some() || self.certificates
     }
 }
 

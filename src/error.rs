@@ -103,7 +103,7 @@ impl StartupError {
                 _ => "choose another address with --host and --port",
             },
             Self::Exposed { .. } => {
-                "have them authenticate (--auth-token-file FILE), listen on 127.0.0.1 only (--host), or say with \
+                "have them authenticate (--auth-token-file FILE or --jwt-issuer URL), listen on 127.0.0.1 only (--host), or say with \
                  --insecure-no-auth that everybody may use the server"
             }
             Self::Tokens { .. } => "write one `name:token` a line; `openssl rand -hex 32` makes a good token",
@@ -185,7 +185,7 @@ pub enum Reject {
     Unauthenticated,
     /// A credential that is not good; the text says why.
     #[error("not authenticated: {0}")]
-    CredentialInvalid(&'static str),
+    CredentialInvalid(String),
     /// A token without the scopes that are needed.
     #[error("the token lacks a scope that is needed here: {0}")]
     ScopeMissing(Arc<str>),
@@ -498,7 +498,7 @@ mod tests {
             HostForbidden,
             OriginForbidden,
             Unauthenticated,
-            CredentialInvalid("x"),
+            CredentialInvalid("x".into()),
             ScopeMissing("x".into()),
             RateLimited { retry_after: second },
             PrincipalSessions { limit: 1 },

@@ -122,9 +122,9 @@ impl Http {
         let path = request.uri.path();
         // Client configurations often carry a slash too many.
         let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
-        let answered = match self.open_to_all(path, request) {
+        let answered = match self.open_to_all(path, request, &way) {
             Some(answered) => answered,
-            None => match self.enter(request, peer, &way) {
+            None => match self.enter(request, peer, &way).await {
                 Ok(caller) => self.route(path, request, body, &Caller { admission: caller, way }).await,
                 Err(response) => Ok(*response),
             },
@@ -141,11 +141,12 @@ impl Http {
     }
 
     /// What nobody has to authenticate for; none for anything else.
-    fn open_to_all(&self, path: &str, request: &Parts) -> Option<Result<Response<Body>, Refusal>> {
+    fn open_to_all(&self, path: &str, request: &Parts, way: &Way) -> Option<Result<Response<Body>, Refusal>> {
         match path {
             "/healthz" => Some(health(&request.method, health::healthz)),
             "/readyz" => Some(health(&request.method, || health::readyz(self.pool.health()))),
-            _ => None,
+            _ if !matches!(request.method, Method::GET | Method::HEAD) => None,
+            _ => self.resource_metadata(path, request, way).map(Ok),
         }
     }
 

@@ -213,7 +213,7 @@ impl Pool {
     /// # Errors
     /// [`Reject::InvalidRequest`]: one of the headers that become variables is there twice.
     pub fn tenant(&self, caller: &Admission, headers: &HeaderMap) -> Result<Tenant, Reject> {
-        Tenant::new(caller, headers, &self.config.header_env)
+        Tenant::new(caller, headers, &self.config)
     }
 
     // --- the children ---
@@ -228,7 +228,7 @@ impl Pool {
     ) -> (u64, watch::Receiver<ChildState>) {
         let weight = match whose {
             Whose::Everybody => Some(Weight::Everything),
-            Whose::Principal(_) | Whose::Session | Whose::Nobody => Some(Weight::Sessions),
+            Whose::Principal(..) | Whose::Session | Whose::Nobody => Some(Weight::Sessions),
             // Watched by who tries the command.
             Whose::Trial => None,
         };

@@ -193,7 +193,7 @@ impl Session {
         now: Instant,
     ) -> Self {
         let id = record.id;
-        let Admission { principal, usage, validity, rules } = tenant.admission().clone();
+        let Admission { principal, usage, validity, rules, variables: _ } = tenant.admission().clone();
         let streams = Streams::new(bounds, usage);
         let state = State {
             record,

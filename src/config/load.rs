@@ -2,6 +2,7 @@
 //! wrong is reported at once.
 
 mod auth;
+mod jwt;
 mod principals;
 mod tls;
 

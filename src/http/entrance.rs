@@ -5,17 +5,20 @@
 //!
 //! Spec: 2025-11-25 and 2026-07-28, Authorization; RFC 6750, 3; RFC 9110, 15.5.2.
 
+use bytes::Bytes;
 use http::header::{HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use tracing::debug;
 
-use super::Http;
 use super::body::Body;
 use super::forwarded::Way;
 use super::peer::Peer;
 use super::request::Refusal;
+use super::{Http, request};
+use crate::auth::metadata::{self, Challenge};
 use crate::auth::{Admission, Denial};
+use crate::config::HttpConfig;
 use crate::error::Reject;
 
 impl Http {
@@ -23,10 +26,15 @@ impl Http {
     ///
     /// # Errors
     /// The response for one that may not.
-    pub(super) fn enter(&self, request: &Parts, peer: &Peer, way: &Way) -> Result<Admission, Box<Response<Body>>> {
-        let admitted = self.authenticator.admit(&request.headers, peer.certificate(), way.client);
+    pub(super) async fn enter(
+        &self,
+        request: &Parts,
+        peer: &Peer,
+        way: &Way,
+    ) -> Result<Admission, Box<Response<Body>>> {
+        let admitted = self.authenticator.admit(&request.headers, peer.certificate(), way.client).await;
         let admission = admitted.map_err(|denial| {
-            let challenge = self.challenge(&denial);
+            let challenge = self.challenge(&denial, request, way);
             let reject = reject(denial);
             debug!(client = %way.client, kind = reject.wire().kind, reason = %reject, "not admitted");
             let mut response = Refusal::from(reject).into_response();
@@ -43,15 +51,50 @@ impl Http {
     }
 
     /// How to come by a good credential; none where none is missing.
-    fn challenge(&self, denial: &Denial) -> Option<HeaderValue> {
-        if !self.authenticator.methods().has_tokens() {
+    fn challenge(&self, denial: &Denial, request: &Parts, way: &Way) -> Option<HeaderValue> {
+        let methods = self.authenticator.methods();
+        if !methods.has_tokens() {
             return None;
         }
-        match denial {
-            Denial::Missing => Some(HeaderValue::from_static("Bearer realm=\"mcp-mux\"")),
-            Denial::Invalid(_) => Some(HeaderValue::from_static("Bearer realm=\"mcp-mux\", error=\"invalid_token\"")),
-            Denial::Ambiguous(_) => None,
+        let challenge = match denial {
+            Denial::Missing => Challenge::NoToken,
+            Denial::Invalid(why) => Challenge::InvalidToken(why),
+            Denial::InsufficientScope(_) => Challenge::InsufficientScope,
+            Denial::Ambiguous(_) | Denial::KeysUnavailable => return None,
+        };
+        let resource = methods.jwt.as_ref().map(|jwt| (self.resource(request, way), jwt.scopes().join(" ")));
+        let (url, scope) = resource.map(|(resource, scope)| (metadata::document_url(&resource), scope)).unzip();
+        Some(challenge.header(url.as_deref(), &scope.unwrap_or_default()))
+    }
+
+    /// The protected resource that a request is for, as its client writes it: that of an endpoint is its URL, everything else
+    /// is the whole server.
+    fn resource(&self, request: &Parts, way: &Way) -> String {
+        let path = request.uri.path().trim_end_matches('/');
+        let HttpConfig { path: streamable, sse_path, message_path, .. } = &self.config;
+        let path = match path {
+            // It is found through the stream, which is what a client is given.
+            _ if path == message_path => sse_path,
+            _ if path == streamable || path == sse_path => path,
+            _ => "",
+        };
+        format!("{}{path}", self.base_url(request, way))
+    }
+
+    /// The metadata of a protected resource (RFC 9728, 3); none if that is not what the path is for.
+    pub(super) fn resource_metadata(&self, path: &str, request: &Parts, way: &Way) -> Option<Response<Body>> {
+        let jwt = self.authenticator.methods().jwt.as_ref()?;
+        let resource = path.strip_prefix(metadata::WELL_KNOWN_PATH)?;
+        let base = self.base_url(request, way);
+        // The prefix under which a proxy has this server stands between the two, or the proxy has kept it to itself.
+        let prefix = base.split_once("://").and_then(|(_, rest)| Some(rest.split_at(rest.find('/')?).1)).unwrap_or("");
+        let resource = resource.strip_prefix(prefix).unwrap_or(resource);
+        let HttpConfig { path: streamable, sse_path, .. } = &self.config;
+        if !resource.is_empty() && resource != streamable && resource != sse_path {
+            return None;
         }
+        let document = metadata::document(&format!("{base}{resource}"), jwt.issuer(), jwt.scopes());
+        Some(request::json(StatusCode::OK, Bytes::from(document)))
     }
 
     /// The URL at which the client reaches this server, without a slash at its end.
@@ -71,5 +114,7 @@ fn reject(denial: Denial) -> Reject {
         Denial::Missing => Reject::Unauthenticated,
         Denial::Ambiguous(wrong) => Reject::InvalidRequest(wrong.to_owned()),
         Denial::Invalid(why) => Reject::CredentialInvalid(why),
+        Denial::InsufficientScope(wanted) => Reject::ScopeMissing(wanted),
+        Denial::KeysUnavailable => Reject::KeysUnavailable,
     }
 }

@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::auth::Methods;
-use crate::auth::usage::Allowance;
 use crate::child::ChildHandle;
+use crate::config::principals::PrincipalsConfig;
 use crate::config::{ForwardedConfig, GuardConfig, SessionConfig, SessionMode};
 use crate::mcp::Revision;
 use crate::router::Origin;
@@ -74,7 +74,7 @@ fn config() -> HttpConfig {
 
 /// Everybody may enter.
 fn authenticator() -> Arc<Authenticator> {
-    Arc::new(Authenticator::new(Methods::default(), Allowance::default()))
+    Arc::new(Authenticator::new(Methods::default(), PrincipalsConfig::default()))
 }
 
 fn guard() -> Guard {

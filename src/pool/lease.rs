@@ -139,7 +139,7 @@ impl Pool {
         }
         let number = match self.config.isolation {
             Isolation::Shared => Some(self.least_loaded(state)),
-            Isolation::Principal => state.members.of_principal(tenant.principal()),
+            Isolation::Principal => state.members.of_principal(tenant.principal(), &tenant.variables),
             Isolation::Session => {
                 if state.stock == Stock::Dissolved {
                     state.stock = Stock::Kept;
@@ -195,7 +195,8 @@ impl Pool {
         let (whose, manner, variables) = match self.config.isolation {
             Isolation::Shared => (Whose::Everybody, self.shared_manner(), OwnVariables::default()),
             Isolation::Principal => {
-                (Whose::Principal(tenant.principal().clone()), self.shared_manner(), OwnVariables::default())
+                let whose = Whose::Principal(tenant.principal().clone(), tenant.variables.clone());
+                (whose, self.shared_manner(), tenant.variables.clone())
             }
             Isolation::Session => (Whose::Session, self.own_manner(tenant.era), tenant.variables.clone()),
         };

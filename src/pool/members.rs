@@ -9,15 +9,15 @@ use tokio::time::Instant;
 
 use super::{Health, Standing};
 use crate::auth::Principal;
-use crate::child::ChildHandle;
+use crate::child::{ChildHandle, OwnVariables};
 
 /// Whose a child is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     /// Everybody's.
     Everybody,
-    /// One principal's.
-    Principal(Principal),
+    /// One principal's, started with these variables.
+    Principal(Principal, OwnVariables),
     /// One session's.
     Session,
     /// Nobody's yet: a spare.
@@ -139,9 +139,9 @@ impl Members {
         best.map(|(_, number, idle)| (number, idle))
     }
 
-    /// The child of that principal.
-    pub(super) fn of_principal(&self, principal: &Principal) -> Option<u64> {
-        let its = |member: &Member| matches!(&member.whose, Whose::Principal(whose) if whose == principal);
+    /// The child of that principal that was started with these variables.
+    pub(super) fn of_principal(&self, principal: &Principal, variables: &OwnVariables) -> Option<u64> {
+        let its = |member: &Member| matches!(&member.whose, Whose::Principal(whose, with) if whose == principal && with == variables);
         self.live().find(|(_, member)| its(member) && !Standing::of(&member.child).is_final()).map(|(number, _)| number)
     }
 
@@ -158,14 +158,14 @@ impl Members {
 
     /// The one to be stopped where room is needed: unused, and for longer than the others.
     pub(super) fn longest_unused(&self) -> Option<u64> {
-        let mine = |whose: &Whose| matches!(whose, Whose::Principal(_) | Whose::Nobody);
+        let mine = |whose: &Whose| matches!(whose, Whose::Principal(..) | Whose::Nobody);
         let unused = self.unused().filter(|(_, member)| mine(&member.whose));
         unused.min_by_key(|(number, member)| (member.unused_since, *number)).map(|(number, _)| number)
     }
 
     /// Unused ones of which nothing will come any more.
     pub(super) fn dead(&self) -> Vec<u64> {
-        let mine = |whose: &Whose| matches!(whose, Whose::Principal(_) | Whose::Nobody);
+        let mine = |whose: &Whose| matches!(whose, Whose::Principal(..) | Whose::Nobody);
         let dead = self.unused().filter(|(_, member)| mine(&member.whose) && Standing::of(&member.child).is_final());
         dead.map(|(number, _)| number).collect()
     }
@@ -212,8 +212,8 @@ impl Members {
         member.unused_since = now;
         match member.whose {
             Whose::Session => GivenBack::Spent,
-            Whose::Principal(_) if Standing::of(&member.child).is_final() => GivenBack::Spent,
-            Whose::Principal(_) | Whose::Everybody | Whose::Nobody | Whose::Trial => GivenBack::Unused,
+            Whose::Principal(..) if Standing::of(&member.child).is_final() => GivenBack::Spent,
+            Whose::Principal(..) | Whose::Everybody | Whose::Nobody | Whose::Trial => GivenBack::Unused,
         }
     }
 
@@ -256,7 +256,7 @@ impl Members {
     /// Whether all those that somebody who comes now could be given are left alone for a while, having failed too often.
     /// Those of single sessions say nothing of the command: it may be what their clients did.
     pub(super) fn are_open_circuits(&self) -> bool {
-        let mine = |whose: &Whose| matches!(whose, Whose::Principal(_) | Whose::Nobody);
+        let mine = |whose: &Whose| matches!(whose, Whose::Principal(..) | Whose::Nobody);
         let mut candidates = self.live().filter(|(_, member)| mine(&member.whose)).peekable();
         candidates.peek().is_some()
             && candidates.all(|(_, member)| Standing::of(&member.child) == Standing::CircuitOpen)

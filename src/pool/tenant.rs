@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::auth::{Admission, Principal, Rules};
 use crate::child::OwnVariables;
-use crate::config::HeaderEnv;
+use crate::config::{HeaderEnv, Isolation, PoolConfig};
 use crate::error::Reject;
 use crate::mcp::Era;
 
@@ -29,15 +29,19 @@ impl Tenant {
     ///
     /// # Errors
     /// [`Reject::InvalidRequest`]: a header that becomes a variable is there twice, and no rule says which one is meant.
-    pub(super) fn new(caller: &Admission, headers: &HeaderMap, wanted: &[HeaderEnv]) -> Result<Self, Reject> {
-        let mut variables = Vec::with_capacity(wanted.len());
-        for HeaderEnv { header, variable } in wanted {
+    pub(super) fn new(caller: &Admission, headers: &HeaderMap, config: &PoolConfig) -> Result<Self, Reject> {
+        let mut variables = Vec::with_capacity(config.header_env.len());
+        for HeaderEnv { header, variable } in &config.header_env {
             let mut values = headers.get_all(header).iter();
             let value = values.next().map(HeaderValue::as_bytes);
             if values.next().is_some() {
                 return Err(Reject::InvalidRequest(format!("more than one {header} header")));
             }
             variables.push((variable.clone(), value.map(|value| OsStr::from_bytes(value).to_owned())));
+        }
+        if config.isolation == Isolation::Principal {
+            let own = caller.variables.iter();
+            variables.extend(own.map(|(name, value)| (name.clone(), Some(value.expose().into()))));
         }
         let (admission, variables) = (caller.clone(), OwnVariables::new(variables));
         Ok(Self { admission, variables, era: Era::Legacy, tasks: Vec::new() })
@@ -97,18 +101,20 @@ mod tests {
 
     use super::*;
     use crate::config::principals::NamesConfig;
+    use crate::pool::testing;
 
     #[test]
     fn every_tenant_has_an_identity_of_its_own() {
-        let wanted: Vec<HeaderEnv> = ["x-a", "x-b"]
+        let header_env = ["x-a", "x-b"]
             .map(|header| HeaderEnv { header: HeaderName::from_static(header), variable: header.to_owned() })
             .into();
+        let config = PoolConfig { header_env, ..testing::config(Isolation::Session) };
         let under = |rules: &Rules, principal, values: &[(&'static str, &'static str)]| {
             let caller = Admission { rules: rules.clone(), ..Admission::anonymous() };
             let caller = Admission { principal, ..caller };
             let headers =
                 values.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-            Tenant::new(&caller, &headers.collect(), &wanted).expect("no header twice").identity()
+            Tenant::new(&caller, &headers.collect(), &config).expect("no header twice").identity()
         };
         let of = |principal, values: &[(&'static str, &'static str)]| under(&Rules::everything(), principal, values);
         let nobody = Principal::anonymous;

@@ -1,20 +1,21 @@
 //! Who may enter.
 
-use super::{Reader, values};
+use super::{Reader, jwt, values};
 use crate::cli::Cli;
 use crate::config::{AuthConfig, Exposure, TlsConfig};
 
 pub(super) fn read(cli: &Cli, reader: &mut Reader, tls: Option<&Option<TlsConfig>>) -> Option<AuthConfig> {
     let no_auth = reader.read("insecure-no-auth", &cli.insecure_no_auth, values::switch);
+    let jwt = jwt::read(cli, reader);
     let auth = AuthConfig {
         token_file: cli.auth_token_file.clone(),
         tokens: cli.origins.auth_tokens.clone(),
+        jwt: jwt?,
         certificates: tls.and_then(Option::as_ref).is_some_and(|tls| tls.client_ca.is_some()),
         exposure: if no_auth? { Exposure::Wanted } else { Exposure::Refused },
     };
     if auth.exposure == Exposure::Wanted && auth.is_required() {
-        let wanted =
-            "left out where clients have to authenticate (--auth-token-file, MCP_MUX_AUTH_TOKENS, --tls-client-ca)";
+        let wanted = "left out where clients have to authenticate (--auth-token-file, MCP_MUX_AUTH_TOKENS, --jwt-issuer, --tls-client-ca)";
         reader.problem("insecure-no-auth", None, wanted);
     }
     Some(auth)

@@ -4,19 +4,19 @@ use super::*;
 use crate::config::allow::WebOrigin;
 use crate::config::{ClientAuth, ClientCaConfig, DeclaredCapabilities, LogFormat, OnAmbiguous};
 
-fn load_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+pub(super) fn load_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let args = ["mcp-mux"].iter().chain(args).map(Into::into);
     let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
     let cli = Cli::read(args, variable).unwrap();
     Config::load(cli).map_err(|errors| errors.problems().iter().map(Problem::to_string).collect())
 }
 
-fn load(args: &[&str]) -> Result<Config, Vec<String>> {
+pub(super) fn load(args: &[&str]) -> Result<Config, Vec<String>> {
     load_with(&[args, &["--", "server"]].concat(), &[])
 }
 
 /// The one problem of these arguments.
-fn problem(args: &[&str]) -> String {
+pub(super) fn problem(args: &[&str]) -> String {
     let problems = load(args).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
     problems[0].clone()

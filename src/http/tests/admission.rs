@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::*;
 use crate::auth::tokens::Tokens;
-use crate::auth::usage::Rate;
+use crate::config::principals::{PrincipalConfig, Rate};
 use crate::config::secret::Secret;
 use crate::mcp::MODERN_REVISION;
 
@@ -21,9 +21,19 @@ fn of(tokens: Arc<Tokens>) -> Methods {
     Methods { tokens: Some(tokens), ..Methods::default() }
 }
 
-fn guarded(allowance: Allowance) -> Harness {
+fn limits(default: PrincipalConfig) -> PrincipalsConfig {
+    PrincipalsConfig { default, ..PrincipalsConfig::default() }
+}
+
+fn guarded(default: PrincipalConfig) -> Harness {
     let (tokens, _) = Tokens::new(None, Some(Secret::new(TOKENS.to_owned()))).expect("three tokens");
-    harness_of(Arc::new(Authenticator::new(of(Arc::new(tokens)), allowance)), |_, _| {})
+    harness_of(Arc::new(Authenticator::new(of(Arc::new(tokens)), limits(default))), |_, _| {})
+}
+
+/// So many at once, and then one every so many seconds.
+fn rate(seconds: u32, burst: u32) -> PrincipalConfig {
+    let rate = Some(Rate::PerSecond(f64::from(seconds).recip()));
+    PrincipalConfig { rate, burst: NonZeroU32::new(burst), ..PrincipalConfig::default() }
 }
 
 fn count(number: usize) -> Option<NonZeroUsize> {
@@ -33,7 +43,7 @@ fn count(number: usize) -> Option<NonZeroUsize> {
 // spec: RFC 6750, 3; 2025-11-25 basic/authorization, Error Handling
 #[tokio::test(start_paused = true)]
 async fn without_a_good_token_there_is_nothing_but_health() {
-    let harness = guarded(Allowance::default());
+    let harness = guarded(PrincipalConfig::default());
     let modern = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"{MODERN_REVISION}"}}}}}}"#
     );
@@ -69,7 +79,7 @@ async fn without_a_good_token_there_is_nothing_but_health() {
 
 #[tokio::test(start_paused = true)]
 async fn a_browser_page_can_read_why_it_was_refused() {
-    let harness = guarded(Allowance::default());
+    let harness = guarded(PrincipalConfig::default());
     let answered = harness.ask("POST", "/mcp", &[("origin", "http://localhost:3000")], CALL).await;
     assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
     assert_eq!(answered.header("access-control-allow-origin"), "http://localhost:3000");
@@ -81,7 +91,7 @@ async fn a_browser_page_can_read_why_it_was_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn credentials_that_leave_open_which_one_counts_are_a_bad_request() {
-    let harness = guarded(Allowance::default());
+    let harness = guarded(PrincipalConfig::default());
     let answered = harness.ask("POST", "/mcp", &[ALICE, BOB], CALL).await;
     assert_eq!(answered.kind().await, (400, "invalid-request".to_owned()));
 }
@@ -89,7 +99,7 @@ async fn credentials_that_leave_open_which_one_counts_are_a_bad_request() {
 // DESIGN section 2, invariant 2
 #[tokio::test(start_paused = true)]
 async fn anothers_session_is_an_unknown_one() {
-    let mut harness = guarded(Allowance::default());
+    let mut harness = guarded(PrincipalConfig::default());
     let id = harness.open_as(&[ALICE], Revision::V2025_11_25).await;
     let session = ("mcp-session-id", id.as_str());
     for (method, headers) in
@@ -114,8 +124,8 @@ async fn anothers_session_is_an_unknown_one() {
 
 #[tokio::test(start_paused = true)]
 async fn who_comes_too_fast_is_told_when_to_come_back_and_others_notice_nothing() {
-    let rate = Rate { interval: Duration::from_secs(10), burst: NonZeroU32::new(2).expect("some") };
-    let harness = guarded(Allowance { rate: Some(rate), ..Allowance::default() });
+    let rate = rate(10, 2);
+    let harness = guarded(rate);
     for _ in 0..2 {
         assert_eq!(harness.ask("GET", "/nowhere", &[ALICE], "").await.status, StatusCode::NOT_FOUND);
     }
@@ -130,8 +140,8 @@ async fn who_comes_too_fast_is_told_when_to_come_back_and_others_notice_nothing(
 
 #[tokio::test(start_paused = true)]
 async fn every_request_of_a_batch_counts_for_the_rate() {
-    let rate = Rate { interval: Duration::from_secs(1), burst: NonZeroU32::new(4).expect("some") };
-    let mut harness = guarded(Allowance { rate: Some(rate), ..Allowance::default() });
+    let rate = rate(1, 4);
+    let mut harness = guarded(rate);
     let id = harness.open_as(&[ALICE], Revision::V2025_03_26).await;
     let batch = format!("[{}]", [1, 2, 3, 4].map(|id| CALL.replace(":1,", &format!(":{id},"))).join(","));
     let answered = harness.ask("POST", "/mcp", &[ALICE, ("mcp-session-id", &id)], &batch).await;
@@ -140,7 +150,7 @@ async fn every_request_of_a_batch_counts_for_the_rate() {
 
 #[tokio::test(start_paused = true)]
 async fn a_principal_has_so_many_sessions_and_no_more_over_both_transports() {
-    let mut harness = guarded(Allowance { sessions_max: count(2), ..Allowance::default() });
+    let mut harness = guarded(PrincipalConfig { sessions_max: count(2), ..PrincipalConfig::default() });
     let id = harness.open_as(&[ALICE], Revision::V2025_11_25).await;
     let stream = harness.ask("GET", "/sse", &[ALICE, EVENTS], "").await;
     let body = initialize(Revision::V2025_11_25);
@@ -157,7 +167,7 @@ async fn a_principal_has_so_many_sessions_and_no_more_over_both_transports() {
 
 #[tokio::test(start_paused = true)]
 async fn a_principal_has_so_many_requests_in_flight_over_all_its_sessions() {
-    let mut harness = guarded(Allowance { in_flight_max: count(1), ..Allowance::default() });
+    let mut harness = guarded(PrincipalConfig { in_flight_max: count(1), ..PrincipalConfig::default() });
     let [first, second] = [
         harness.open_as(&[ALICE], Revision::V2025_11_25).await,
         harness.open_as(&[ALICE], Revision::V2025_11_25).await,
@@ -181,8 +191,8 @@ async fn a_principal_has_so_many_requests_in_flight_over_all_its_sessions() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_in_particular_is_limited_by_address() {
-    let rate = Rate { interval: Duration::from_secs(10), burst: NonZeroU32::new(1).expect("some") };
-    let authenticator = Authenticator::new(Methods::default(), Allowance { rate: Some(rate), ..Allowance::default() });
+    let rate = rate(10, 1);
+    let authenticator = Authenticator::new(Methods::default(), limits(rate));
     let harness = harness_of(Arc::new(authenticator), |config, _| {
         config.forwarded.trusted = vec![HERE.parse::<std::net::IpAddr>().expect("an address").into()];
     });
@@ -210,7 +220,7 @@ async fn what_was_opened_with_a_token_ends_when_it_is_taken_away() {
     let file = folder.path().join("tokens");
     std::fs::write(&file, TOKENS).expect("written");
     let tokens = Arc::new(Tokens::new(Some(file.clone()), None).expect("three tokens").0);
-    let authenticator = Authenticator::new(of(Arc::clone(&tokens)), Allowance::default());
+    let authenticator = Authenticator::new(of(Arc::clone(&tokens)), PrincipalsConfig::default());
     let mut harness = harness_of(Arc::new(authenticator), |_, _| {});
     let [alices, bobs] =
         [harness.open_as(&[ALICE], Revision::V2025_11_25).await, harness.open_as(&[BOB], Revision::V2025_11_25).await];

@@ -1,0 +1,109 @@
+//! Who may enter: what is built of the configuration for it, what is refused, and what is read again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::auth::jwt::Verifier;
+use crate::auth::tokens::{Census, Tokens};
+use crate::auth::{Authenticator, Methods};
+use crate::config::allow::{AllowHost, AllowOrigin};
+use crate::config::principals::PrincipalsConfig;
+use crate::config::{AuthConfig, Exposure, GuardConfig};
+use crate::error::StartupError;
+use crate::reload::Reloads;
+use crate::session::Registry;
+
+/// Who decides who may enter. Its tasks are on the tracker until `stop`.
+pub(super) fn authenticator(
+    config: AuthConfig,
+    principals: PrincipalsConfig,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Arc<Authenticator>, StartupError> {
+    let AuthConfig { token_file, tokens, jwt, certificates, exposure: _ } = config;
+    let tokens = if token_file.is_some() || tokens.is_some() {
+        let origin = token_file.as_deref().map(|file| format!("--auth-token-file {}", file.display()));
+        let origin = origin.unwrap_or_else(|| "MCP_MUX_AUTH_TOKENS".to_owned());
+        let unusable = |source| StartupError::Tokens { origin, source: Box::new(source) };
+        let (tokens, census) = Tokens::new(token_file, tokens).map_err(unusable)?;
+        info!(tokens = census.tokens, "clients may enter with a token");
+        warn_of_weak(census);
+        Some(Arc::new(tokens))
+    } else {
+        None
+    };
+    let issuer = jwt.as_ref().map(|jwt| jwt.issuer.as_str().to_owned());
+    let jwt = jwt.map(|jwt| Verifier::new(jwt, tasks, stop.clone())).transpose().map_err(|source| {
+        let file = source.path().to_owned();
+        StartupError::File { flag: "--jwks-file", file, source: Box::new(source) }
+    })?;
+    if let Some(issuer) = issuer {
+        info!(issuer, "clients may enter with a JSON Web Token");
+    }
+    if certificates {
+        info!("clients may enter with a certificate");
+    }
+    Ok(Arc::new(Authenticator::new(Methods { tokens, jwt, certificates }, principals)))
+}
+
+/// What can be read again.
+pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticator>, registry: &Arc<Registry>) {
+    let Methods { tokens, jwt, certificates: _ } = authenticator.methods();
+    if let Some(tokens) = tokens.clone() {
+        let registry = Arc::clone(registry);
+        reloads.add("tokens", move || {
+            warn_of_weak(tokens.reload()?);
+            // What was opened with those that are gone.
+            registry.sweep_lapsed(Instant::now());
+            Ok(())
+        });
+    }
+    if let Some(jwt) = jwt.clone() {
+        reloads.add("jwks", move || {
+            jwt.reload();
+            Ok(())
+        });
+    }
+    if authenticator.has_file() {
+        let authenticator = Arc::clone(authenticator);
+        reloads.add("principals", move || Ok(authenticator.reload()?));
+    }
+}
+
+/// Nobody should find out from a stranger that everybody may use the server.
+pub(super) fn refuse_exposure(local: SocketAddr, auth: &AuthConfig) -> Result<(), StartupError> {
+    let reachable = !local.ip().to_canonical().is_loopback();
+    let open = !auth.is_required() && auth.exposure == Exposure::Refused;
+    if reachable && open { Err(StartupError::Exposed { address: local }) } else { Ok(()) }
+}
+
+fn warn_of_weak(census: Census) {
+    if census.weak > 0 {
+        warn!(
+            tokens = census.weak,
+            "tokens of fewer than 20 characters can be guessed: make them with `openssl rand -hex 32`"
+        );
+    }
+}
+
+/// What makes the server open to more than was meant, perhaps.
+pub(super) fn warn_of_exposure(local: SocketAddr, guard: &GuardConfig, auth: &AuthConfig) {
+    if auth.exposure == Exposure::Wanted && !local.ip().to_canonical().is_loopback() {
+        warn!(
+            address = %local,
+            "listening without authentication (--insecure-no-auth): whoever can reach this port can use the server. Put a \
+             firewall or an authenticating proxy in front"
+        );
+    }
+    if guard.allow_host.contains(&AllowHost::Any) {
+        warn!("--allow-host * lets web pages reach the server through DNS rebinding: name the hosts instead");
+    }
+    if guard.allow_origin.contains(&AllowOrigin::Any) {
+        warn!("--allow-origin * lets the pages of every web site use the server: name the origins instead");
+    }
+}

@@ -1,0 +1,226 @@
+//! Who sent a request, and what that one may do.
+//!
+//! Invariant: one credential decides; where the one that is there is not good, no other is looked at.
+//!
+//! Spec: 2025-11-25 and 2026-07-28, Authorization, Token Handling; RFC 6750, 2.1.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use rustc_hash::FxHashMap;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::credentials::{Ambiguous, Credentials};
+use super::jwt::{TokenError, Verified, Verifier};
+use super::tokens::{Holder, Tokens};
+use super::usage::{Accounts, Allowance, Rate};
+use super::{Admission, Certificate, Denial, Principal, Rules, Source, Validity};
+use crate::config::ConfigErrors;
+use crate::config::principals::{PrincipalConfig, PrincipalsConfig, RateLimit, Terms};
+use crate::config::secret::Secret;
+
+/// The ways in which one can say who one is.
+#[derive(Clone, Debug, Default)]
+pub struct Methods {
+    /// Static tokens.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Tokens of an issuer.
+    pub jwt: Option<Arc<Verifier>>,
+    /// Whether the certificates that clients show say who they are.
+    pub certificates: bool,
+}
+
+impl Methods {
+    const fn has_any(&self) -> bool {
+        self.has_tokens() || self.certificates
+    }
+
+    /// Whether a token can be good for something.
+    pub const fn has_tokens(&self) -> bool {
+        self.tokens.is_some() || self.jwt.is_some()
+    }
+}
+
+/// Decides who may enter.
+#[derive(Debug)]
+pub struct Authenticator {
+    methods: Methods,
+    accounts: Accounts,
+    terms: Mutex<Known>,
+    /// Of those who need not say who they are, where there is nothing to say about them.
+    anybody: Admission,
+}
+
+/// What holds for whom.
+#[derive(Debug)]
+struct Known {
+    principals: PrincipalsConfig,
+    /// Whether nothing is said about anybody.
+    silent: bool,
+    /// What was found to hold.
+    grants: FxHashMap<Principal, Grant>,
+}
+
+/// What holds for one principal.
+#[derive(Clone, Debug)]
+struct Grant {
+    /// What its token says, and is kept here so that no other has its address.
+    claim: Option<Arc<Value>>,
+    allowance: Allowance,
+    rules: Rules,
+    variables: Arc<std::collections::BTreeMap<String, Secret>>,
+}
+
+impl Authenticator {
+    /// With these methods (with none, everybody may enter), and what principals may do.
+    pub fn new(methods: Methods, principals: PrincipalsConfig) -> Self {
+        let terms = Mutex::new(Known::new(principals));
+        Self { methods, accounts: Accounts::default(), terms, anybody: Admission::anonymous() }
+    }
+
+    /// The ways in which one can say who one is.
+    pub const fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
+    /// Whether what principals may do is in a file.
+    pub fn has_file(&self) -> bool {
+        self.lock().principals.file.is_some()
+    }
+
+    /// Reads what principals may do again, from the configuration file. It waits for the file system.
+    ///
+    /// # Errors
+    /// What is wrong with the file; then everything stays as it was.
+    pub fn reload(&self) -> Result<(), ConfigErrors> {
+        let principals = self.lock().principals.clone().reload()?;
+        *self.lock() = Known::new(principals);
+        Ok(())
+    }
+
+    /// Who sent these headers from that address, with that certificate.
+    ///
+    /// # Errors
+    /// [`Denial`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn admit(
+        &self,
+        headers: &HeaderMap,
+        certificate: Certificate<'_>,
+        address: IpAddr,
+    ) -> Result<Admission, Denial> {
+        if !self.methods.has_any() {
+            return if self.lock().silent {
+                Ok(self.anybody.clone())
+            } else {
+                self.admission(Principal::anonymous(), Validity::default(), None, address)
+            };
+        }
+        // Where no token can be good for anything, what looks like one is for the server behind.
+        let credentials = if self.methods.has_tokens() { Credentials::read(headers) } else { Ok(Credentials::Nothing) };
+        let (token, may_be_jwt) = match credentials {
+            Ok(Credentials::Bearer(token)) => (token, true),
+            Ok(Credentials::ApiKey(token)) => (token, false),
+            Ok(Credentials::Nothing) => return self.admit_certificate(certificate, address),
+            Err(Ambiguous(wrong)) => return Err(Denial::Ambiguous(wrong)),
+        };
+        if let Some(Holder { principal, revoked }) =
+            self.methods.tokens.as_ref().and_then(|tokens| tokens.holder(token))
+        {
+            return self.admission(principal, Validity { until: None, revoked: Some(revoked) }, None, address);
+        }
+        let verifier = self.methods.jwt.as_ref().filter(|_| may_be_jwt);
+        let (Some(verifier), Ok(token)) = (verifier, std::str::from_utf8(token)) else {
+            return Err(Denial::Invalid("the token is not known".to_owned()));
+        };
+        let Verified { subject, expires, policy } = verifier.verify(token).await?;
+        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+        let validity = Validity { until: Instant::now().checked_add(left), revoked: None };
+        self.admission(Principal::new(Source::Jwt, &subject), validity, policy, address)
+    }
+
+    fn admit_certificate(&self, certificate: Certificate<'_>, address: IpAddr) -> Result<Admission, Denial> {
+        match certificate {
+            Certificate::Named(subject) if self.methods.certificates => {
+                self.admission(Principal::new(Source::Certificate, subject), Validity::default(), None, address)
+            }
+            Certificate::Unnamed if self.methods.certificates => {
+                Err(Denial::Invalid("the certificate names nobody".to_owned()))
+            }
+            Certificate::None | Certificate::Unnamed | Certificate::Named(_) => Err(Denial::Missing),
+        }
+    }
+
+    fn admission(
+        &self,
+        principal: Principal,
+        validity: Validity,
+        claim: Option<Arc<Value>>,
+        address: IpAddr,
+    ) -> Result<Admission, Denial> {
+        let Grant { allowance, rules, variables, .. } = self.lock().grant(&principal, claim)?;
+        let usage = self.accounts.of(&principal, address, allowance);
+        Ok(Admission { principal, usage, validity, rules, variables })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn new(principals: PrincipalsConfig) -> Self {
+        let silent = principals.entries.is_empty() && principals.default == PrincipalConfig::default();
+        Self { principals, silent, grants: FxHashMap::default() }
+    }
+
+    fn grant(&mut self, principal: &Principal, claim: Option<Arc<Value>>) -> Result<Grant, Denial> {
+        let same = |grant: &&Grant| match (&grant.claim, &claim) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if let Some(grant) = self.grants.get(principal).filter(same) {
+            return Ok(grant.clone());
+        }
+        let unreadable =
+            |_| Denial::Invalid("the token's claim about what its owner may do is not understood".to_owned());
+        let claimed = claim.as_deref().map(PrincipalConfig::from_claim).transpose().map_err(unreadable)?;
+        let grant = Grant::of(self.principals.terms(principal.label(), claimed.as_ref()), claim);
+        if self.grants.len() >= GRANTS_MAX {
+            self.grants.clear();
+        }
+        self.grants.insert(principal.clone(), grant.clone());
+        Ok(grant)
+    }
+}
+
+impl Grant {
+    fn of(terms: Terms, claim: Option<Arc<Value>>) -> Self {
+        let Terms { rate, sessions_max, in_flight_max, tools, resources, prompts, env } = terms;
+        let rate = rate.map(|RateLimit { per_second, burst }| Rate {
+            interval: std::time::Duration::from_secs_f64(per_second.recip()),
+            burst,
+        });
+        let allowance = Allowance { rate, sessions_max, in_flight_max };
+        Self { claim, allowance, rules: Rules::new(tools, resources, prompts), variables: Arc::new(env) }
+    }
+}
+
+impl From<TokenError> for Denial {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Invalid(fault) => Self::Invalid(fault.to_string()),
+            TokenError::InsufficientScope { wanted } => Self::InsufficientScope(wanted),
+            TokenError::KeysUnavailable => Self::KeysUnavailable,
+        }
+    }
+}
+
+/// What holds for more principals than these is found out again when it is needed.
+const GRANTS_MAX: usize = 10_000;

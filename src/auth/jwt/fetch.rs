@@ -1,0 +1,177 @@
+//! One document from the network, whoever is at its other end: no redirect is followed, and there is a bound for its size
+//! and its time.
+//!
+//! Separate from what the documents mean: `discovery`, `keys`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::config::jwt::SecureUrl;
+
+/// Asks for documents. Made anew for each load of the keys, so that it trusts whom the system trusts at that time.
+#[derive(Debug)]
+pub(super) struct Client {
+    inner: legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    has_roots: bool,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) body: Bytes,
+    /// For how long it is good, if it says so.
+    pub(super) age_max: Option<Duration>,
+}
+
+/// Why there is no document.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    /// There was no answer: asking the same host for something else will not help.
+    #[error("no answer: {0}")]
+    Unreachable(String),
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    Slow,
+    #[error(
+        "there is no root certificate to check its own with: install the system's, or name a file in SSL_CERT_FILE"
+    )]
+    NoRoots,
+    #[error("it answers with a redirect ({0}), which is not followed")]
+    Redirect(StatusCode),
+    #[error("it answers with {0}")]
+    Status(StatusCode),
+    #[error("it answers with more than {DOCUMENT_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+impl FetchError {
+    /// Whether the host itself is the problem.
+    pub(super) const fn is_the_hosts(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Slow | Self::NoRoots => true,
+            Self::Redirect(_) | Self::Status(_) | Self::TooLarge => false,
+        }
+    }
+}
+
+impl Client {
+    /// One that trusts whom the system trusts, or SSL_CERT_FILE and SSL_CERT_DIR. Its tasks are on the tracker, and end
+    /// with it.
+    pub(super) async fn new(tracker: &TaskTracker) -> Self {
+        // They are files.
+        let roots = tracker.spawn_blocking(system_roots).await;
+        Self::trusting(roots.unwrap_or_else(|_| RootCertStore::empty()), tracker)
+    }
+
+    /// One that trusts these.
+    pub(super) fn trusting(roots: RootCertStore, tracker: &TaskTracker) -> Self {
+        let has_roots = !roots.is_empty();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(TIMEOUT));
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls(roots)).https_or_http().enable_http1();
+        let mut builder = legacy::Client::builder(Tracked(tracker.clone()));
+        Self { inner: builder.pool_max_idle_per_host(1).build(connector.wrap_connector(http)), has_roots }
+    }
+
+    /// Asks for a document, which should be JSON.
+    ///
+    /// # Errors
+    /// There is none within the time and the size allowed, or what answers has something else to say.
+    pub(super) async fn get(&self, url: &SecureUrl) -> Result<Document, FetchError> {
+        if url.is_https() && !self.has_roots {
+            return Err(FetchError::NoRoots);
+        }
+        timeout(TIMEOUT, self.get_at_leisure(url)).await.unwrap_or(Err(FetchError::Slow))
+    }
+
+    async fn get_at_leisure(&self, url: &SecureUrl) -> Result<Document, FetchError> {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = url.uri().clone();
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("mcp-mux"));
+        let response = self.inner.request(request).await;
+        let response = response.map_err(|error| FetchError::Unreachable(with_sources(&error)))?;
+        let (status, age_max) = (response.status(), age_max(response.headers()));
+        if status.is_redirection() {
+            return Err(FetchError::Redirect(status));
+        }
+        if status != StatusCode::OK {
+            return Err(FetchError::Status(status));
+        }
+        match Limited::new(response.into_body(), DOCUMENT_BYTES_MAX).collect().await {
+            Ok(body) => Ok(Document { body: body.to_bytes(), age_max }),
+            Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge),
+            Err(error) => Err(FetchError::Unreachable(with_sources(error.as_ref()))),
+        }
+    }
+}
+
+/// The tasks of connections are on the tracker too.
+#[derive(Clone, Debug)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+fn tls(roots: RootCertStore) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let versions = versions.expect("ring has the cipher suites of TLS 1.2 and 1.3");
+    versions.with_root_certificates(roots).with_no_client_auth()
+}
+
+fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        debug!(%error, "a root certificate cannot be read");
+    }
+    let mut roots = RootCertStore::empty();
+    let (added, ignored) = roots.add_parsable_certificates(found.certs);
+    debug!(added, ignored, "root certificates of the system");
+    roots
+}
+
+/// RFC 9111, 5.2.2.1.
+fn age_max(headers: &HeaderMap) -> Option<Duration> {
+    let directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    directives.flat_map(|value| value.split(',')).find_map(|directive| {
+        let (name, seconds) = directive.split_once('=')?;
+        let named = name.trim().eq_ignore_ascii_case("max-age");
+        named.then(|| seconds.trim().trim_matches('"').parse().ok().map(Duration::from_secs))?
+    })
+}
+
+/// What the network said is at the bottom.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;
