@@ -67,13 +67,14 @@ impl Tenant {
     pub fn identity(&self) -> Vec<u8> {
         let mut identity = Vec::new();
         let variables = self.variables.values().map(|value| value.map(OsStr::as_bytes));
-        let rules = self.rules().identity();
-        for part in [self.principal().label().map(str::as_bytes), rules.as_deref()].into_iter().chain(variables) {
+        for part in std::iter::once(self.principal().label().map(str::as_bytes)).chain(variables) {
             identity.push(u8::from(part.is_some()));
             let part = part.unwrap_or_default();
             identity.extend_from_slice(&part.len().to_be_bytes());
             identity.extend_from_slice(part);
         }
+        // Behind all others, of which there are as many for everybody.
+        identity.extend(self.rules().identity().into_iter().flatten());
         identity
     }
 
