@@ -201,6 +201,8 @@ mod tests {
             path: "/mcp".to_owned(),
             sse_path: "/sse".to_owned(),
             message_path: "/messages".to_owned(),
+            header_bytes_max: 1,
+            headers_max: std::num::NonZeroUsize::MIN,
             body_bytes_max: 1,
             body_timeout: Duration::ZERO,
             sse_after: Duration::ZERO,

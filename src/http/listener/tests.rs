@@ -1,4 +1,5 @@
 use std::future::pending;
+use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -25,7 +26,26 @@ struct Served {
 }
 
 fn listen(host: &str, port: u16, connections_max: usize) -> ListenConfig {
-    ListenConfig { host: host.to_owned(), port, connections_max: NonZeroUsize::new(connections_max).unwrap() }
+    ListenConfig {
+        host: host.to_owned(),
+        port,
+        connections_max: NonZeroUsize::new(connections_max).unwrap(),
+        connections_per_address_max: NonZeroUsize::new(1000).unwrap(),
+        connection: connection(),
+    }
+}
+
+fn connection() -> ConnectionConfig {
+    ConnectionConfig {
+        first_byte_timeout: Duration::from_secs(30),
+        header_timeout: Duration::from_secs(20),
+        idle_timeout: Duration::from_secs(120),
+        header_bytes_max: 64 * 1024,
+        headers_max: NonZeroUsize::new(100).unwrap(),
+        http2_streams_max: 128,
+        http2_resets_max: 200,
+        http2_frames_max: NonZeroUsize::new(1000).unwrap(),
+    }
 }
 
 async fn serve() -> Served {
