@@ -151,20 +151,11 @@ impl Protocol {
     fn note_end(&self, ended: Result<(), impl Into<Box<dyn Error + Send + Sync>>>, activity: &Activity) {
         let Err(error) = ended else { return };
         let error = error.into();
-        if let Some(limit) = self.limit_of(&*error, activity) {
-            limit_hit(limit);
-            return debug!(%error, limit = limit.as_str(), "connection ended: a limit was reached");
+        if error.downcast_ref().is_some_and(hyper::Error::is_parse_too_large) {
+            let large = activity.head_bytes() >= self.config.header_bytes_max.min(HTTP1_URI_BYTES_MAX);
+            limit_hit(if large { Limit::HeaderBytesMax } else { Limit::HeadersMax });
         }
         debug!(%error, "connection ended");
-    }
-
-    fn limit_of(&self, error: &(dyn Error + 'static), activity: &Activity) -> Option<Limit> {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
-            let large = activity.head_bytes() >= self.config.header_bytes_max.min(HTTP1_URI_BYTES_MAX);
-            return Some(if large { Limit::HeaderBytesMax } else { Limit::HeadersMax });
-        }
-        let text = error.source()?.to_string();
-        HTTP2_LIMITS.iter().find(|(word, _)| text.contains(word)).map(|(_, limit)| *limit)
     }
 }
 
@@ -229,15 +220,6 @@ const HTTP2_ERRORS_MAX: usize = 1024;
 const HTTP1_HEADERS: usize = 100;
 /// The longest request target that hyper takes.
 const HTTP1_URI_BYTES_MAX: usize = 65_534;
-/// By what h2 says to a client whose connection it ends (ENHANCE_YOUR_CALM), the limit that was reached.
-const HTTP2_LIMITS: [(&str, Limit); 5] = [
-    ("too_many_resets", Limit::Http2ResetsMax),
-    ("too_many_internal_resets", Limit::Http2ResetsMax),
-    ("too_many_continuations", Limit::HeaderBytesMax),
-    ("header_list_way_too_large", Limit::HeaderBytesMax),
-    ("too_many_data_frames", Limit::Http2FramesMax),
-];
-
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;

@@ -11,27 +11,29 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::metrics::Limit;
+
 /// Finds frames in a stream of bytes, however they are cut.
 #[derive(Debug)]
 pub(super) struct Scanner {
-    /// What has come of a frame's head (and of an RST_STREAM's payload).
-    head: [u8; HEAD_BYTES + CODE_BYTES],
+    /// What has come of a frame's head, and of the payload of those that end something.
+    begun: [u8; HEAD_BYTES + KEPT_BYTES_MAX],
     filled: usize,
-    /// Bytes that belong to no head.
+    /// Bytes that need no look.
     skip: usize,
 }
 
-/// What the head of a frame says.
+/// A frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    /// The length of its payload.
-    pub(super) bytes: usize,
+pub(super) struct Frame<'a> {
     kind: u8,
-    /// An RST_STREAM's error code; else 0.
-    code: u32,
+    /// The length of its payload.
+    bytes: usize,
+    /// The beginning of its payload, of RST_STREAM and GOAWAY.
+    kept: &'a [u8],
 }
 
-impl Frame {
+impl Frame<'_> {
     /// Whether it carries neither a request nor any of its body.
     pub(super) const fn is_empty(self) -> bool {
         match self.kind {
@@ -41,37 +43,42 @@ impl Frame {
         }
     }
 
-    /// Whether it says that there are too many streams.
-    pub(super) const fn refuses_stream(self) -> bool {
-        self.kind == RST_STREAM && self.code == REFUSED_STREAM
+    /// The limit that a client reached, if that is what the frame says to it.
+    pub(super) fn limit(self) -> Option<Limit> {
+        match (self.kind, self.kept) {
+            (RST_STREAM, code) => (code == REFUSED_STREAM).then_some(Limit::Http2StreamsMax),
+            (GOAWAY, [_, _, _, _, a, b, c, d, why @ ..]) if [*a, *b, *c, *d] == ENHANCE_YOUR_CALM => {
+                GOODBYES.iter().find(|(goodbye, _)| why.starts_with(goodbye)).map(|(_, limit)| *limit)
+            }
+            _ => None,
+        }
     }
 }
 
 impl Scanner {
-    /// Of a stream that begins with so many bytes that are no frame.
-    pub(super) const fn new(skip: usize) -> Self {
-        Self { head: [0; HEAD_BYTES + CODE_BYTES], filled: 0, skip }
+    /// Of a stream from the beginning of a frame on.
+    pub(super) const fn new() -> Self {
+        Self { begun: [0; HEAD_BYTES + KEPT_BYTES_MAX], filled: 0, skip: 0 }
     }
 
-    /// The next frame whose head ends in these bytes, which are those after what was scanned before; `bytes` is left at what
-    /// comes behind it.
-    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
+    /// The next frame of which enough is known with these bytes, which are those after what was scanned before; `bytes` is left
+    /// at what comes behind.
+    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame<'_>> {
         loop {
             let skipped = self.skip.min(bytes.len());
             *bytes = bytes.get(skipped..).unwrap_or_default();
             self.skip -= skipped;
-            let [a, b, c, kind, _, _, _, _, _, code @ ..] = self.head;
-            let is_reset = self.filled >= HEAD_BYTES && kind == RST_STREAM && [a, b, c] == [0, 0, 4];
-            let wanted = if is_reset { HEAD_BYTES + CODE_BYTES } else { HEAD_BYTES };
-            if self.filled == wanted {
-                let length = u32::from_be_bytes([0, a, b, c]) as usize;
-                let (code, read) = if is_reset { (u32::from_be_bytes(code), CODE_BYTES) } else { (0, 0) };
+            let [a, b, c, kind, ..] = self.begun;
+            let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            let keep = if kind == RST_STREAM || kind == GOAWAY { length.min(KEPT_BYTES_MAX) } else { 0 };
+            if self.filled >= HEAD_BYTES && self.filled == HEAD_BYTES + keep {
                 self.filled = 0;
-                self.skip = length - read;
-                return Some(Frame { bytes: length, kind, code });
+                self.skip = length - keep;
+                let kept = self.begun.get(HEAD_BYTES..HEAD_BYTES + keep).unwrap_or_default();
+                return Some(Frame { kind, bytes: length, kept });
             }
             let (&first, rest) = bytes.split_first()?;
-            *self.head.get_mut(self.filled)? = first;
+            *self.begun.get_mut(self.filled)? = first;
             self.filled += 1;
             *bytes = rest;
         }
@@ -123,19 +130,33 @@ const REFILL: Duration = Duration::from_secs(10);
 /// Two frames (stream and connection) for each 128 bytes.
 const SENT_BYTES_PER_FRAME: usize = 64;
 
+/// By what h2 says to a client whose connection it ends, the limit that was reached. Its error does not say it.
+const GOODBYES: [(&[u8], Limit); 5] = [
+    (b"too_many_resets", Limit::Http2ResetsMax),
+    (b"too_many_internal_resets", Limit::Http2ResetsMax),
+    (b"too_many_continuations", Limit::HeaderBytesMax),
+    (b"header_list_way_too_large", Limit::HeaderBytesMax),
+    (b"too_many_data_frames", Limit::Http2FramesMax),
+];
+
 const HEAD_BYTES: usize = 9;
-const CODE_BYTES: usize = 4;
+/// Enough for the longest of these, behind a stream's number and a code.
+const KEPT_BYTES_MAX: usize = 40;
 // RFC 9113, 6
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 // RFC 9113, 7
-const REFUSED_STREAM: u32 = 7;
+const REFUSED_STREAM: &[u8] = &[0, 0, 0, 7];
+const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SETTINGS: u8 = 4;
 
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
@@ -147,40 +168,45 @@ mod tests {
 
     #[test]
     fn frames_are_found_however_their_bytes_are_cut() {
-        let mut stream = b"the preface".to_vec();
-        for (kind, payload) in [
-            (4, &b""[..]),
-            (6, b"12345678"),
-            (0, &[7; 300]),
-            (3, &[0, 0, 0, 7]),
-            (3, &[0, 0, 0, 8]),
-            (3, b"?"),
-            (0, b""),
-        ] {
-            stream.extend(frame(kind, payload));
-        }
-        let expected = [(4, 0, 0), (6, 8, 0), (0, 300, 0), (3, 4, 7), (3, 4, 8), (3, 1, 0), (0, 0, 0)];
+        let calm = |text: &[u8]| [&[0, 0, 0, 0, 0, 0, 0, 11], text].concat();
+        let frames = [
+            (SETTINGS, b"".to_vec(), None),
+            (DATA, vec![7; 300], None),
+            (RST_STREAM, vec![0, 0, 0, 7], Some(Limit::Http2StreamsMax)),
+            (RST_STREAM, vec![0, 0, 0, 8], None),
+            (RST_STREAM, b"?".to_vec(), None),
+            (GOAWAY, calm(b"too_many_resets"), Some(Limit::Http2ResetsMax)),
+            (GOAWAY, calm(b"header_list_way_too_large, and how"), Some(Limit::HeaderBytesMax)),
+            (GOAWAY, calm(&[b'x'; 1000]), None),
+            (GOAWAY, b"\0\0\0\0\0\0\0\x01too_many_resets".to_vec(), None),
+            (DATA, b"".to_vec(), None),
+        ];
+        let stream: Vec<u8> = frames.iter().flat_map(|(kind, payload, _)| frame(*kind, payload)).collect();
         for cut in 1..=stream.len() {
-            let mut scanner = Scanner::new(b"the preface".len());
+            let mut scanner = Scanner::new();
             let mut found = Vec::new();
             for mut piece in stream.chunks(cut) {
-                while let Some(Frame { bytes, kind, code }) = scanner.next(&mut piece) {
-                    found.push((kind, bytes, code));
+                while let Some(frame) = scanner.next(&mut piece) {
+                    found.push((frame.kind, frame.bytes, frame.limit()));
                 }
             }
-            assert_eq!(found, expected, "{cut}");
+            let expected = frames.iter().map(|(kind, payload, limit)| (*kind, payload.len(), *limit));
+            assert_eq!(found, expected.collect::<Vec<_>>(), "{cut}");
         }
     }
 
     #[test]
     fn only_requests_and_their_bodies_are_not_empty() {
-        for (kind, bytes, empty) in
-            [(0, 1, false), (0, 0, true), (1, 0, false), (9, 5, false), (2, 5, true), (77, 9, true)]
-        {
-            assert_eq!(Frame { bytes, kind, code: 0 }.is_empty(), empty, "{kind}");
+        for (kind, bytes, empty) in [
+            (DATA, 1, false),
+            (DATA, 0, true),
+            (HEADERS, 0, false),
+            (CONTINUATION, 5, false),
+            (2, 5, true),
+            (77, 9, true),
+        ] {
+            assert_eq!(Frame { kind, bytes, kept: &[] }.is_empty(), empty, "{kind}");
         }
-        assert!(Frame { bytes: 4, kind: RST_STREAM, code: REFUSED_STREAM }.refuses_stream());
-        assert!(!Frame { bytes: 4, kind: RST_STREAM, code: 8 }.refuses_stream());
     }
 
     #[test]

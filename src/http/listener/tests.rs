@@ -14,6 +14,9 @@ use tokio::time::timeout;
 use super::connection::Tracked;
 use super::*;
 
+mod bounds;
+mod http2;
+
 /// A served port: `/slow` is answered when `release` says so, `/never` never, anything else at once.
 struct Served {
     address: SocketAddr,

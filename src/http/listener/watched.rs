@@ -60,7 +60,7 @@ impl<S> Watched<S> {
             if let Some(frames) = bytes.strip_prefix(preface) {
                 rest = frames;
                 let allowance = Allowance::new(frames_max, Instant::now());
-                let http2 = Http2 { received: Scanner::new(0), sent: Scanner::new(0), allowance };
+                let http2 = Http2 { received: Scanner::new(), sent: Scanner::new(), allowance };
                 self.speaks = Speaks::Http2(Box::new(http2));
             } else if preface.starts_with(bytes) {
                 self.speaks = Speaks::Unknown(matched + bytes.len(), frames_max);
@@ -84,18 +84,23 @@ impl<S> Watched<S> {
     fn sent<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, result: &Poll<io::Result<usize>>) {
         self.note_error(result);
         let Poll::Ready(Ok(mut bytes)) = *result else { return };
-        self.activity.sent();
-        let Speaks::Http2(http2) = &mut self.speaks else { return };
+        let Speaks::Http2(http2) = &mut self.speaks else { return self.activity.sent() };
         http2.allowance.sent(bytes);
+        // A payload that goes on, or one that begins; but no ping of ours.
+        let mut carries = None;
         for piece in pieces {
             let mut piece = piece.get(..bytes).unwrap_or(piece);
             bytes -= piece.len();
             while let Some(frame) = http2.sent.next(&mut piece) {
-                if frame.refuses_stream() {
-                    limit_hit(Limit::Http2StreamsMax);
-                    debug!("stream refused: the connection has as many as it may have (--http2-streams-max)");
+                carries = Some(carries.unwrap_or(false) || !frame.is_empty());
+                if let Some(limit) = frame.limit() {
+                    limit_hit(limit);
+                    debug!(limit = limit.as_str(), "a limit was reached");
                 }
             }
+        }
+        if carries.unwrap_or(true) {
+            self.activity.sent();
         }
     }
 
