@@ -98,6 +98,10 @@ impl App {
             listener = listener.with_tls(Arc::clone(&tls));
             reloads.add("tls", move || Ok(tls.reload()?));
         }
+        let proxies = config.http.forwarded.clone();
+        if !proxies.trusted.is_empty() {
+            listener = listener.exempting(move |address| proxies.trusts(address));
+        }
         let local_addr = listener.local_addr();
         entrance::refuse_exposure(local_addr, &config.auth)?;
         entrance::warn_of_exposure(local_addr, &config.guard, &config.auth);
@@ -213,6 +217,8 @@ mod tests {
             path: "/mcp".to_owned(),
             sse_path: "/sse".to_owned(),
             message_path: "/messages".to_owned(),
+            header_bytes_max: 1,
+            headers_max: std::num::NonZeroUsize::MIN,
             body_bytes_max: 1,
             body_timeout: Duration::ZERO,
             sse_after: Duration::ZERO,

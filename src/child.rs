@@ -259,7 +259,7 @@ impl ChildHandle {
                 Ok(())
             }
             Ok(None) => Err(Reject::ShuttingDown),
-            Err(_) => Err(Reject::QueueFull(self.queue_timeout)),
+            Err(_) => Err(Reject::QueueFull(self.queue_timeout).counted()),
         }
     }
 

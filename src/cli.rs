@@ -262,9 +262,11 @@ pub struct Cli {
 
     /// The most connections at once
     ///
-    /// Every open event stream is one, and a client has another for its requests. Further clients wait, unanswered,
-    /// until a connection ends. Each takes a file descriptor (ulimit -n).
-    #[arg(long, value_name = "COUNT", help_heading = LISTENING, default_value = "20000")]
+    /// Every open event stream is one, and a client has another for its requests. When there is no room, connections that
+    /// have sent no request for a second are closed to make some, then those that have been idle for 5 seconds, the oldest
+    /// first; is there none, further clients wait, unanswered, until a connection ends. Each takes a file descriptor
+    /// (ulimit -n).
+    #[arg(long, value_name = "COUNT", help_heading = LIMITS, default_value = "20000")]
     pub connections_max: String,
 
     /// Accept JSON Web Tokens of this issuer
@@ -345,6 +347,62 @@ pub struct Cli {
     /// said who it is. A bad certificate is refused either way.
     #[arg(long, value_name = "RULE", help_heading = TLS)]
     pub tls_client_auth: Option<String>,
+    /// The most connections of one address at once
+    ///
+    /// Of IPv6, of one /64. Further ones are closed as soon as they are there. Clients behind one address translation, or on
+    /// this machine, have one address.
+    #[arg(long, value_name = "COUNT", help_heading = LIMITS, default_value = "1000")]
+    pub connections_per_address_max: String,
+
+    /// How long a new connection may send nothing
+    #[arg(long, value_name = "DURATION", help_heading = LIMITS, default_value = "30s")]
+    pub first_byte_timeout: String,
+
+    /// How long the head of a request may take to arrive
+    ///
+    /// From its first byte to its last. In HTTP/2 that of a connection's first request; of others it is --idle-timeout.
+    #[arg(long, value_name = "DURATION", help_heading = LIMITS, default_value = "30s")]
+    pub header_timeout: String,
+
+    /// How long a connection may go without a request
+    ///
+    /// From the end of an answer to the first byte of the next request. Choose it longer than clients and load balancers
+    /// keep an idle connection for reuse (60 to 90 seconds), or they send a request just as it is closed. An open event
+    /// stream is a request that goes on.
+    #[arg(long, value_name = "DURATION", help_heading = LIMITS, default_value = "2m")]
+    pub idle_timeout: String,
+
+    /// The largest head of a request: its line and headers
+    ///
+    /// 8KiB to 256KiB; a larger one is answered with status 431.
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, default_value = "64KiB")]
+    pub header_bytes_max: String,
+
+    /// The most headers of a request
+    ///
+    /// One with more is answered with status 431.
+    #[arg(long, value_name = "COUNT", help_heading = LIMITS, default_value = "100")]
+    pub headers_max: String,
+
+    /// The most requests at once on one HTTP/2 connection
+    ///
+    /// An open event stream is one. Further ones are refused (REFUSED_STREAM), and clients send them again.
+    #[arg(long, value_name = "COUNT", help_heading = LIMITS, default_value = "128")]
+    pub http2_streams_max: String,
+
+    /// The most requests of one HTTP/2 connection that may be cancelled before they were looked at
+    ///
+    /// So many at a time; the connection that goes beyond is ended (ENHANCE_YOUR_CALM). So is one with 1024 requests in its
+    /// life that were refused as faulty or too many.
+    #[arg(long, value_name = "COUNT", help_heading = LIMITS, default_value = "200")]
+    pub http2_resets_max: String,
+
+    /// The most frames of one HTTP/2 connection that carry neither a request nor any of its body
+    ///
+    /// So many at once, and about as many again every ten seconds, and one more for every 64 bytes sent to the client: it
+    /// has to say that there is room for more. A connection that goes beyond is ended.
+    #[arg(long, value_name = "COUNT", help_heading = LIMITS, default_value = "10000")]
+    pub http2_frames_max: String,
 
     /// Close a session without a request or an open stream for this long
     #[arg(long, value_name = "DURATION", help_heading = SESSIONS, default_value = "30m")]
@@ -500,6 +558,7 @@ const ISOLATION: &str = "Isolation";
 const LISTENING: &str = "Listening";
 const AUTHENTICATION: &str = "Authentication";
 const TLS: &str = "TLS";
+const LIMITS: &str = "Limits";
 const SESSIONS: &str = "Sessions";
 const REQUESTS: &str = "Requests";
 const PRINCIPALS: &str = "Principals";

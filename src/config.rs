@@ -70,6 +70,31 @@ pub struct ListenConfig {
     pub port: u16,
     /// The most connections at once.
     pub connections_max: NonZeroUsize,
+    /// The most connections of one address at once; of IPv6, of one /64.
+    pub connections_per_address_max: NonZeroUsize,
+    /// What a connection may do.
+    pub connection: ConnectionConfig,
+}
+
+/// What a connection may do.
+#[derive(Clone, Debug)]
+pub struct ConnectionConfig {
+    /// How long a new one may send nothing.
+    pub first_byte_timeout: Duration,
+    /// How long a request's head may take, from its first byte; of HTTP/2, that of the first request.
+    pub header_timeout: Duration,
+    /// How long one may be without a request.
+    pub idle_timeout: Duration,
+    /// The largest head of a request.
+    pub header_bytes_max: usize,
+    /// The most headers of a request.
+    pub headers_max: NonZeroUsize,
+    /// The most streams of an HTTP/2 connection at once.
+    pub http2_streams_max: u32,
+    /// The most streams of an HTTP/2 connection that may be reset before they were looked at, or for an error of its client.
+    pub http2_resets_max: usize,
+    /// The most frames that carry nothing of an HTTP/2 connection, at once; and in each ten seconds, about.
+    pub http2_frames_max: NonZeroUsize,
 }
 
 /// Where what connections are encrypted with is kept.
@@ -111,6 +136,10 @@ pub struct HttpConfig {
     pub sse_path: String,
     /// Where HTTP+SSE clients post.
     pub message_path: String,
+    /// The largest head of a request.
+    pub header_bytes_max: usize,
+    /// The most headers of a request.
+    pub headers_max: NonZeroUsize,
     /// The largest request body.
     pub body_bytes_max: usize,
     /// How long a request's body may take to arrive.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::ConfigErrors;
 use crate::mcp::{MODERN_REVISION, Revision, code};
+use crate::metrics::{Limit, limit_hit};
 
 /// Why the program did not start, or had to stop by itself.
 #[derive(Debug, thiserror::Error)]
@@ -208,6 +209,18 @@ pub enum Reject {
         /// The limit.
         limit: usize,
     },
+    /// The request's head is larger than `--header-bytes-max`.
+    #[error("the request's head is larger than {limit} bytes (--header-bytes-max)")]
+    HeadTooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The request has more headers than `--headers-max`.
+    #[error("the request has more than {limit} headers (--headers-max)")]
+    TooManyHeaders {
+        /// The limit.
+        limit: usize,
+    },
     /// The body is larger than `--body-bytes-max`.
     #[error("the request body is larger than {limit} bytes (--body-bytes-max)")]
     BodyTooLarge {
@@ -374,6 +387,12 @@ impl Reject {
                 wire(StatusCode::TOO_MANY_REQUESTS, code::LIMIT_REACHED, "principal-in-flight-limit")
             }
             Self::KeysUnavailable => wire(StatusCode::SERVICE_UNAVAILABLE, code::KEYS_UNAVAILABLE, "keys-unavailable"),
+            Self::HeadTooLarge { .. } => {
+                wire(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::LIMIT_REACHED, "head-too-large")
+            }
+            Self::TooManyHeaders { .. } => {
+                wire(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::LIMIT_REACHED, "too-many-headers")
+            }
             Self::BodyTooLarge { .. } => wire(StatusCode::PAYLOAD_TOO_LARGE, code::LIMIT_REACHED, "body-too-large"),
             Self::BodyTimeout(_) => wire(StatusCode::REQUEST_TIMEOUT, code::LIMIT_REACHED, "body-timeout"),
             Self::InFlight { .. } => wire(StatusCode::SERVICE_UNAVAILABLE, code::LIMIT_REACHED, "in-flight-limit"),
@@ -394,6 +413,39 @@ impl Reject {
             Self::SessionClosed => wire(StatusCode::NOT_FOUND, code::SESSION_UNKNOWN, "session-closed"),
             Self::AnswerNotKept { .. } => wire(StatusCode::OK, code::LIMIT_REACHED, "answer-not-kept"),
         }
+    }
+
+    /// The limit that was reached, where one was.
+    pub fn limit(&self) -> Option<Limit> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "no other is a limit's")]
+        match self {
+            Self::HeadTooLarge { .. } => Some(Limit::HeaderBytesMax),
+            Self::TooManyHeaders { .. } => Some(Limit::HeadersMax),
+            Self::BodyTooLarge { .. } => Some(Limit::BodyBytesMax),
+            Self::BodyTimeout(_) => Some(Limit::BodyTimeout),
+            Self::InFlight { .. } => Some(Limit::InFlightMax),
+            Self::MessagesWaiting { .. } => Some(Limit::MessagesWaiting),
+            Self::RateLimited { .. } => Some(Limit::Rate),
+            Self::PrincipalSessions { .. } => Some(Limit::PrincipalSessionsMax),
+            Self::PrincipalInFlight { .. } => Some(Limit::PrincipalInFlightMax),
+            Self::CredentialInvalid(_) | Self::ScopeMissing(_) => Some(Limit::CredentialRefused),
+            Self::Sessions { .. } => Some(Limit::SessionsMax),
+            Self::QueueFull(_) => Some(Limit::QueueTimeout),
+            Self::Children { .. } => Some(Limit::ChildrenMax),
+            Self::RequestTimeout(_, "--request-timeout-max", _) => Some(Limit::RequestTimeoutMax),
+            Self::RequestTimeout(..) => Some(Limit::RequestTimeout),
+            Self::AnswerNotKept { .. } => Some(Limit::ReplayBytes),
+            _ => None,
+        }
+    }
+
+    /// Counts the limit that was reached. For whoever keeps the limit, once for each message it refuses.
+    #[must_use]
+    pub fn counted(self) -> Self {
+        if let Some(limit) = self.limit() {
+            limit_hit(limit);
+        }
+        self
     }
 
     /// How long a client should wait before it tries again, where trying again makes sense (`Retry-After`).
@@ -421,6 +473,14 @@ impl Reject {
         };
         #[expect(clippy::wildcard_enum_match_arm, reason = "most rejects have nothing to add")]
         match self {
+            Self::HeadTooLarge { limit } => {
+                add("limit", json!("header-bytes-max"));
+                add("value", json!(limit));
+            }
+            Self::TooManyHeaders { limit } => {
+                add("limit", json!("headers-max"));
+                add("value", json!(limit));
+            }
             Self::BodyTooLarge { limit } => {
                 add("limit", json!("body-bytes-max"));
                 add("value", json!(limit));
@@ -504,6 +564,8 @@ mod tests {
             PrincipalSessions { limit: 1 },
             PrincipalInFlight { limit: 1 },
             KeysUnavailable,
+            HeadTooLarge { limit: 1 },
+            TooManyHeaders { limit: 1 },
             BodyTooLarge { limit: 1 },
             BodyTimeout(second),
             InFlight { limit: 1 },
@@ -528,6 +590,7 @@ mod tests {
                 EventUnknown | StreamEnded | HostMissing | HostForbidden | OriginForbidden => {}
                 Unauthenticated | CredentialInvalid(_) | ScopeMissing(_) | KeysUnavailable => {}
                 RateLimited { .. } | PrincipalSessions { .. } | PrincipalInFlight { .. } => {}
+                HeadTooLarge { .. } | TooManyHeaders { .. } => {}
                 BodyTooLarge { .. } | BodyTimeout(_) | InFlight { .. } | MessagesWaiting { .. } | Sessions { .. } => {}
                 QueueFull(_) | Children { .. } | ChildExited { .. } | ChildUnavailable(_) | CircuitOpen { .. } => {}
                 RequestTimeout(..) | ChildAnswerUnusable(_) | ShuttingDown | SessionClosed | AnswerNotKept { .. } => {}

@@ -46,6 +46,7 @@ use self::shared_timeout::SharedTimeout;
 use crate::auth::{Admission, Authenticator};
 use crate::config::HttpConfig;
 use crate::error::Reject;
+use crate::metrics;
 use crate::pool::{Pool, Tenant};
 use crate::session::Registry;
 
@@ -108,6 +109,11 @@ impl Http {
     where
         B: HttpBody<Data = Bytes>,
     {
+        if request.version == Version::HTTP_2
+            && let Err(reject) = check_head(request, &self.config)
+        {
+            return Refusal::from(reject).into_response();
+        }
         let way = Way::of(&self.config.forwarded, peer, &request.headers);
         let cors = match self.guard.check(&request.headers, &request.uri, peer.local, way.host.as_deref()) {
             Ok(cors) => cors,
@@ -171,6 +177,8 @@ impl Http {
             Err(Reject::MethodNotAllowed("GET").into())
         } else if path == self.config.message_path {
             Err(Reject::MethodNotAllowed("POST").into())
+        } else if path == "/metrics" {
+            metrics(method)
         } else {
             Err(Reject::NotFound.into())
         }
@@ -188,6 +196,29 @@ fn health(method: &Method, report: impl FnOnce() -> (StatusCode, String)) -> Res
     }
     let (status, text) = report();
     Ok(request::json(status, Bytes::from(text)))
+}
+
+fn metrics(method: &Method) -> Result<Response<Body>, Refusal> {
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Reject::MethodNotAllowed("GET, HEAD").into());
+    }
+    let mut response = Response::new(Body::from(Bytes::from(metrics::render())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    Ok(response)
+}
+
+/// A head that is too large for HTTP/1.1 never gets here; that of HTTP/2 is seen when it is whole.
+fn check_head(request: &Parts, config: &HttpConfig) -> Result<(), Reject> {
+    let headers = &request.headers;
+    if headers.len() > config.headers_max.get() {
+        return Err(Reject::TooManyHeaders { limit: config.headers_max.get() }.counted());
+    }
+    let path = request.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    if path + fields.sum::<usize>() > config.header_bytes_max {
+        return Err(Reject::HeadTooLarge { limit: config.header_bytes_max }.counted());
+    }
+    Ok(())
 }
 
 /// Reads on what is left of a body whose request was refused. In HTTP/2 a response that ends before its request resets the

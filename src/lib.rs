@@ -32,7 +32,7 @@
 //! | [`mcp`] | the protocol's words; *the* table of the places that carry ids |
 //! | [`cli`], [`config`] | what the user can type; what it means |
 //! | [`error`] | why the program ends; why a message is refused, and how that looks on the wire |
-//! | [`telemetry`] | the log |
+//! | [`telemetry`], [`metrics`] | the log; every metric's name and labels |
 //!
 //! # Invariants
 //!
@@ -69,4 +69,5 @@ pub mod mcp;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod metrics;
 pub mod telemetry;

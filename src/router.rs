@@ -213,7 +213,7 @@ impl Router {
                 self.renew_deadline(id, now);
                 continue;
             }
-            let reject = self.timeout_reject(request, now);
+            let reject = self.timeout_reject(request, now).counted();
             self.abort(id, reject, now);
         }
         self.end_waiting_to_listen(now);

@@ -201,9 +201,9 @@ impl Usage {
         let (Some(limiter), Some(rate)) = (&allowed.limiter, allowed.allowance.rate) else { return Ok(()) };
         match limiter.check_n(requests) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(until)) => Err(Reject::RateLimited { retry_after: until.wait_time_from(Time.now()) }),
+            Ok(Err(until)) => Err(Reject::RateLimited { retry_after: until.wait_time_from(Time.now()) }.counted()),
             // More at once than there may ever be.
-            Err(_) => Err(Reject::RateLimited { retry_after: rate.interval * rate.burst.get() }),
+            Err(_) => Err(Reject::RateLimited { retry_after: rate.interval * rate.burst.get() }.counted()),
         }
     }
 
@@ -214,7 +214,7 @@ impl Usage {
     pub fn session(self: &Arc<Self>) -> Result<SessionPlace, Reject> {
         match take(&self.sessions, 1, self.allowance().sessions_max) {
             Ok(()) => Ok(SessionPlace(Arc::clone(self))),
-            Err(limit) => Err(Reject::PrincipalSessions { limit }),
+            Err(limit) => Err(Reject::PrincipalSessions { limit }.counted()),
         }
     }
 
@@ -225,7 +225,7 @@ impl Usage {
     pub fn begin(self: &Arc<Self>, requests: usize) -> Result<Room, Reject> {
         match take(&self.in_flight, requests, self.allowance().in_flight_max) {
             Ok(()) => Ok(Room { usage: Arc::clone(self), requests }),
-            Err(limit) => Err(Reject::PrincipalInFlight { limit }),
+            Err(limit) => Err(Reject::PrincipalInFlight { limit }.counted()),
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::lines::Line;
 use super::text::printable;
 use crate::jsonrpc::{Body, Message, ParseError, SalvageId, parse_body};
+use crate::metrics::{Limit, limit_hit};
 use crate::telemetry::flood::Flood;
 
 /// The deepest nesting taken from a child: deeper than what is taken from clients, since it is for the client that asked
@@ -58,11 +59,12 @@ pub(super) enum Reading {
 pub(super) fn read(line: Line, line_bytes_max: usize) -> Reading {
     let line = match line {
         Line::Whole(line) => line,
-        Line::Overlong { id: Some(id), bytes } => {
+        Line::Overlong { id, bytes } => {
+            limit_hit(Limit::LineBytesMax);
+            let Some(id) = id else { return Reading::Overlong { bytes } };
             let what = format!("it has {bytes} bytes, more than {line_bytes_max} (--line-bytes-max)");
             return Reading::Unusable { id, what };
         }
-        Line::Overlong { id: None, bytes } => return Reading::Overlong { bytes },
     };
     if line.trim_ascii().is_empty() {
         return Reading::Blank;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    ChildConfig, Config, ConfigErrors, DeclaredCapabilities, ForwardedConfig, GuardConfig, HttpConfig, InheritEnv,
-    Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem, RouterConfig, SessionConfig, SessionMode,
-    TelemetryConfig,
+    ChildConfig, Config, ConfigErrors, ConnectionConfig, DeclaredCapabilities, ForwardedConfig, GuardConfig,
+    HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem, RouterConfig,
+    SessionConfig, SessionMode, TelemetryConfig,
 };
 use crate::cli::{Cli, Origins};
 
@@ -135,7 +135,37 @@ fn read_listen(cli: &Cli, reader: &mut Reader) -> Option<ListenConfig> {
     let host = reader.read("host", &cli.host, values::host);
     let port = reader.read("port", &cli.port, values::port);
     let connections_max = reader.read("connections-max", &cli.connections_max, values::some_count);
-    Some(ListenConfig { host: host?, port: port?, connections_max: connections_max? })
+    let per_address_max = &cli.connections_per_address_max;
+    let per_address_max = reader.read("connections-per-address-max", per_address_max, values::some_count);
+    let connection = read_connection(cli, reader);
+    Some(ListenConfig {
+        host: host?,
+        port: port?,
+        connections_max: connections_max?,
+        connections_per_address_max: per_address_max?,
+        connection: connection?,
+    })
+}
+
+fn read_connection(cli: &Cli, reader: &mut Reader) -> Option<ConnectionConfig> {
+    let first_byte_timeout = reader.read("first-byte-timeout", &cli.first_byte_timeout, values::some_duration);
+    let header_timeout = reader.read("header-timeout", &cli.header_timeout, values::some_duration);
+    let idle_timeout = reader.read("idle-timeout", &cli.idle_timeout, values::some_duration);
+    let header_bytes_max = reader.read("header-bytes-max", &cli.header_bytes_max, values::header_bytes);
+    let headers_max = reader.read("headers-max", &cli.headers_max, values::headers);
+    let http2_streams_max = reader.read("http2-streams-max", &cli.http2_streams_max, values::streams);
+    let http2_resets_max = reader.read("http2-resets-max", &cli.http2_resets_max, values::count);
+    let http2_frames_max = reader.read("http2-frames-max", &cli.http2_frames_max, values::some_count);
+    Some(ConnectionConfig {
+        first_byte_timeout: first_byte_timeout?,
+        header_timeout: header_timeout?,
+        idle_timeout: idle_timeout?,
+        header_bytes_max: header_bytes_max?,
+        headers_max: headers_max?,
+        http2_streams_max: http2_streams_max?,
+        http2_resets_max: http2_resets_max?,
+        http2_frames_max: http2_frames_max?,
+    })
 }
 
 fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
@@ -144,6 +174,9 @@ fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
     let message_path = reader.read("message-path", &cli.message_path, values::path);
     let body_bytes_max = reader.read("body-bytes-max", &cli.body_bytes_max, values::some_size);
     let body_timeout = reader.read("body-timeout", &cli.body_timeout, values::some_duration);
+    // Their problems are reported where the connections' configuration is read.
+    let header_bytes_max = values::header_bytes(&cli.header_bytes_max).ok();
+    let headers_max = values::headers(&cli.headers_max).ok();
     let sse_after = reader.read("sse-after", &cli.sse_after, values::duration);
     let keep_alive = reader.read("keep-alive", &cli.keep_alive, values::some_duration);
     let stateless = reader.read("stateless", &cli.stateless, values::switch);
@@ -161,6 +194,8 @@ fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
         path: path?,
         sse_path: sse_path?,
         message_path: message_path?,
+        header_bytes_max: header_bytes_max?,
+        headers_max: headers_max?,
         body_bytes_max: body_bytes_max?,
         body_timeout: body_timeout?,
         sse_after: sse_after?,

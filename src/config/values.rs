@@ -89,6 +89,23 @@ pub(super) fn some_count(text: &str) -> Result<NonZeroUsize, Wanted> {
     count(text).ok().and_then(NonZeroUsize::new).ok_or_else(|| "a whole number, 1 or more".to_owned())
 }
 
+/// The size of a request's head: from what hyper reads at once to what it keeps at all.
+pub(super) fn header_bytes(text: &str) -> Result<usize, Wanted> {
+    let range = 8 * 1024..=256 * 1024;
+    size(text).ok().filter(|bytes| range.contains(bytes)).ok_or_else(|| format!("{A_SIZE}, from 8KiB to 256KiB"))
+}
+
+/// A number of headers.
+pub(super) fn headers(text: &str) -> Result<NonZeroUsize, Wanted> {
+    some_count(text).ok().filter(|count| count.get() <= 10_000).ok_or_else(|| "a whole number, 1 to 10000".to_owned())
+}
+
+/// A number of streams.
+pub(super) fn streams(text: &str) -> Result<u32, Wanted> {
+    let count = text.trim().parse().ok().filter(|count| (1..=10_000).contains(count));
+    count.ok_or_else(|| "a whole number, 1 to 10000".to_owned())
+}
+
 /// A number that is not zero, or none at all.
 pub(super) fn optional_count(text: &str) -> Result<Option<NonZeroUsize>, Wanted> {
     if matches!(text.trim().to_ascii_lowercase().as_str(), "none" | "off") {
@@ -171,8 +188,8 @@ pub(super) fn path(text: &str) -> Result<String, Wanted> {
         return Err("a path that starts with /, such as /mcp, without ?, # or blanks".to_owned());
     }
     let text = text.strip_suffix('/').filter(|text| !text.is_empty()).unwrap_or(text);
-    if matches!(text, "/healthz" | "/readyz") {
-        return Err("another path: /healthz and /readyz are mcp-mux's own".to_owned());
+    if matches!(text, "/healthz" | "/readyz" | "/metrics") {
+        return Err("another path: /healthz, /readyz and /metrics are mcp-mux's own".to_owned());
     }
     Ok(text.to_owned())
 }

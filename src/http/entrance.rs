@@ -35,7 +35,7 @@ impl Http {
         let admitted = self.authenticator.admit(&request.headers, peer.certificate(), way.client).await;
         let admission = admitted.map_err(|denial| {
             let challenge = self.challenge(&denial, request, way);
-            let reject = reject(denial);
+            let reject = reject(denial).counted();
             debug!(client = %way.client, kind = reject.wire().kind, reason = %reject, "not admitted");
             let mut response = Refusal::from(reject).into_response();
             if let Some(challenge) = challenge {

@@ -2,33 +2,35 @@
 //!
 //! Knows nothing of MCP: what a request means is up to the handler. Invariants: an error of one connection, or of
 //! accepting one, ends nothing else; a connection that sends no request, or takes nothing of what is sent to it, goes away;
-//! there are never more connections than are allowed; every task is on the tracker, and none outlives [`Stop::end`].
+//! there are never more connections than are allowed, in all and of one address; every task is on the tracker, and none outlives [`Stop::end`].
 
+mod activity;
 mod connection;
 mod encrypted;
+mod frames;
+mod places;
 mod repoll;
+mod watched;
 
 use std::io;
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span, warn};
 
 use self::connection::Protocol;
+use self::places::Places;
 use super::peer::Peer;
 use super::tls::Tls;
-use crate::config::ListenConfig;
+use crate::config::{ConnectionConfig, ListenConfig};
 use crate::error::StartupError;
-use crate::telemetry::watermark::Watermark;
 
 /// A bound port.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub struct Listener {
     local: SocketAddr,
     places: Places,
     tls: Option<Arc<Tls>>,
+    connection: ConnectionConfig,
 }
 
 /// The two steps of stopping.
@@ -61,12 +64,12 @@ impl Listener {
     /// # Errors
     /// [`StartupError::HostUnknown`], [`StartupError::Listen`].
     pub async fn bind(config: &ListenConfig) -> Result<Self, StartupError> {
-        let ListenConfig { host, port, connections_max } = config;
+        let ListenConfig { host, port, .. } = config;
         let addresses = lookup_host((host.as_str(), *port)).await;
         let addresses = addresses.map_err(|source| StartupError::HostUnknown { host: host.clone(), source })?;
         let mut failure = None;
         for address in addresses {
-            match bind(address, *connections_max) {
+            match bind(address, config) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -83,49 +86,59 @@ impl Listener {
         Self { tls: Some(tls), ..self }
     }
 
+    /// Addresses for which this is true may have any number of connections: those of proxies, which have many clients.
+    #[must_use]
+    pub fn exempting(mut self, is_exempt: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        self.places.exempt(is_exempt);
+        self
+    }
+
     /// The address, with the port that the system chose.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
     /// Accepts connections until [`Stop::drain`], and has `handle` answer their requests (it is given the two ends of the
-    /// connection). The connections' tasks are on `connections`. While there are as many connections
-    /// as are allowed, further ones wait in the kernel's queue.
+    /// connection). The connections' tasks are on `connections`. While there are as many connections as are allowed, those
+    /// without a request make room; are there none, further ones wait in the kernel's queue.
     pub async fn serve<H, F, B>(self, handle: H, connections: TaskTracker, stop: Stop)
     where
         H: Fn(Request<Incoming>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
     {
-        let protocol = Arc::new(Protocol::new(&connections).with_tls(self.tls));
+        let protocol = Arc::new(Protocol::new(self.connection, &connections).with_tls(self.tls));
         let mut failures = AcceptFailures::default();
         loop {
             let accept = async {
-                let place = self.places.take().await;
-                (self.socket.accept().await, place)
+                let (stream, remote) = self.socket.accept().await?;
+                Ok((stream, remote, self.places.take(remote.ip()).await))
             };
-            let (accepted, place) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = stop.drain.cancelled() => return,
                 accepted = accept => accepted,
             };
             match accepted {
-                Ok((stream, remote)) => {
+                Ok((stream, remote, Some(place))) => {
                     let local = stream.local_addr().unwrap_or(self.local);
                     let span = debug_span!("connection", peer = %remote);
                     let peer = Peer::new(local, remote);
                     let (protocol, handle, stop) = (Arc::clone(&protocol), handle.clone(), stop.clone());
                     let task = async move {
-                        protocol.serve(stream, peer, handle, stop).await;
+                        protocol.serve(stream, peer, &place, handle, stop).await;
                         drop(place);
                     };
                     connections.spawn(task.instrument(span));
                 }
+                // Closed.
+                Ok((_, _, None)) => {}
                 Err(error) if is_the_connections_own(&error) => {
                     debug!(%error, "connection lost before it was accepted");
                 }
                 Err(error) => {
                     failures.report(&error, Instant::now());
+                    self.places.make_room();
                     tokio::select! {
                         () = stop.drain.cancelled() => return,
                         () = sleep(ACCEPT_RETRY) => {}
@@ -136,7 +149,7 @@ impl Listener {
     }
 }
 
-fn bind(address: SocketAddr, connections_max: NonZeroUsize) -> io::Result<Listener> {
+fn bind(address: SocketAddr, config: &ListenConfig) -> io::Result<Listener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // So that a restart does not wait for the connections of the last run to be forgotten.
     socket.set_reuseaddr(true)?;
@@ -148,39 +161,13 @@ fn bind(address: SocketAddr, connections_max: NonZeroUsize) -> io::Result<Listen
     socket.bind(address)?;
     let socket = socket.listen(BACKLOG)?;
     let local = socket.local_addr()?;
-    Ok(Listener { socket, local, places: Places::new(connections_max), tls: None })
+    Ok(Listener { socket, local, places: Places::new(config), tls: None, connection: config.connection.clone() })
 }
 
 /// Whether only the connection that was about to be accepted is lost.
 fn is_the_connections_own(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-/// Room for so many connections.
-#[derive(Debug)]
-struct Places {
-    limit: usize,
-    free: Arc<Semaphore>,
-    watermark: Watermark,
-}
-
-impl Places {
-    fn new(limit: NonZeroUsize) -> Self {
-        let limit = limit.get().min(Semaphore::MAX_PERMITS);
-        let watermark = Watermark::new("--connections-max", limit, "further connections wait until one ends");
-        Self { limit, free: Arc::new(Semaphore::new(limit)), watermark }
-    }
-
-    /// Waits until there is room for a connection; none never comes.
-    ///
-    /// # Cancel safety
-    /// Cancelled, it has taken nothing.
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        // It is asked for room after every connection, so no rise is missed.
-        self.watermark.observe(self.limit - self.free.available_permits());
-        Arc::clone(&self.free).acquire_owned().await.ok()
-    }
 }
 
 /// Logs failures to accept (most likely: no more file descriptors), a few lines for as many as there are.

@@ -225,7 +225,7 @@ where
     let read = read(headers, body, config.body_bytes_max);
     let bytes = tokio::time::timeout(config.body_timeout, read)
         .await
-        .map_err(|_| Reject::BodyTimeout(config.body_timeout))??;
+        .map_err(|_| Reject::BodyTimeout(config.body_timeout).counted())??;
     Ok(jsonrpc::parse_body(bytes, jsonrpc::DEPTH_MAX)?)
 }
 
@@ -234,11 +234,11 @@ async fn read<B>(headers: &HeaderMap, body: B, limit: usize) -> Result<Bytes, Re
 where
     B: HttpBody<Data = Bytes>,
 {
-    let too_large = Reject::BodyTooLarge { limit };
+    let too_large = || Reject::BodyTooLarge { limit }.counted();
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let declared = match declared.map(usize::try_from) {
         Some(Ok(length)) if length <= limit => length,
-        Some(_) => return Err(too_large),
+        Some(_) => return Err(too_large()),
         None => 0,
     };
     let mut body = pin!(body);
@@ -248,7 +248,7 @@ where
         let frame = frame.map_err(|_| Reject::Parse("the body ended early".to_owned()))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > limit {
-            return Err(too_large);
+            return Err(too_large());
         }
         if first.is_empty() && rest.is_empty() {
             first = data;

@@ -62,6 +62,8 @@ fn config() -> HttpConfig {
         path: "/mcp".to_owned(),
         sse_path: "/sse".to_owned(),
         message_path: "/messages".to_owned(),
+        header_bytes_max: 8192,
+        headers_max: std::num::NonZeroUsize::new(100).expect("not zero"),
         body_bytes_max: 1000,
         body_timeout: Duration::from_secs(10),
         sse_after: Duration::from_secs(1),

@@ -83,7 +83,7 @@ impl Pool {
         let waited = self.config.queue_timeout;
         debug!("as many children as there may be; waiting for one to end");
         let lease = timeout(waited, self.in_turn(tenant)).await;
-        lease.unwrap_or_else(|_| Err(Reject::Children { limit: self.config.children_max.get(), waited }))
+        lease.unwrap_or_else(|_| Err(Reject::Children { limit: self.config.children_max.get(), waited }.counted()))
     }
 
     /// What can be had without waiting.

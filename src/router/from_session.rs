@@ -83,7 +83,7 @@ impl Router {
         }
         let limit = self.config.in_flight_max.get();
         if self.requests.count_of_session(from.session).saturating_add(elsewhere) >= limit {
-            return Err(Reject::InFlight { limit });
+            return Err(Reject::InFlight { limit }.counted());
         }
         if message.has_null_params() {
             return Err(Reject::InvalidRequest("`params` must be an object, or absent".to_owned()));

@@ -118,7 +118,7 @@ impl Session {
     fn message_command(&self) -> Result<MessageOnTheWay<'_>, Reject> {
         let mut state = self.lock();
         if state.messages_on_the_way >= MESSAGES_ON_THE_WAY_MAX {
-            return Err(Reject::MessagesWaiting { limit: MESSAGES_ON_THE_WAY_MAX });
+            return Err(Reject::MessagesWaiting { limit: MESSAGES_ON_THE_WAY_MAX }.counted());
         }
         state.messages_on_the_way += 1;
         Ok(MessageOnTheWay(self))

@@ -16,6 +16,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::metrics::{Limit, limit_hit};
+
 /// Values that wait to be taken by a random number, until a deadline.
 pub struct Parked<T> {
     limit: usize,
@@ -94,6 +96,7 @@ impl<T> Parked<T> {
             let room = self.bytes_max.saturating_sub(bytes);
             while waiting.values.len() >= self.limit || waiting.bytes > room {
                 let Some(next) = waiting.remove_next() else { break };
+                limit_hit(Limit::Parked);
                 displaced.push(next);
             }
             if waiting.next_deadline().is_none_or(|next| deadline < next) {

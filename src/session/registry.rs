@@ -156,7 +156,7 @@ impl Registry {
         if sessions.len() >= limit {
             drop(sessions);
             debug!(limit, "session refused: too many sessions");
-            return Err(Reject::Sessions { limit });
+            return Err(Reject::Sessions { limit }.counted());
         }
         sessions.insert(session.id(), session.clone());
         let used = sessions.len();

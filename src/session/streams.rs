@@ -27,6 +27,7 @@ use crate::auth::usage::{Room, Usage};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
 use crate::mcp::method;
+use crate::metrics::{Limit, limit_hit};
 use crate::router::{Payload, StreamId};
 use crate::telemetry::watermark::Watermark;
 
@@ -265,7 +266,7 @@ impl Streams {
             Asked::Requests(requests) => self.pending().saturating_add(requests) <= limit,
             Asked::Ping => self.pending() < limit.saturating_add(PINGS_MAX),
         };
-        if room { self.usage.begin(asked.answers()) } else { Err(Reject::InFlight { limit }) }
+        if room { self.usage.begin(asked.answers()) } else { Err(Reject::InFlight { limit }.counted()) }
     }
 
     /// Whether it is news that with these requests there is little room left, and how many there may be.
@@ -319,6 +320,7 @@ impl Streams {
         while self.standing.len() > STANDING_STREAMS_MAX
             && let Some(oldest) = self.standing.first().copied()
         {
+            limit_hit(Limit::StandingStreams);
             self.end_reader(oldest, effects);
             self.after_leave(oldest, effects);
         }

@@ -4,13 +4,11 @@
 //! makes the buffers of every connection twice as large. So what is surely HTTP/1.1 is told here, by a look that takes nothing.
 
 use std::convert::Infallible;
-use std::fmt::Display;
+use std::error::Error;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -27,12 +25,18 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::Stop;
+use super::activity::{Activity, Attended, Clock, Over, Phase};
+use super::places::Place;
 use super::repoll::Repoll;
+use super::watched::Watched;
+use crate::config::ConnectionConfig;
 use crate::http::peer::Peer;
 use crate::http::tls::Tls;
+use crate::metrics::{Limit, limit_hit};
 
 /// How connections are served.
 pub(super) struct Protocol {
+    pub(super) config: ConnectionConfig,
     pub(super) http1: http1::Builder,
     /// HTTP/1.1, and HTTP/2 for clients that start with its preface.
     either: auto::Builder<Tracked>,
@@ -43,19 +47,34 @@ pub(super) struct Protocol {
 
 impl Protocol {
     /// hyper's own tasks are on `connections`.
-    pub(super) fn new(connections: &TaskTracker) -> Self {
+    pub(super) fn new(config: ConnectionConfig, connections: &TaskTracker) -> Self {
+        let header_bytes_max = config.header_bytes_max;
+        // The times are kept by our own clock.
         let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+        http1.header_read_timeout(None).max_header_size(header_bytes_max);
         let mut either = auto::Builder::new(Tracked(connections.clone()));
-        either.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+        // Only the few requests whose first byte comes alone are read this way; a body that is read in smaller pieces is none
+        // the worse for it.
+        either.http1().header_read_timeout(None).max_buf_size(header_bytes_max);
+        // Another number of headers costs hyper an allocation for each request.
+        let headers_max = config.headers_max.get();
+        if headers_max != HTTP1_HEADERS {
+            http1.max_headers(headers_max);
+            either.http1().max_headers(headers_max);
+        }
         either
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(HTTP2_PING_INTERVAL)
             .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .max_concurrent_streams(HTTP2_STREAMS_MAX);
+            .max_concurrent_streams(config.http2_streams_max)
+            .max_pending_accept_reset_streams(config.http2_resets_max)
+            .max_local_error_reset_streams(HTTP2_ERRORS_MAX)
+            // What is larger is answered by h2, and not known to us. Its count has 32 bytes more for each header.
+            .max_header_list_size(u32::try_from(header_bytes_max * 2).unwrap_or(u32::MAX))
+            .max_send_buf_size(HTTP2_SEND_BYTES_MAX);
         let http2 = either.clone().http2_only();
-        Self { http1, either, http2, tls: None }
+        Self { config, http1, either, http2, tls: None }
     }
 
     /// Where there is something to do it with, connections are encrypted.
@@ -64,44 +83,120 @@ impl Protocol {
     }
 
     /// Has `handle` answer the requests of a connection until it ends, or it is time to stop.
-    pub(super) async fn serve<H, F, B>(&self, stream: TcpStream, peer: Peer, handle: H, stop: Stop)
+    pub(super) async fn serve<H, F, B>(&self, stream: TcpStream, peer: Peer, place: &Place, handle: H, stop: Stop)
     where
         H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
     {
         // Small writes are answers and events that somebody waits for.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
-        let mut patience = pin!(sleep(FIRST_REQUEST_TIMEOUT));
+        let activity = &place.activity;
+        let mut timer = pin!(sleep(self.config.first_byte_timeout));
         if let Some(tls) = &self.tls {
             // In a box, so that connections that are not encrypted need no room for it.
-            return Box::pin(self.serve_encrypted(tls, stream, peer, &handle, patience, &stop)).await;
+            return Box::pin(self.serve_encrypted(tls, (stream, peer), activity, &handle, timer, &stop)).await;
         }
         let may_be_http2 = tokio::select! {
             biased;
             told = may_be_http2(&stream) => told,
             () = stop.drain.cancelled() => return debug!("connection dropped: stopping"),
-            () = patience.as_mut() => return debug!("connection dropped: it sent nothing"),
+            () = poll_fn(|cx| activity.poll_dismissed(cx)) => return debug!("connection dropped: others need its place"),
+            () = timer.as_mut() => {
+                limit_hit(Limit::FirstByteTimeout);
+                return debug!("connection dropped: it sent nothing (--first-byte-timeout)");
+            }
         };
         let may_be_http2 = match may_be_http2 {
             Ok(may_be) => may_be,
             Err(error) => return debug!(%error, "connection ended"),
         };
+        activity.begun();
         let peer = Arc::new(peer);
-        let requested = AtomicBool::new(false);
         let service = service_fn(|request| {
-            requested.store(true, Ordering::Relaxed);
+            let under_way = activity.request();
             // In a box, which is gone with the response: hyper keeps the room for a future as long as the connection.
             let response = Box::pin(handle(request, Arc::clone(&peer)));
-            async move { Ok::<_, Infallible>(response.await) }
+            async move { Ok::<_, Infallible>(response.await.map(|body| Attended::new(body, under_way))) }
         });
-        let io = TokioIo::new(stream);
         if may_be_http2 {
-            Box::pin(attend(self.either.serve_connection(io, service), &requested, patience, &stop)).await;
+            let io = TokioIo::new(Watched::either(stream, Arc::clone(activity), self.config.http2_frames_max));
+            Box::pin(self.attend(self.either.serve_connection(io, service), activity, timer, &stop)).await;
         } else {
-            attend(self.http1.serve_connection(io, service), &requested, patience, &stop).await;
+            let io = TokioIo::new(Watched::http1(stream, Arc::clone(activity)));
+            self.attend(self.http1.serve_connection(io, service), activity, timer, &stop).await;
+        }
+    }
+
+    /// Until a connection ends, or has to.
+    pub(super) async fn attend<C>(&self, connection: C, activity: &Activity, timer: Pin<&mut Sleep>, stop: &Stop)
+    where
+        C: GracefulConnection<Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
+        let mut connection = pin!(connection);
+        let mut clock = Clock::new(activity, &self.config, timer);
+        let repoll = Repoll::new();
+        // Polled for every request, so each of these waits for as little as it can.
+        tokio::select! {
+            biased;
+            ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => return self.note_end(ended, activity),
+            () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
+            over = poll_fn(|cx| clock.poll(cx)) => {
+                if note_over(over, activity) == Parting::AtOnce {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+                clock.part();
+            }
+        }
+        tokio::select! {
+            biased;
+            ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => self.note_end(ended, activity),
+            () = stop.end.cancelled() => debug!("connection dropped: stopping"),
+            over = poll_fn(|cx| clock.poll(cx)) => {
+                note_over(over, activity);
+            }
+        }
+    }
+
+    /// Logs an error that ended a connection, and counts the limit that was reached, if one was.
+    fn note_end(&self, ended: Result<(), impl Into<Box<dyn Error + Send + Sync>>>, activity: &Activity) {
+        let Err(error) = ended else { return };
+        let error = error.into();
+        if error.downcast_ref().is_some_and(hyper::Error::is_parse_too_large) {
+            let large = activity.head_bytes() >= self.config.header_bytes_max.min(HTTP1_URI_BYTES_MAX);
+            limit_hit(if large { Limit::HeaderBytesMax } else { Limit::HeadersMax });
+        }
+        debug!(%error, "connection ended");
+    }
+}
+
+/// How a connection is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parting {
+    AtOnce,
+    /// It is told first.
+    Told,
+}
+
+/// Counts and logs why a connection's time is over.
+fn note_over(over: Over, activity: &Activity) -> Parting {
+    match over {
+        Over::Limit(limit) => {
+            limit_hit(limit);
+            debug!(limit = limit.as_str(), "connection ended: a limit was reached");
+            if limit == Limit::IdleTimeout { Parting::Told } else { Parting::AtOnce }
+        }
+        Over::Dismissed => {
+            debug!("connection ended: others need its place");
+            let idle = activity.at_rest().is_none_or(|(phase, _)| phase == Phase::Idle);
+            if idle { Parting::Told } else { Parting::AtOnce }
+        }
+        Over::Unparted => {
+            debug!("connection dropped: it was told to end and did not");
+            Parting::AtOnce
         }
     }
 }
@@ -111,37 +206,6 @@ async fn may_be_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0; HTTP2_PREFACE.len()];
     let read = stream.peek(&mut first).await?;
     Ok(HTTP2_PREFACE.starts_with(first.get(..read).unwrap_or_default()))
-}
-
-/// Until a connection ends, or has to.
-pub(super) async fn attend<C>(connection: C, requested: &AtomicBool, mut patience: Pin<&mut Sleep>, stop: &Stop)
-where
-    C: GracefulConnection<Error: Display>,
-{
-    let mut connection = pin!(connection);
-    let mut impatient = pin!(poll_fn(|context| {
-        if requested.load(Ordering::Relaxed) { Poll::Pending } else { patience.as_mut().poll(context) }
-    }));
-    let repoll = Repoll::new();
-    // Polled for every request, so each of these waits for as little as it can.
-    tokio::select! {
-        biased;
-        ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => return log_end(ended),
-        () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
-        () = impatient.as_mut() => return debug!("connection dropped: it sent no request"),
-    }
-    tokio::select! {
-        biased;
-        ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => log_end(ended),
-        () = stop.end.cancelled() => debug!("connection dropped: stopping"),
-        () = impatient => debug!("connection dropped: it sent no request"),
-    }
-}
-
-fn log_end(ended: Result<(), impl Display>) {
-    if let Err(error) = ended {
-        debug!(%error, "connection ended");
-    }
 }
 
 /// Puts hyper's own tasks (one for each stream of HTTP/2) on the tracker too.
@@ -158,17 +222,18 @@ where
 }
 
 /// RFC 9113, 3.4; no method of HTTP/1.1 begins like that.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long an idle HTTP/1.1 connection is kept, and how long a request's head may take. Longer than clients and load
-/// balancers keep an idle connection for reuse (60 to 90 s), or they would send a request just as it is closed.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a new connection may send nothing that is a request.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// In one connection; each may be a standing stream.
-const HTTP2_STREAMS_MAX: u32 = 128;
-
+/// What h2 keeps of each stream's response until the client takes it, beside the piece that did not fit in whole.
+const HTTP2_SEND_BYTES_MAX: usize = 64 * 1024;
+/// The most errors of a client for which its streams are reset, in the life of a connection. A stream beyond the most at once
+/// is such an error, and happens to clients in good faith.
+const HTTP2_ERRORS_MAX: usize = 1024;
+/// How hyper has it without being told.
+const HTTP1_HEADERS: usize = 100;
+/// The longest request target that hyper takes.
+const HTTP1_URI_BYTES_MAX: usize = 65_534;
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;

@@ -4,10 +4,10 @@
 //! The handshake is part of the time that a client has for its first request.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -21,31 +21,36 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::Stop;
-use super::connection::{Protocol, attend};
+use super::activity::{Activity, Attended};
+use super::connection::Protocol;
+use super::watched::Watched;
 use crate::http::peer::Peer;
 use crate::http::tls::{self, Tls};
+use crate::metrics::{Limit, limit_hit};
 
 impl Protocol {
-    /// Has `handle` answer the requests of an encrypted connection until it ends, or it is time to stop, or `patience` is over
-    /// and there was no request.
+    /// Has `handle` answer the requests of an encrypted connection until it ends, or it is time to stop, or one of its times is
+    /// over.
     pub(super) async fn serve_encrypted<H, F, B>(
         &self,
         tls: &Tls,
-        stream: TcpStream,
-        mut peer: Peer,
+        (stream, mut peer): (TcpStream, Peer),
+        activity: &Arc<Activity>,
         handle: &H,
-        mut patience: Pin<&mut Sleep>,
+        mut timer: Pin<&mut Sleep>,
         stop: &Stop,
     ) where
         H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
     {
         let begun = tokio::select! {
             biased;
             begun = begin(tls, stream) => begun,
             () = stop.drain.cancelled() => return debug!("connection dropped: stopping"),
-            () = patience.as_mut() => {
+            () = poll_fn(|cx| activity.poll_dismissed(cx)) => return debug!("connection dropped: others need its place"),
+            () = timer.as_mut() => {
+                limit_hit(Limit::HandshakeFailed);
                 let failed = tls.count_failed_handshake();
                 return debug!(failed, "connection dropped: its TLS handshake did not end");
             }
@@ -54,12 +59,13 @@ impl Protocol {
             Ok(Beginning::Encrypted(stream)) => stream,
             Ok(Beginning::PlainHttp(stream)) => {
                 debug!("connection refused: it speaks HTTP, not HTTPS");
-                return refuse(stream, PLAIN_HTTP_ANSWER, patience, stop).await;
+                return refuse(stream, PLAIN_HTTP_ANSWER, timer, stop).await;
             }
             Ok(Beginning::Failed(error, stream)) => {
+                limit_hit(Limit::HandshakeFailed);
                 let failed = tls.count_failed_handshake();
                 debug!(%error, failed, "TLS handshake failed");
-                return refuse(stream, "", patience, stop).await;
+                return refuse(stream, "", timer, stop).await;
             }
             Ok(Beginning::Nothing) => return debug!("connection ended: it sent nothing"),
             Err(error) => return debug!(%error, "connection ended"),
@@ -68,18 +74,19 @@ impl Protocol {
         peer.tls = Some(tls::peer(connection));
         let http2 = connection.alpn_protocol() == Some(tls::HTTP2);
         let peer = Arc::new(peer);
-        let requested = AtomicBool::new(false);
+        activity.begun();
         let service = service_fn(|request| {
-            requested.store(true, Ordering::Relaxed);
+            let under_way = activity.request();
             // In a box for the same reason as where nothing is encrypted.
             let response = Box::pin(handle(request, Arc::clone(&peer)));
-            async move { Ok::<_, Infallible>(response.await) }
+            async move { Ok::<_, Infallible>(response.await.map(|body| Attended::new(body, under_way))) }
         });
-        let io = TokioIo::new(stream);
         if http2 {
-            attend(self.http2.serve_connection(io, service), &requested, patience, stop).await;
+            let io = TokioIo::new(Watched::either(stream, Arc::clone(activity), self.config.http2_frames_max));
+            self.attend(self.http2.serve_connection(io, service), activity, timer, stop).await;
         } else {
-            attend(self.http1.serve_connection(io, service), &requested, patience, stop).await;
+            let io = TokioIo::new(Watched::http1(stream, Arc::clone(activity)));
+            self.attend(self.http1.serve_connection(io, service), activity, timer, stop).await;
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::future::pending;
+use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,6 +14,9 @@ use tokio::time::timeout;
 use super::connection::Tracked;
 use super::*;
 
+mod bounds;
+mod http2;
+
 /// A served port: `/slow` is answered when `release` says so, `/never` never, anything else at once.
 struct Served {
     address: SocketAddr,
@@ -24,8 +28,27 @@ struct Served {
     accepting: JoinHandle<()>,
 }
 
-fn listen(host: &str, port: u16, connections_max: usize) -> ListenConfig {
-    ListenConfig { host: host.to_owned(), port, connections_max: NonZeroUsize::new(connections_max).unwrap() }
+pub(super) fn listen(host: &str, port: u16, connections_max: usize) -> ListenConfig {
+    ListenConfig {
+        host: host.to_owned(),
+        port,
+        connections_max: NonZeroUsize::new(connections_max).unwrap(),
+        connections_per_address_max: NonZeroUsize::new(1000).unwrap(),
+        connection: connection(),
+    }
+}
+
+fn connection() -> ConnectionConfig {
+    ConnectionConfig {
+        first_byte_timeout: Duration::from_secs(30),
+        header_timeout: Duration::from_secs(20),
+        idle_timeout: Duration::from_secs(120),
+        header_bytes_max: 64 * 1024,
+        headers_max: NonZeroUsize::new(100).unwrap(),
+        http2_streams_max: 128,
+        http2_resets_max: 200,
+        http2_frames_max: NonZeroUsize::new(1000).unwrap(),
+    }
 }
 
 async fn serve() -> Served {

@@ -604,6 +604,22 @@ async fn guard_speaks_first_and_health_needs_no_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn metrics_are_openmetrics_text_for_those_who_get() {
+    let harness = harness();
+    for method in ["GET", "HEAD"] {
+        let answer = harness.ask(method, "/metrics", &[], "").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        assert!(answer.rest().await.ends_with("# EOF\n"));
+    }
+    let refused = harness.ask("POST", "/metrics", &[], "").await;
+    assert_eq!(refused.header("allow"), "GET, HEAD");
+    assert_eq!(refused.kind().await, (405, "method-not-allowed".to_owned()));
+    let evil = [("origin", "http://evil.example")];
+    assert_eq!(harness.ask("GET", "/metrics", &evil, "").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_beyond_the_limit_are_refused_at_once_and_pings_are_not() {
     let mut harness = harness_with(|_, session| session.in_flight_max = std::num::NonZeroUsize::new(2).expect("two"));
     let id = harness.open(Revision::V2025_03_26).await;

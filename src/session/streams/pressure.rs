@@ -4,6 +4,7 @@
 use super::super::queue::Queue;
 use super::{Effects, Kind, Notice, Stream, Streams};
 use crate::error::Reject;
+use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
 
 /// A connected reader may lag behind by so many messages (a burst of the child is no fault of the reader), or by `--replay-events` where that is more.
@@ -33,6 +34,7 @@ impl Streams {
             && (stream.queue.answers() > UNREAD_ANSWERS_MAX
                 || (stream.queue.answers() > 1 && stream.queue.answer_bytes() > UNREAD_ANSWER_BYTES_MAX));
         if unread || self.lags(&stream.queue, 1) {
+            limit_hit(Limit::SlowConsumer);
             effects.notice = Some(if everything { Notice::SlowSession } else { Notice::SlowConsumer });
             self.end_reader(id, effects);
             self.after_leave(id, effects);
@@ -44,6 +46,7 @@ impl Streams {
     pub(super) fn check_pool(&mut self, effects: &mut Effects) {
         let Some(id) = self.standing.last().copied() else { return };
         if self.lags(&self.pool, if self.strained { 2 } else { 1 }) {
+            limit_hit(Limit::SlowConsumer);
             effects.notice = Some(Notice::SlowConsumer);
             self.strained = true;
             self.end_reader(id, effects);
@@ -63,6 +66,7 @@ impl Streams {
     /// Where nothing is to be kept, nobody needs to hear that nothing was.
     fn notice_drop(&self, effects: &mut Effects) {
         if self.bounds.events > 0 {
+            limit_hit(Limit::ReplayEvents);
             effects.notice = effects.notice.or(Some(Notice::Dropped));
         }
     }
@@ -79,7 +83,7 @@ impl Streams {
             }
             let large = |(id, stream): (_, &Stream)| Some((stream.queue.newest_large_answer()?, id));
             let Some((_, id)) = self.abandoned().filter_map(large).max() else { return };
-            let reject = Reject::AnswerNotKept { limit: bounds.bytes };
+            let reject = Reject::AnswerNotKept { limit: bounds.bytes }.counted();
             self.change(id, |stream| stream.queue.replace_newest_answer(&reject));
             effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
         }

@@ -1,7 +1,6 @@
 //! Over real sockets, with real clients.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use tokio_rustls::rustls::{ProtocolVersion, version};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::config::{ClientAuth, ListenConfig, TlsConfig};
+use crate::config::{ClientAuth, TlsConfig};
 use crate::http::listener::Listener;
 use crate::http::listener::connection::Tracked;
 use crate::http::peer::TlsPeer;
@@ -58,7 +57,7 @@ impl Body for Chunks {
 
 async fn serve(config: TlsConfig) -> Served {
     let tls = Arc::new(Tls::load(config).unwrap());
-    let listen = ListenConfig { host: "127.0.0.1".into(), port: 0, connections_max: NonZeroUsize::new(100).unwrap() };
+    let listen = super::super::tests::listen("127.0.0.1", 0, 100);
     let listener = Listener::bind(&listen).await.unwrap().with_tls(Arc::clone(&tls));
     let address = listener.local_addr();
     let (stop, connections, release) = (Stop::default(), TaskTracker::new(), Arc::new(Notify::new()));

@@ -1,0 +1,258 @@
+//! What a connection is doing, as far as its time is limited: it has sent nothing yet, a request's head is arriving, requests
+//! are under way, or it is idle.
+//!
+//! Separate from the connection, since several look at it: what reads and writes for it, its requests (in HTTP/2 each is a task
+//! of its own), its clock, and whoever makes room when there are too many connections. All of it is atomic; nobody waits.
+//!
+//! Invariant: while a request is under way (until the end of its response's body), no time is over.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use crate::config::ConnectionConfig;
+use crate::metrics::Limit;
+
+/// What a connection is doing.
+#[derive(Debug)]
+pub(super) struct Activity {
+    opened: Instant,
+    /// Requests under way.
+    requests: AtomicUsize,
+    /// A [`Phase`], and since when: milliseconds after `opened`.
+    phase: AtomicU64,
+    /// How much of a head has arrived, and what came with it.
+    head_bytes: AtomicUsize,
+    dismissed: AtomicBool,
+    /// The connection's.
+    task: AtomicWaker,
+}
+
+/// What a connection without a request under way is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// It has not sent its first request yet, or not all of its head.
+    New,
+    /// It has begun a further request.
+    Head,
+    /// It has been answered.
+    Idle,
+}
+
+impl Activity {
+    /// Of a new connection.
+    pub(super) fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            opened: now,
+            requests: AtomicUsize::new(0),
+            phase: AtomicU64::new(Phase::New as u64),
+            head_bytes: AtomicUsize::new(0),
+            dismissed: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+        })
+    }
+
+    /// So many bytes came. Not to be told of HTTP/2, where they may be anything.
+    pub(super) fn received(&self, bytes: usize) {
+        if self.requests.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        if self.phase().0 == Phase::Idle {
+            self.head_bytes.store(0, Ordering::Relaxed);
+            self.enter(Phase::Head);
+        }
+        self.head_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A new connection has sent its first byte: the time for its first head begins.
+    pub(super) fn begun(&self) {
+        self.enter(Phase::New);
+    }
+
+    /// Something was taken by the client. What is left of its answer when that has ended for us is on its way still.
+    pub(super) fn sent(&self) {
+        if self.requests.load(Ordering::Acquire) == 0 && self.phase().0 == Phase::Idle {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// How much of a head has arrived, and what came with it.
+    pub(super) fn head_bytes(&self) -> usize {
+        self.head_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A request has come.
+    pub(super) fn request(self: &Arc<Self>) -> UnderWay {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// What it is doing and since when; none while a request is under way.
+    pub(super) fn at_rest(&self) -> Option<(Phase, Instant)> {
+        (self.requests.load(Ordering::Acquire) == 0).then(|| self.phase())
+    }
+
+    /// Closes the connection, if no request is under way when it gets to know.
+    pub(super) fn dismiss(&self) {
+        self.dismissed.store(true, Ordering::Release);
+        self.task.wake();
+    }
+
+    /// Whether it was dismissed already.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Acquire)
+    }
+
+    /// Until it is dismissed. For the connection's own task.
+    pub(super) fn poll_dismissed(&self, cx: &Context<'_>) -> Poll<()> {
+        self.task.register(cx.waker());
+        if self.is_dismissed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn phase(&self) -> (Phase, Instant) {
+        let packed = self.phase.load(Ordering::Acquire);
+        let phase = match packed & PHASE_MASK {
+            0 => Phase::New,
+            1 => Phase::Head,
+            _ => Phase::Idle,
+        };
+        (phase, self.opened + Duration::from_millis(packed >> PHASE_BITS))
+    }
+
+    fn enter(&self, phase: Phase) {
+        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX >> PHASE_BITS);
+        self.phase.store(since << PHASE_BITS | phase as u64, Ordering::Release);
+    }
+}
+
+const PHASE_BITS: u32 = 2;
+const PHASE_MASK: u64 = (1 << PHASE_BITS) - 1;
+
+/// A request that is under way until this is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<Activity>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        // Before it is at rest: then it has been so since now.
+        self.0.enter(Phase::Idle);
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A response's body: its request is under way until it ends, or nobody wants it any more.
+#[derive(Debug)]
+pub(super) struct Attended<B> {
+    body: B,
+    _under_way: UnderWay,
+}
+
+impl<B> Attended<B> {
+    pub(super) const fn new(body: B, under_way: UnderWay) -> Self {
+        Self { body, _under_way: under_way }
+    }
+}
+
+impl<B: Body + Unpin> Body for Attended<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Why a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// It reached a limit of time.
+    Limit(Limit),
+    /// There has to be room for others.
+    Dismissed,
+    /// It was told to end and did not.
+    Unparted,
+}
+
+/// Tells when a connection's time is over. One timer, which is set again only when it is needed earlier, or has gone off.
+#[derive(Debug)]
+pub(super) struct Clock<'a> {
+    activity: &'a Activity,
+    config: &'a ConnectionConfig,
+    timer: Pin<&'a mut Sleep>,
+    /// The timer knows whom to wake.
+    set: bool,
+    /// Since when it should end.
+    parting: Option<Instant>,
+}
+
+impl<'a> Clock<'a> {
+    pub(super) const fn new(activity: &'a Activity, config: &'a ConnectionConfig, timer: Pin<&'a mut Sleep>) -> Self {
+        Self { activity, config, timer, set: false, parting: None }
+    }
+
+    /// The connection was told to end: without a request it may take so long now.
+    pub(super) fn part(&mut self) {
+        self.parting = Some(Instant::now());
+    }
+
+    /// Ready when the time is over. To be polled after the connection, whenever that was.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+        let dismissed = self.activity.poll_dismissed(cx).is_ready();
+        loop {
+            let due = self.due();
+            if dismissed && self.parting.is_none() && due.is_some() {
+                return Poll::Ready(Over::Dismissed);
+            }
+            match due {
+                Some((at, _)) if at < self.timer.deadline() => self.reset(at),
+                _ if self.set && !self.timer.is_elapsed() => return Poll::Pending,
+                _ => {}
+            }
+            self.set = true;
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            match due {
+                Some((at, over)) if at <= now => return Poll::Ready(over),
+                Some((at, _)) => self.reset(at),
+                // Whatever begins from now on takes longer than that, save a head, which is looked at when it comes.
+                None => self.reset(now + self.config.idle_timeout),
+            }
+        }
+    }
+
+    fn reset(&mut self, at: Instant) {
+        self.timer.as_mut().reset(at);
+        self.set = false;
+    }
+
+    /// When the time is over, and why; none while a request is under way.
+    fn due(&self) -> Option<(Instant, Over)> {
+        let (phase, since) = self.activity.at_rest()?;
+        if let Some(parting) = self.parting {
+            return Some((parting.max(since) + PARTING_TIMEOUT, Over::Unparted));
+        }
+        Some(match phase {
+            Phase::New | Phase::Head => (since + self.config.header_timeout, Over::Limit(Limit::HeaderTimeout)),
+            Phase::Idle => (since + self.config.idle_timeout, Over::Limit(Limit::IdleTimeout)),
+        })
+    }
+}
+
+/// How long a connection that was told to end may take to do so.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(5);

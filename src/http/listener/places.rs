@@ -1,0 +1,215 @@
+//! Room for connections: how many there may be, in all and of one address, and who has to go when there are too many.
+//!
+//! A flood of connections that say nothing must not keep out clients that do. So when all places are taken, connections that
+//! have sent no request after a moment are dismissed, the oldest first, and after them those that have been idle for a while.
+//! One with a request under way, which an open event stream is, stays.
+//!
+//! Invariant: the table holds those connections that there are, and addresses that have one.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustc_hash::FxBuildHasher;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::activity::{Activity, Phase};
+use crate::config::ListenConfig;
+use crate::metrics::{self, Limit, OpenConnection, limit_hit};
+use crate::telemetry::watermark::Watermark;
+
+/// Room for so many connections.
+pub(super) struct Places {
+    table: Arc<Table>,
+    connections_max: usize,
+    per_address_max: usize,
+    /// Which addresses may have any number.
+    is_exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    watermark: Watermark,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    connections: HashMap<u64, Arc<Activity>, FxBuildHasher>,
+    /// How many connections these have.
+    addresses: HashMap<IpAddr, usize>,
+}
+
+/// A connection's place, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) activity: Arc<Activity>,
+    number: u64,
+    address: IpAddr,
+    table: Arc<Table>,
+    _counted: OpenConnection,
+}
+
+enum Entry {
+    Taken(Place),
+    AddressFull,
+    Full,
+}
+
+impl Places {
+    pub(super) fn new(config: &ListenConfig) -> Self {
+        let connections_max = config.connections_max.get();
+        let beyond = "connections without a request are closed to make room, and others wait until one ends";
+        Self {
+            table: Arc::default(),
+            connections_max,
+            per_address_max: config.connections_per_address_max.get(),
+            is_exempt: Box::new(|_| false),
+            watermark: Watermark::new("--connections-max", connections_max, beyond),
+        }
+    }
+
+    /// These addresses may have any number of connections.
+    pub(super) fn exempt(&mut self, is_exempt: impl Fn(IpAddr) -> bool + Send + Sync + 'static) {
+        self.is_exempt = Box::new(is_exempt);
+    }
+
+    /// A place for a connection of this address, as soon as there is one; none if the address has too many.
+    ///
+    /// # Cancel safety
+    /// Cancelled, it has taken nothing.
+    pub(super) async fn take(&self, address: IpAddr) -> Option<Place> {
+        let mut waits = false;
+        loop {
+            match self.enter(address) {
+                Entry::Taken(place) => return Some(place),
+                Entry::AddressFull => {
+                    limit_hit(Limit::ConnectionsPerAddressMax);
+                    debug!(%address, "connection closed: its address has too many (--connections-per-address-max)");
+                    return None;
+                }
+                Entry::Full => {}
+            }
+            if !std::mem::replace(&mut waits, true) {
+                limit_hit(Limit::ConnectionsMax);
+            }
+            self.make_room();
+            // Whoever is busy now may be idle for long enough then.
+            let _ = timeout(MAKE_ROOM_INTERVAL, self.table.freed.notified()).await;
+        }
+    }
+
+    fn enter(&self, address: IpAddr) -> Entry {
+        let counted = network(address);
+        let mut state = self.table.lock();
+        let used = state.addresses.get(&counted).copied().unwrap_or(0);
+        if used >= self.per_address_max && !(self.is_exempt)(address.to_canonical()) {
+            return Entry::AddressFull;
+        }
+        if state.connections.len() >= self.connections_max {
+            return Entry::Full;
+        }
+        let number = state.next;
+        state.next += 1;
+        let activity = Activity::new(Instant::now());
+        state.addresses.insert(counted, used + 1);
+        state.connections.insert(number, Arc::clone(&activity));
+        let used = state.connections.len();
+        drop(state);
+        self.watermark.observe(used);
+        let table = Arc::clone(&self.table);
+        Entry::Taken(Place { activity, number, address: counted, table, _counted: metrics::connection_opened() })
+    }
+
+    /// Dismisses a few connections that have no request, if there are any.
+    pub(super) fn make_room(&self) {
+        let now = Instant::now();
+        let state = self.table.lock();
+        let at_rest = state.connections.values().filter(|activity| !activity.is_dismissed());
+        let at_rest = at_rest.filter_map(|activity| activity.at_rest().map(|(phase, since)| (phase, since, activity)));
+        let mut dismissable: Vec<_> = at_rest
+            .filter(|(phase, since, _)| {
+                let patience = if *phase == Phase::New { PATIENCE_WITH_NEW } else { PATIENCE_WITH_IDLE };
+                now.duration_since(*since) >= patience
+            })
+            .collect();
+        if dismissable.iter().any(|(phase, ..)| *phase == Phase::New) {
+            dismissable.retain(|(phase, ..)| *phase == Phase::New);
+        }
+        dismissable.sort_unstable_by_key(|(_, since, _)| *since);
+        // More than one at a time, or looking through all would be too much for each.
+        let dismissed = dismissable.iter().take(1 + self.connections_max / 64);
+        dismissed.for_each(|(.., activity)| activity.dismiss());
+    }
+
+    /// How many connections there are, and how many addresses have them.
+    #[cfg(test)]
+    pub(super) fn used(&self) -> (usize, usize) {
+        let state = self.table.lock();
+        (state.connections.len(), state.addresses.len())
+    }
+}
+
+impl std::fmt::Debug for Places {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Places").field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.table.lock();
+        state.connections.remove(&self.number);
+        if let Some(used) = state.addresses.get_mut(&self.address) {
+            *used -= 1;
+            if *used == 0 {
+                state.addresses.remove(&self.address);
+            }
+        }
+        drop(state);
+        self.table.freed.notify_one();
+    }
+}
+
+/// What counts as one address: of IPv6 a /64, of which any host has all addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// How long a new connection is left alone: whoever means it sends its request at once.
+const PATIENCE_WITH_NEW: Duration = Duration::from_secs(1);
+/// How long an idle connection is left alone: a client that is at work sends its next request before that.
+const PATIENCE_WITH_IDLE: Duration = Duration::from_secs(5);
+/// How often room is looked for.
+const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_counted_by_its_network() {
+        for (address, counted) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            assert_eq!(network(address.parse().expect("an address")).to_string(), counted);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The metrics: every name, unit, help text and closed set of labels, in one place.
+//!
+//! They are the process's, like its log: whoever keeps a limit counts its hits where it keeps it, and nothing has to be handed
+//! through the layers for that. [`render`] is what `GET /metrics` answers.
+//!
+//! Invariant: a label is one of a closed set, never an id, a name or an address; so there are never more series than this file
+//! has lines.
+//!
+//! Spec: OpenMetrics 1.0.
+
+use std::sync::LazyLock;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The content type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Counts a hit: once for each connection, request, message or stream that a limit refused, delayed or ended.
+pub fn limit_hit(limit: Limit) {
+    METRICS.limit_hits.get_or_create(&limit).inc();
+}
+
+/// A connection is open, until the returned value is dropped.
+pub(crate) fn connection_opened() -> OpenConnection {
+    METRICS.connections.inc();
+    OpenConnection(())
+}
+
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(());
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        METRICS.connections.dec();
+    }
+}
+
+/// All metrics as text.
+pub fn render() -> String {
+    let mut text = String::new();
+    encode(&mut text, &METRICS.registry).expect("a String takes everything");
+    text
+}
+
+/// How often a limit was hit since the start.
+#[cfg(test)]
+pub(crate) fn limit_hits(limit: Limit) -> u64 {
+    METRICS.limit_hits.get_or_create(&limit).get()
+}
+
+macro_rules! limits {
+    ($($variant:ident = $name:literal, $text:literal;)+) => {
+        /// A limit, named as its flag where it has one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Limit {
+            $(#[doc = $text] $variant,)+
+        }
+
+        impl Limit {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The value of the label `limit`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    ConnectionsMax = "connections-max", "There was no room for a connection at once.";
+    ConnectionsPerAddressMax = "connections-per-address-max", "An address had as many connections as it may have.";
+    FirstByteTimeout = "first-byte-timeout", "A new connection sent nothing.";
+    HeaderTimeout = "header-timeout", "A request's head did not end.";
+    IdleTimeout = "idle-timeout", "A connection had no request for too long.";
+    UntakenTimeout = "untaken-timeout", "A client took nothing of what was sent to it.";
+    HeaderBytesMax = "header-bytes-max", "A request's head was too large.";
+    HeadersMax = "headers-max", "A request had too many headers.";
+    BodyBytesMax = "body-bytes-max", "A request's body was too large.";
+    BodyTimeout = "body-timeout", "A request's body took too long.";
+    Http2StreamsMax = "http2-streams-max", "A stream was refused: its connection had as many as it may have.";
+    Http2ResetsMax = "http2-resets-max", "A connection was ended: too many of its streams were reset.";
+    Http2FramesMax = "http2-frames-max", "A connection was ended: too many frames that carry nothing.";
+    HandshakeFailed = "tls-handshake", "A TLS handshake failed or did not end.";
+    CredentialRefused = "credential", "A credential that is not good was refused.";
+    Rate = "rate", "A principal's requests came faster than they may.";
+    PrincipalSessionsMax = "principal-sessions-max", "A principal had as many sessions as it may have.";
+    PrincipalInFlightMax = "principal-in-flight-max", "A principal had as many requests in flight as it may have.";
+    SessionsMax = "sessions-max", "There were as many sessions as there may be.";
+    InFlightMax = "in-flight-max", "A session had as many requests in flight as it may have.";
+    MessagesWaiting = "messages-waiting", "A session had too many notifications or responses waiting.";
+    ChildrenMax = "children-max", "No process came free in time.";
+    QueueTimeout = "queue-timeout", "There was no room for a message in time.";
+    RequestTimeout = "request-timeout", "A request had no answer or progress for too long.";
+    RequestTimeoutMax = "request-timeout-max", "A request had no answer in all that time.";
+    LineBytesMax = "line-bytes-max", "A line of the server was too long.";
+    ReplayEvents = "replay-events", "A message for a client that is not there was dropped.";
+    ReplayBytes = "replay-bytes", "An answer for a client that is not there was replaced by an error.";
+    StandingStreams = "standing-streams", "A session's oldest GET stream was ended: it had too many.";
+    Parked = "parked", "What waits for a modern client to come back was given up: it was too much.";
+    SlowConsumer = "slow-consumer", "A reader that did not keep up was disconnected.";
+}
+
+impl EncodeLabelSet for Limit {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        [("limit", self.as_str())].encode(encoder)
+    }
+}
+
+struct Metrics {
+    registry: Registry,
+    limit_hits: Family<Limit, Counter>,
+    connections: Gauge,
+}
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+    let mut registry = Registry::with_prefix("mcp_mux");
+    let limit_hits = Family::<Limit, Counter>::default();
+    // Those that were never hit are there too, so that an alert sees the first hit.
+    for limit in Limit::ALL {
+        drop(limit_hits.get_or_create(limit));
+    }
+    let connections = Gauge::default();
+    registry.register(
+        "limit_hits",
+        "Connections, requests, messages and streams that a limit refused, delayed or ended",
+        limit_hits.clone(),
+    );
+    registry.register("connections", "Open connections", connections.clone());
+    Metrics { registry, limit_hits, connections }
+});
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Names, types and help texts are what dashboards are made of.
+    #[test]
+    fn every_metric_has_its_name_type_and_help() {
+        let text = render();
+        let described: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+        assert_eq!(
+            described,
+            [
+                "# HELP mcp_mux_limit_hits Connections, requests, messages and streams that a limit refused, delayed or ended.",
+                "# TYPE mcp_mux_limit_hits counter",
+                "# HELP mcp_mux_connections Open connections.",
+                "# TYPE mcp_mux_connections gauge",
+                "# EOF",
+            ]
+        );
+        let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
+        let names: BTreeSet<&str> = names.collect();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["mcp_mux_connections", "mcp_mux_limit_hits_total"]);
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_limit_is_there_before_it_is_hit() {
+        let text = render();
+        for limit in Limit::ALL {
+            let series = format!("\nmcp_mux_limit_hits_total{{limit=\"{}\"}} ", limit.as_str());
+            assert_eq!(text.matches(&series).count(), 1, "{series}");
+        }
+    }
+
+    #[test]
+    fn every_limit_is_in_the_readme_with_its_default() {
+        let readme = include_str!("../README.md");
+        let command = crate::cli::command();
+        let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| ")).collect();
+        for limit in Limit::ALL {
+            let name = limit.as_str();
+            let row = rows.iter().find(|row| row.ends_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("{name} is not in the README's table of limits"));
+            let flag = command.get_arguments().find(|argument| argument.get_long() == Some(name));
+            let begins = match flag.map(|flag| flag.get_default_values().first()) {
+                Some(Some(default)) => format!("| `--{name}` | {} |", default.display()),
+                Some(None) => format!("| `--{name}` | none |"),
+                None => "| not a flag".to_owned(),
+            };
+            assert!(row.starts_with(&begins), "{row} should begin with {begins}");
+        }
+    }
+
+    #[test]
+    fn a_hit_is_counted() {
+        let before = limit_hits(Limit::MessagesWaiting);
+        limit_hit(Limit::MessagesWaiting);
+        assert!(limit_hits(Limit::MessagesWaiting) > before);
+    }
+}
