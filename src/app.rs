@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::child::guard::ChildGuard;
-use crate::config::{Config, HttpConfig};
+use crate::config::{Config, HttpConfig, Isolation};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
@@ -105,6 +105,9 @@ impl App {
         let local_addr = listener.local_addr();
         entrance::refuse_exposure(local_addr, &config.auth)?;
         entrance::warn_of_exposure(local_addr, &config.guard, &config.auth);
+        if config.pool.isolation == Isolation::Principal && !config.auth.is_required() {
+            warn!("there is no authentication: everybody is the same anonymous principal, and all share one process");
+        }
         if let Some(file) = &config.exposed_file {
             warn!(
                 file = %file.display(),

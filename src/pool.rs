@@ -345,10 +345,7 @@ fn announce(config: &PoolConfig) {
     let (warm, children_max) = (config.warm, config.children_max);
     match config.isolation {
         Isolation::Shared => info!(isolation = "shared", pool = config.size, "all clients share the server"),
-        Isolation::Principal => {
-            info!(isolation = "principal", children_max, "each principal has a server process");
-            warn!("there is no authentication: everybody is the same anonymous principal, and all share one process");
-        }
+        Isolation::Principal => info!(isolation = "principal", children_max, "each principal has a server process"),
         Isolation::Session => info!(isolation = "session", warm, children_max, "each session has a server process"),
     }
     if warm > 0 && !config.header_env.is_empty() {
