@@ -16,7 +16,7 @@ mod keeper;
 mod keys;
 mod source;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod token;
 
 use std::fmt;

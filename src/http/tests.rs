@@ -5,6 +5,7 @@ mod connection;
 mod legacy;
 mod modern;
 mod placement;
+mod resource_server;
 mod rules;
 mod streamable;
 

@@ -28,10 +28,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::jwt::{Algorithm, JwtConfig, KeySource, SecureUrl};
 
 /// The audience of [`config`].
-pub(super) const AUDIENCE: &str = "https://mcp.example/mcp";
+pub(crate) const AUDIENCE: &str = "https://mcp.example/mcp";
 
 /// What accepts the tokens of this issuer for [`AUDIENCE`].
-pub(super) fn config(issuer: &str, keys: KeySource) -> JwtConfig {
+pub(crate) fn config(issuer: &str, keys: KeySource) -> JwtConfig {
     JwtConfig {
         issuer: SecureUrl::parse(issuer).unwrap(),
         audiences: vec!["other".to_owned(), AUDIENCE.to_owned()],
@@ -44,12 +44,12 @@ pub(super) fn config(issuer: &str, keys: KeySource) -> JwtConfig {
 }
 
 /// Now, as tokens say it.
-pub(super) fn seconds() -> u64 {
+pub(crate) fn seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Waits until it is so, which takes no longer than others need.
-pub(super) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !is_so().await {
             tokio::task::yield_now().await;
@@ -59,16 +59,16 @@ pub(super) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// The claims of a token that is right.
-pub(super) fn claims(issuer: &str) -> Value {
+pub(crate) fn claims(issuer: &str) -> Value {
     json!({"iss": issuer, "aud": AUDIENCE, "sub": "alice", "iat": seconds(), "exp": seconds() + 600})
 }
 
-pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// A key pair of an issuer.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     algorithm: Algorithm,
     kid: Option<String>,
     pair: Pair,
@@ -82,7 +82,7 @@ enum Pair {
 
 impl Signer {
     /// A new key pair; for RSA always the same.
-    pub(super) fn new(algorithm: Algorithm, kid: Option<&str>) -> Self {
+    pub(crate) fn new(algorithm: Algorithm, kid: Option<&str>) -> Self {
         let random = SystemRandom::new();
         let ec = |of| {
             let document = EcdsaKeyPair::generate_pkcs8(of, &random).unwrap();
@@ -109,7 +109,7 @@ impl Signer {
         Self { algorithm, kid: kid.map(str::to_owned), pair }
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &self.pair {
             Pair::Ec(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
@@ -123,7 +123,7 @@ impl Signer {
     }
 
     /// The public half, and no more than has to be said of it.
-    pub(super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let mut jwk = match &self.pair {
             Pair::Ec(pair) => {
                 let point = &pair.public_key().as_ref()[1..];
@@ -144,12 +144,12 @@ impl Signer {
     }
 
     /// A token with this header, whatever it says.
-    pub(super) fn token_with(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn token_with(&self, header: &Value, claims: &Value) -> String {
         let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
         format!("{signed}.{}", encode(self.sign(signed.as_bytes())))
     }
 
-    pub(super) fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         let mut header = json!({"alg": self.algorithm.as_str()});
         if let Some(kid) = &self.kid {
             header["kid"] = json!(kid);
@@ -159,14 +159,14 @@ impl Signer {
 }
 
 /// A JWK set of these.
-pub(super) fn key_set(signers: &[&Signer]) -> Value {
+pub(crate) fn key_set(signers: &[&Signer]) -> Value {
     json!({"keys": signers.iter().map(|signer| signer.jwk()).collect::<Vec<_>>()})
 }
 
 /// A server that has documents, until it is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     /// `http://127.0.0.1:1234`, or with https and `localhost`.
-    pub(super) origin: String,
+    pub(crate) origin: String,
     shared: Arc<Shared>,
     _stop: DropGuard,
 }
@@ -180,18 +180,18 @@ struct Shared {
 
 /// What a server has in one place.
 #[derive(Clone)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) header: (&'static str, String),
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) header: (&'static str, String),
+    pub(crate) body: String,
 }
 
 impl Server {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(None).await
     }
 
-    pub(super) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
+    pub(crate) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let origin =
@@ -220,26 +220,26 @@ impl Server {
     }
 
     /// Has a document.
-    pub(super) fn has(&self, path: &str, body: impl ToString) {
+    pub(crate) fn has(&self, path: &str, body: impl ToString) {
         self.answers(path, Answer { status: 200, header: ("x-none", String::new()), body: body.to_string() });
     }
 
-    pub(super) fn answers(&self, path: &str, answer: Answer) {
+    pub(crate) fn answers(&self, path: &str, answer: Answer) {
         self.shared.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
     /// Whether answers wait.
-    pub(super) fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         self.shared.held.send_replace(held);
     }
 
     /// What was asked for since the last time, in order.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.asked.lock().unwrap())
     }
 
     /// Has metadata of an issuer with this path, and its keys, and says who it is.
-    pub(super) fn is_issuer(&self, path: &str, keys: &Value) -> String {
+    pub(crate) fn is_issuer(&self, path: &str, keys: &Value) -> String {
         let issuer = format!("{}{path}", self.origin);
         let metadata = json!({"issuer": issuer, "jwks_uri": format!("{}/keys", self.origin)});
         self.has(&format!("/.well-known/oauth-authorization-server{path}"), metadata);
