@@ -65,6 +65,7 @@ async fn the_metadata_of_each_resource_is_where_its_client_looks_and_open_to_all
             "authorization_servers": [ISSUER],
             "scopes_supported": ["mcp:use"],
             "bearer_methods_supported": ["header"],
+            "resource_name": "mcp-mux",
         });
         assert_eq!((answered.status, answered.json().await), (StatusCode::OK, expected), "{path}");
     }
