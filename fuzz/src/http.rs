@@ -43,8 +43,6 @@ async fn story(data: &[u8]) {
     let mut world = World::start(&flags(data));
     let peer = Arc::new(Peer::new(([127, 0, 0, 1], 8000).into(), ([127, 0, 0, 1], 9).into()));
     let seen = Seen::default();
-    // Who cancels gets no answer.
-    let calm = !data.windows(9).any(|part| part == b"cancelled");
     let mut clients = JoinSet::new();
     let mut hang_up: VecDeque<AbortHandle> = VecDeque::new();
     let mut headers = HeaderMap::new();
@@ -53,7 +51,7 @@ async fn story(data: &[u8]) {
             how @ (b'r' | b'R') => {
                 let Some(request) = request(&mut line, std::mem::take(&mut headers), how, &seen) else { continue };
                 let (http, peer, seen) = (Arc::clone(&world.http), Arc::clone(&peer), seen.clone());
-                hang_up.push_back(clients.spawn(async move { ask(http, peer, request, seen, calm).await }));
+                hang_up.push_back(clients.spawn(async move { ask(http, peer, request, seen).await }));
             }
             b'h' => {
                 let text = seen.fill(line.rest());
@@ -119,6 +117,8 @@ struct Told {
     question: String,
     /// `requestState`, as JSON.
     state: String,
+    /// Somebody may have cancelled a request, which then gets no answer.
+    cancelled: bool,
 }
 
 impl Seen {
@@ -233,6 +233,7 @@ fn request(line: &mut Line<'_>, extra: HeaderMap, how: u8, seen: &Seen) -> Optio
         [b'@', which, ..] => seen.fill(BODIES[usize::from(which.wrapping_sub(b'0')) % BODIES.len()].as_bytes()),
         raw => seen.fill(raw),
     };
+    seen.lock().cancelled |= body.windows(CANCELLED.len()).any(|part| part == CANCELLED);
     // As hyper sees to it.
     let declared = headers.get(CONTENT_LENGTH).map(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|declared| declared != Some(body.len())) {
@@ -240,6 +241,8 @@ fn request(line: &mut Line<'_>, extra: HeaderMap, how: u8, seen: &Seen) -> Optio
     }
     builder.body(Chunks::new(&body, how)).ok()
 }
+
+const CANCELLED: &[u8] = b"cancelled";
 
 /// A body in one piece, or in pieces that take their time.
 struct Chunks {
@@ -302,7 +305,7 @@ impl Asked {
 }
 
 /// One client: asks, and reads its answer to the end.
-async fn ask(http: Arc<Http>, peer: Arc<Peer>, request: Request<Chunks>, seen: Seen, calm: bool) {
+async fn ask(http: Arc<Http>, peer: Arc<Peer>, request: Request<Chunks>, seen: Seen) {
     let is_post = request.method() == Method::POST;
     let body: Vec<u8> = request.body().left.iter().flatten().copied().collect();
     let asked = if is_post { Asked::of(&body) } else { Asked::default() };
@@ -329,7 +332,7 @@ async fn ask(http: Arc<Http>, peer: Arc<Peer>, request: Request<Chunks>, seen: S
     check_head(head.status, &head.headers, is_health);
     let messages = messages(&head.headers, &read, ended);
     if is_post {
-        check_answers(&asked, head.status, &messages, ended && calm);
+        check_answers(&asked, head.status, &messages, ended && !seen.lock().cancelled);
     }
 }
 

@@ -1,7 +1,8 @@
 //! All layers of mcp-mux in one runtime with a paused clock: configured as by an operator, with a server in memory that
 //! does what the input says.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,10 +71,7 @@ pub fn in_runtime<F: Future>(future: F) -> F::Output {
 impl World {
     /// Configured with these flags beside the usual ones.
     pub fn start(flags: &str) -> Self {
-        let args = ["mcp-mux"].into_iter().chain(FLAGS.split_whitespace()).chain(flags.split_whitespace());
-        let args = args.chain(["--", "server"]).map(OsString::from);
-        let cli = Cli::read(args, |_| None).unwrap_or_else(|error| panic!("{error}"));
-        let config = Config::load(cli).unwrap_or_else(|error| panic!("{error}"));
+        let config = config(flags);
         let (tasks, sweeper, script) = (TaskTracker::new(), CancellationToken::new(), Script::default());
         let of_server = script.clone();
         let server = Server::new(move |pipes| serve(pipes, of_server.clone()));
@@ -98,6 +96,20 @@ impl World {
         self.tasks.close();
         assert!(timeout(LONG, self.tasks.wait()).await.is_ok(), "{} tasks are left", self.tasks.len());
     }
+}
+
+/// What these flags come to. Kept, because reading a command line takes longer than serving a few requests.
+fn config(flags: &str) -> Config {
+    thread_local! {
+        static KNOWN: RefCell<BTreeMap<String, Config>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    let load = || {
+        let args = ["mcp-mux"].into_iter().chain(FLAGS.split_whitespace()).chain(flags.split_whitespace());
+        let args = args.chain(["--", "server"]).map(OsString::from);
+        let cli = Cli::read(args, |_| None).unwrap_or_else(|error| panic!("{error}"));
+        Config::load(cli).unwrap_or_else(|error| panic!("{error}"))
+    };
+    KNOWN.with_borrow_mut(|known| known.entry(flags.to_owned()).or_insert_with(load).clone())
 }
 
 const INITIALIZE_RESULT: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{"listChanged":true},"resources":{"subscribe":true}},"serverInfo":{"name":"s","version":"1"}}"#;
