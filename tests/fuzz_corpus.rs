@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Once;
 
 #[path = "../fuzz/src/lib.rs"]
-#[expect(unreachable_pub, missing_docs, clippy::indexing_slicing, clippy::string_slice, reason = "a library of tests")]
+#[expect(unreachable_pub, clippy::indexing_slicing, clippy::string_slice, reason = "a library of tests")]
 mod targets;
 
 /// Runs the whole corpus of a target. A panic in a task is one here.
