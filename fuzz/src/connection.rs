@@ -74,5 +74,6 @@ const STATUSES: [u16; 17] = [200, 202, 204, 400, 401, 403, 404, 405, 406, 408, 4
 const FRAME_HEAD_BYTES: usize = 9;
 const FRAME_BYTES_MAX: usize = 16_384;
 const FRAME_KIND_MAX: u8 = 9;
-const READ_FOR: Duration = Duration::from_secs(400);
+/// Longer than an idle connection is kept.
+const READ_FOR: Duration = Duration::from_secs(130);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
