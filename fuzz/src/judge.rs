@@ -133,7 +133,7 @@ pub fn judge(bytes: &[u8], depth_max: usize) -> Verdict<'_> {
         Ok(expected) => Verdict::Message(Box::new(expected)),
         Err(()) => {
             // The id of a response is not its sender's own.
-            let has = |name: &str| members.only(name) != Ok(None);
+            let has = |name: &str| members.0.iter().any(|(_, decoded, _)| decoded.as_deref() == Some(name));
             let is_response = !has("method") && (has("result") || has("error"));
             let usable = |id: &&str| is_id(id) && id.len() <= ID_BYTES_MAX;
             Verdict::Invalid(id.ok().flatten().filter(usable).filter(|_| !is_response))
