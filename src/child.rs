@@ -23,6 +23,7 @@ mod environment;
 mod eras;
 pub mod gate;
 pub mod guard;
+pub mod in_memory;
 mod life;
 mod lines;
 mod lookup;
@@ -187,6 +188,18 @@ pub fn spawn(
     tracker: &TaskTracker,
 ) -> ChildHandle {
     let launcher = Launcher::new(config, &tenancy.variables, guard, tracker.clone());
+    spawn_with(config, router, tenancy, launcher, tracker)
+}
+
+/// [`spawn`] for a server that is a task of this program.
+pub fn spawn_in_memory(
+    config: &ChildConfig,
+    router: &RouterConfig,
+    tenancy: Tenancy,
+    server: in_memory::Server,
+    tracker: &TaskTracker,
+) -> ChildHandle {
+    let launcher = in_memory::Launcher { server, tracker: tracker.clone() };
     spawn_with(config, router, tenancy, launcher, tracker)
 }
 

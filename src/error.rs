@@ -439,6 +439,17 @@ impl Reject {
         }
     }
 
+    /// What may be asked instead, where the method is what is wrong (`Allow`; RFC 9110, 15.5.6).
+    pub const fn allowed_methods(&self) -> Option<&'static str> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the method is right in the others")]
+        match self {
+            Self::MethodNotAllowed(allowed) => Some(allowed),
+            // A GET is right, but this one can give nothing.
+            Self::StreamEnded => Some("POST, DELETE"),
+            _ => None,
+        }
+    }
+
     /// Counts the limit that was reached. For whoever keeps the limit, once for each message it refuses.
     #[must_use]
     pub fn counted(self) -> Self {
@@ -635,6 +646,14 @@ mod tests {
             assert!(standard.contains(&code) || (-31099..=-31000).contains(&code), "{reject}");
             assert_eq!(reject.data()["source"], "mcp-mux");
             assert_eq!(reject.error_object()["message"], reject.to_string());
+        }
+    }
+
+    #[test]
+    fn every_405_says_what_is_allowed() {
+        for reject in all() {
+            let is_405 = reject.wire().status == StatusCode::METHOD_NOT_ALLOWED;
+            assert_eq!(reject.allowed_methods().is_some(), is_405, "{reject:?}");
         }
     }
 

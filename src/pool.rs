@@ -52,6 +52,7 @@ use self::tasks::Tasks;
 pub use self::tenant::Tenant;
 use self::upkeep::Ladder;
 use crate::auth::{Admission, Principal};
+use crate::child::in_memory::Server;
 use crate::child::probe::{Probe, Question};
 use crate::child::{self, ChildGuard, ChildHandle, ChildState, EraSource, Eras, Known, OwnVariables, Tenancy};
 use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMode};
@@ -131,12 +132,7 @@ impl Pool {
         guard: ChildGuard,
         tracker: &TaskTracker,
     ) -> Arc<Self> {
-        let sharing = match (config.isolation, sessions) {
-            (Isolation::Session, SessionMode::Sessions) => Sharing::Private,
-            (Isolation::Session, SessionMode::Stateless) | (Isolation::Shared | Isolation::Principal, _) => {
-                Sharing::Shared
-            }
-        };
+        let sharing = sharing(config.isolation, sessions);
         let (tasks, era) = (tracker.clone(), child.era);
         let probe = Probe::new(&child, tenant::absent(&config.header_env), guard.clone(), tracker);
         let ask: Ask = Box::new(move || {
@@ -146,6 +142,23 @@ impl Pool {
         let spawn = move |tenancy| child::spawn(&child, &router, tenancy, guard.clone(), &tasks);
         let eras = era.map_or_else(Eras::unknown, Eras::said);
         Self::start_with(config, sharing, Box::new(spawn), eras, ask, tracker)
+    }
+
+    /// [`Pool::start`] with servers that are tasks of this program. Their era must be said; it is legacy otherwise.
+    pub fn start_in_memory(
+        config: PoolConfig,
+        sessions: SessionMode,
+        child: ChildConfig,
+        router: RouterConfig,
+        server: Server,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
+        let sharing = sharing(config.isolation, sessions);
+        let eras = Eras::said(child.era.unwrap_or_default());
+        let nobody: Ask = Box::new(|| Box::pin(std::future::pending()));
+        let tasks = tracker.clone();
+        let spawn = move |tenancy| child::spawn_in_memory(&child, &router, tenancy, server.clone(), &tasks);
+        Self::start_with(config, sharing, Box::new(spawn), eras, nobody, tracker)
     }
 
     /// Nothing is asked where the eras are known.
@@ -337,6 +350,14 @@ impl Pool {
     /// As [`Pool::stop`], but the children's groups get SIGKILL at once, also when they are being stopped already.
     pub async fn kill(&self) {
         self.finish(Ladder::Killed).await;
+    }
+}
+
+/// What a child is that is one session's.
+const fn sharing(isolation: Isolation, sessions: SessionMode) -> Sharing {
+    match (isolation, sessions) {
+        (Isolation::Session, SessionMode::Sessions) => Sharing::Private,
+        (Isolation::Session, SessionMode::Stateless) | (Isolation::Shared | Isolation::Principal, _) => Sharing::Shared,
     }
 }
 

@@ -75,6 +75,8 @@ if has clippy clippy; then check lint cargo clippy --locked --all-targets -- -D 
 check docs env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
 check build cargo build --locked --release
 suite '^test result:' tests cargo test --locked --no-fail-fast
+suite '^[0-9]+ passed, [0-9]+ failed' dependencies tests/deny.sh
+suite '^[0-9]+ passed, [0-9]+ failed' fuzzers tests/fuzz.sh
 
 MCP_MUX_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/mcp-mux
 export MCP_MUX_BIN

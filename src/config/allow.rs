@@ -84,12 +84,14 @@ pub enum Host {
 
 impl Host {
     fn parse(text: &str) -> Option<Self> {
+        // The dot of the root, which clients leave on addresses too.
+        let text = text.strip_suffix('.').unwrap_or(text);
         if let Ok(address) = text.parse::<std::net::Ipv4Addr>() {
             return Some(Self::Ip(address.into()));
         }
-        let name = text.strip_suffix('.').unwrap_or(text);
-        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-        (plain && !name.is_empty()).then(|| Self::Name(name.to_ascii_lowercase()))
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let is_name = text.split('.').all(|label| !label.is_empty() && label.bytes().all(plain));
+        is_name.then(|| Self::Name(text.to_ascii_lowercase()))
     }
 
     /// Whether it is this machine as seen by itself: `localhost`, `127.0.0.0/8`, `::1`.
@@ -126,5 +128,30 @@ impl WebOrigin {
             _ => None,
         });
         Some(Self { scheme, host, port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_host_are_equal() {
+        for spellings in [
+            &["example.com", "EXAMPLE.com", "example.com.", "example.com:", "Example.Com.:"][..],
+            &["127.0.0.1", "127.0.0.1.", "[::ffff:127.0.0.1]", "[::FFFF:7f00:1]"],
+            &["localhost:80", "LOCALHOST.:080"],
+        ] {
+            let hosts: Vec<_> = spellings.iter().map(|text| Authority::parse(text).expect(text)).collect();
+            assert!(hosts.windows(2).all(|pair| pair[0] == pair[1]), "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_host_has_no_value() {
+        for text in ["", ".", "..", "127.0.0.1..", "a..b", ".a", ":80", "a:b", "a:70000", "a b", "a/", "[::1", "[::1]1"]
+        {
+            assert_eq!(Authority::parse(text), None, "{text}");
+        }
     }
 }

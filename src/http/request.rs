@@ -54,7 +54,7 @@ impl Refusal {
         if let Some(wait) = self.reject.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
         }
-        if let Reject::MethodNotAllowed(allowed) = self.reject {
+        if let Some(allowed) = self.reject.allowed_methods() {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         }
         response
