@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -36,6 +37,19 @@ def notes_server() -> list[str]:
 
 def fastmcp_server() -> list[str]:
     return [sys.executable, str(HERE / "fastmcp_server.py")]
+
+
+def recorded(command: list[str], record: Path) -> list[str]:
+    """`command`, with everything that is written to its stdin in `record` before it gets there."""
+    script = 'record=$1; shift; { tee -a "$record" /dev/fd/3 >/dev/null; } 3>&1 | exec "$@"'
+    return ["sh", "-c", script, "sh", str(record), *command]
+
+
+def free_port() -> int:
+    """One that nobody uses now, for what has to be known before mcp-mux is started."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def everything_server() -> list[str]:
@@ -71,6 +85,10 @@ class Mux:
     def complaints(self) -> list[str]:
         """Log lines that a healthy run does not have: errors (mcp-mux's own, not its child's) and panics."""
         return [line for line in self.log if _level(line) == "ERROR" or "panicked at" in line]
+
+    def reload(self) -> None:
+        """SIGHUP: mcp-mux reads its files again."""
+        self.process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """SIGTERM; fails unless mcp-mux ends with 0 within the deadline and leaves none of its processes behind."""
@@ -117,8 +135,9 @@ def running(command: list[str], *flags: str, errors_expected: bool = False):
 
 
 def start(binary: str, command: list[str], *flags: str) -> Mux:
+    port = [] if "--port" in flags else ["--port", "0"]
     process = subprocess.Popen(
-        [binary, "--port", "0", "--log-format", "json", *flags, "--spawn", shlex.join(command)],
+        [binary, *port, "--log-format", "json", *flags, "--spawn", shlex.join(command)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Tests mcp-mux with the MCP clients and servers that others wrote, pinned to exact versions.
 #
-#     [MCP_MUX_BIN=target/release/mcp-mux] [ROUNDS=200] tests/third_party/run.sh
+#     [MCP_MUX_BIN=target/release/mcp-mux] [ROUNDS=200] tests/third_party/run.sh [SUITE…]
 #
 # What it needs is installed once, into .venv and node_modules beside this file, from whatever registries pip and npm are
-# configured for. ROUNDS is how often the isolation test repeats. The last line is "N passed, N failed".
+# configured for; a browser, curl and openssl as Debian packages, where that can be done. A test whose program is not there is
+# skipped. The suites are python, javascript, authentication, isolation-python-sse and isolation-typescript-sse. ROUNDS is
+# how often the isolation test repeats. The last line is "N passed, N failed".
 set -eu
 
 # Where the caller means it to be, before the change of folder.
@@ -19,15 +21,25 @@ export MCP_MUX_BIN="$binary"
 
 python_is_there() { python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 npm_is_there() { npm --version >/dev/null 2>&1; }
+browser_is_there() { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+install() { # install PACKAGE…: if that can be done here
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+    say "installing $*"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >/dev/null
+}
 missing=
 python_is_there || missing="$missing python3 python3-venv"
 npm_is_there || missing="$missing nodejs npm"
-if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "installing$missing"
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >/dev/null
-fi
+if [ -n "$missing" ]; then install $missing; fi
 python_is_there || { say "needs Python 3.11 or later with venv"; exit 2; }
 npm_is_there || { say "needs npm (any node: the tests bring their own)"; exit 2; }
+# These are for some tests only.
+for program in curl openssl; do
+    command -v $program >/dev/null || install $program || true
+    command -v $program >/dev/null || say "note    there is no $program: the tests with it are skipped"
+done
+browser_is_there || install chromium || true
+browser_is_there || say "note    there is no chromium: the tests with a browser are skipped"
 
 mkdir -p .state
 fresh() { # fresh NAME FILE…: is what was installed for NAME what the files ask for now?
@@ -51,7 +63,7 @@ if ! { fresh npm package.json package-lock.json && node_modules/.bin/node --vers
     done_with npm package.json package-lock.json
 fi
 
-# --- Run, two at a time ---------------------------------------------------------------------------------------------
+# --- Run ------------------------------------------------------------------------------------------------------------
 
 results=.state/results
 rm -rf "$results"
@@ -62,12 +74,19 @@ suite() { # suite NAME COMMAND…: its output and its duration go to $results
     timeout -k 30 900 "$@" >"$results/$name.log" 2>&1 || true
     echo $(($(date +%s) - start)) >"$results/$name.seconds"
 }
-pytest() { suite "$1" .venv/bin/python -m pytest --junit-xml="$results/$1.xml" -k "$2"; }
-pytest python 'not six_clients' &
-suite javascript node_modules/.bin/node --test --test-concurrency=1 \
-    --test-reporter=junit --test-reporter-destination="$results/javascript.xml" js/*.test.mjs &
+pytest() { name=$1; shift; suite "$name" .venv/bin/python -m pytest --junit-xml="$results/$name.xml" "$@"; }
+chosen=${*:-python javascript authentication isolation-python-sse isolation-typescript-sse}
+wanted() { case " $chosen " in *" $1 "*) ;; *) false ;; esac; }
+if wanted python; then pytest python -k 'not six_clients' --ignore=authentication & fi
+if wanted javascript; then
+    suite javascript node_modules/.bin/node --test --test-concurrency=1 \
+        --test-reporter=junit --test-reporter-destination="$results/javascript.xml" js/*.test.mjs &
+fi
 wait
-pytest isolation-python-sse 'six_clients and python' &
-pytest isolation-typescript-sse 'six_clients and typescript' &
+if wanted isolation-python-sse; then pytest isolation-python-sse -k 'six_clients and python' --ignore=authentication & fi
+if wanted isolation-typescript-sse; then
+    pytest isolation-typescript-sse -k 'six_clients and typescript' --ignore=authentication &
+fi
 wait
-exec .venv/bin/python report.py "$results" python javascript isolation-python-sse isolation-typescript-sse
+if wanted authentication; then pytest authentication authentication; fi
+exec .venv/bin/python report.py "$results" $chosen

@@ -127,12 +127,15 @@ async def connect(url: str, transport: str, **options: Any):
 
 
 @asynccontextmanager
-async def _connect(url: str, transport: str, httpx_client_factory=create_mcp_http_client, **callbacks: Any):
+async def _connect(
+    url: str, transport: str, httpx_client_factory=create_mcp_http_client, auth=None, headers=None, **callbacks: Any
+):
     ids: list[str] = []
+    options = {"timeout": DEADLINE, "httpx_client_factory": httpx_client_factory, "auth": auth, "headers": headers}
     if transport == "http":
-        opening = streamablehttp_client(url, timeout=DEADLINE, httpx_client_factory=httpx_client_factory)
+        opening = streamablehttp_client(url, **options)
     else:
-        opening = sse_client(url, timeout=DEADLINE, on_session_created=ids.append)
+        opening = sse_client(url, on_session_created=ids.append, **options)
     async with opening as streams:
         read, write = streams[0], streams[1]
         session_id = streams[2] if transport == "http" else lambda: ids[-1] if ids else None

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createServer } from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -26,12 +27,23 @@ export const fastmcpServer = () => [PYTHON, path.join(HERE, 'fastmcp_server.py')
 export const everythingServer = () => [process.execPath, npmServer('server-everything')];
 export const filesystemServer = folder => [process.execPath, npmServer('server-filesystem'), folder];
 
+/** A port that nobody uses now, for what has to be known before mcp-mux is started. */
+export async function freePort() {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address();
+    server.close();
+    await once(server, 'close');
+    return port;
+}
+
 /** mcp-mux in front of `command`: `{ url(transport), mcpUrl, sseUrl, log, stop() }`. */
 export async function start(command, { flags = [], errorsExpected = false } = {}) {
     const binary = process.env.MCP_MUX_BIN;
     assert.ok(binary, 'set MCP_MUX_BIN to the mcp-mux binary');
     const quoted = command.map(word => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
-    const process_ = spawn(binary, ['--port', '0', '--log-format', 'json', ...flags, '--spawn', quoted], {
+    const port = flags.includes('--port') ? [] : ['--port', '0'];
+    const process_ = spawn(binary, [...port, '--log-format', 'json', ...flags, '--spawn', quoted], {
         stdio: ['ignore', 'pipe', 'pipe'],
         detached: true // so that a terminal's Ctrl-C reaches it through `stop`, not on its own
     });

@@ -1,6 +1,7 @@
 // A client session of the official TypeScript SDK (1.x) that remembers everything that reached it.
 
 import assert from 'node:assert/strict';
+import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
@@ -18,9 +19,9 @@ class Peer {
     complaints = []; // what the SDK could not place
     #waiting = new Set();
 
-    async connect(url, kind, { sampling, elicitation, roots, sessionId } = {}) {
-        this.transport =
-            kind === 'http' ? new StreamableHTTPClientTransport(new URL(url), { sessionId }) : new SSEClientTransport(new URL(url));
+    async connect(url, kind, { sampling, elicitation, roots, ...options } = {}) {
+        const Transport = kind === 'http' ? StreamableHTTPClientTransport : SSEClientTransport;
+        this.transport = new Transport(new URL(url), options);
         this.transport.onmessage = message => {
             this.seen.push(message);
             for (const look of this.#waiting) look();
@@ -114,6 +115,16 @@ class Peer {
 }
 
 export const open = (url, kind, options) => new Peer().connect(url, kind, options);
+
+/** As `open`, for a client that has to log in on the way: the SDK then wants to be told the code, and to start anew. */
+export async function openAs(login, url, kind, options = {}) {
+    const Transport = kind === 'http' ? StreamableHTTPClientTransport : SSEClientTransport;
+    const first = new Transport(new URL(url), { authProvider: login, fetch: login.fetch });
+    await assert.rejects(new Client({ name: 'mcp-mux tests', version: '1' }).connect(first), UnauthorizedError);
+    await first.finishAuth(login.code);
+    await first.close();
+    return open(url, kind, { authProvider: login, fetch: login.fetch, ...options });
+}
 
 /** Run `body` with a session on `mux` over each of `kinds`, then close them. */
 export async function withPeers(mux, kinds, body) {
