@@ -10,8 +10,8 @@
 //! | a client certificate, where the request carries neither | `cert:SUBJECT` |
 //! | nothing, where none of these is configured | nobody in particular |
 //!
-//! Invariants: no two ways of authentication ever give the same principal; a credential that is there and is not good is
-//! refused, whatever else the request carries; none is kept as it came, nor in an error or a log.
+//! Invariants: no two ways of authentication ever give the same principal; one credential decides, and where that one is not
+//! good no other is looked at; none is kept as it came, nor in an error or a log.
 //!
 //! Spec: 2025-11-25 and 2026-07-28, Authorization. DESIGN sections 2 (invariants 2 and 7) and 6.
 

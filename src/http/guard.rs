@@ -100,7 +100,14 @@ impl Guard {
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<Cors, Reject> {
         let mut origins = headers.get_all(ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(Cors { origin: None }) };
+        let Some(origin) = origins.next() else {
+            // A page's request that its browser sends without Origin since the page cannot read the answer (Fetch, no-cors).
+            return if is_of_a_foreign_page(headers) && !self.config.allow_origin.contains(&AllowOrigin::Any) {
+                Err(Reject::OriginForbidden)
+            } else {
+                Ok(Cors { origin: None })
+            };
+        };
         let admitted = origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.admits_origin(origin));
         if admitted { Ok(Cors { origin: Some(origin.clone()) }) } else { Err(Reject::OriginForbidden) }
     }
@@ -144,6 +151,12 @@ impl Cors {
         headers.append(VARY, HeaderValue::from_static("Origin"));
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
+}
+
+/// Whether a browser says that a page of another site asks for this, and not a person who follows a link (Fetch Metadata).
+fn is_of_a_foreign_page(headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|said| said == value);
+    says("sec-fetch-site", "cross-site") && !says("sec-fetch-mode", "navigate")
 }
 
 /// The headers a page may send: those of the transports, of every revision, and those of the requested ones whose
@@ -317,6 +330,18 @@ mod tests {
         }
         let any = guard(&[], &["*"]);
         assert!(admits_origin(&any, "null") && admits_origin(&any, "https://evil.example"));
+    }
+
+    #[test]
+    fn what_a_foreign_page_asks_for_without_an_origin_is_refused_too() {
+        let ask = |guard: &Guard, site: &'static str, mode: &'static str| {
+            check(guard, &[("host", "localhost"), ("sec-fetch-site", site), ("sec-fetch-mode", mode)], "/sse")
+        };
+        let (some, any) = (guard(&[], &["https://app.example"]), guard(&[], &["*"]));
+        assert_eq!(ask(&some, "cross-site", "no-cors"), Err(Reject::OriginForbidden));
+        assert_eq!(ask(&some, "cross-site", "cors"), Err(Reject::OriginForbidden));
+        assert!(ask(&some, "cross-site", "navigate").is_ok() && ask(&any, "cross-site", "no-cors").is_ok());
+        assert!(ask(&some, "same-origin", "no-cors").is_ok() && ask(&some, "none", "navigate").is_ok());
     }
 
     #[test]
