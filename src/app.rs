@@ -120,7 +120,11 @@ impl App {
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
         let stop_timeout = config.child.stop_timeout;
-        let authenticator = entrance::authenticator(config.auth, config.principals, &tasks, &sweeper)?;
+        let authenticator = {
+            let HttpConfig { public_url, path, sse_path, .. } = &config.http;
+            let resources = (public_url.as_deref(), [path.as_str(), sse_path.as_str()]);
+            entrance::authenticator(config.auth, config.principals, resources, &tasks, &sweeper)?
+        };
         let pool = Pool::start(config.pool, config.http.sessions, config.child, config.router, guard, &tasks);
         let registry = Registry::new(config.session, Arc::clone(&pool));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());

@@ -30,10 +30,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::authenticator::{Authenticator, Methods};
+pub use self::authenticator::{Authenticator, Change, Methods};
 pub use self::principal::{Principal, Source};
 pub use self::rules::{Rules, What};
-use self::usage::Usage;
+use self::usage::{Allowance, Usage};
 use crate::config::secret::Secret;
 
 /// What one request's credentials were found to be worth. Cheap to clone.
@@ -43,6 +43,8 @@ pub struct Admission {
     pub principal: Principal,
     /// What that one uses.
     pub usage: Arc<Usage>,
+    /// How much of it there may be.
+    pub allowance: Allowance,
     /// For how long the credential is good.
     pub validity: Validity,
     /// What it may use.
@@ -62,7 +64,8 @@ impl Admission {
     pub fn anonymous() -> Self {
         Self {
             principal: Principal::anonymous(),
-            usage: Usage::unlimited(),
+            usage: Arc::default(),
+            allowance: Allowance::default(),
             validity: Validity::default(),
             rules: Rules::everything(),
             variables: Arc::default(),

@@ -320,6 +320,13 @@ pub struct Cli {
     /// An object with the keys of an entry of the configuration file's `principals`. A token without it is fine.
     #[arg(long, value_name = "NAME", help_heading = AUTHENTICATION)]
     pub jwt_principal_claim: Option<String>,
+
+    /// A variable that this claim may set (repeatable)
+    ///
+    /// As `API_KEY`, several separated by commas; only with --isolation principal. A token whose claim sets another one is refused: who
+    /// issues tokens may let their owners decide what is in them, and some variables decide what a program does.
+    #[arg(long, value_name = "VARIABLE", help_heading = AUTHENTICATION, value_delimiter = ',')]
+    pub jwt_claim_env: Vec<String>,
     /// Speak TLS (HTTPS) with the certificate in this file
     ///
     /// A PEM file: the certificate, then those between it and its root. TLS 1.2 and 1.3, and no plain HTTP on the port any more.

@@ -193,8 +193,8 @@ impl Session {
         now: Instant,
     ) -> Self {
         let id = record.id;
-        let Admission { principal, usage, validity, rules, variables: _ } = tenant.admission().clone();
-        let streams = Streams::new(bounds, usage);
+        let Admission { principal, usage, allowance, validity, rules, variables: _ } = tenant.admission().clone();
+        let streams = Streams::new(bounds, usage, allowance.in_flight_max);
         let state = State {
             record,
             streams,
@@ -422,10 +422,11 @@ impl Session {
     }
 
     /// Something came from its client.
-    fn touch(&self, now: Instant, validity: &Validity) {
+    fn touch(&self, now: Instant, caller: &Admission) {
         let mut state = self.lock();
         state.touched = now;
-        state.validity = validity.clone();
+        state.validity = caller.validity.clone();
+        state.streams.allow_in_flight(caller.allowance.in_flight_max);
     }
 
     /// Takes its place among the sessions of its principal, until it is closed.
@@ -438,17 +439,10 @@ impl Session {
         self.lock().outlives_credential = false;
     }
 
-    /// Ends what is open to a client whose credential is not good any more at `now`, until it comes back with a better one.
-    /// What was accepted before goes on until it is answered. Whether the whole session is over, and why.
-    fn lapsed(&self, now: Instant) -> Option<CloseReason> {
+    /// Ends what is open to its client, which comes back with what it may have then. Whether the whole session is over, and why.
+    fn interrupt(&self) -> Option<CloseReason> {
         let effects = {
             let mut state = self.lock();
-            if state.validity.is_revoked() {
-                return Some(CloseReason::Revoked);
-            }
-            if !state.validity.is_over(now) {
-                return None;
-            }
             if !state.outlives_credential {
                 return Some(CloseReason::Lapsed);
             }
@@ -456,6 +450,19 @@ impl Session {
         };
         self.apply(effects);
         None
+    }
+
+    /// Ends what is open to a client whose credential is not good any more at `now`, until it comes back with a better one.
+    /// What was accepted before goes on until it is answered. Whether the whole session is over, and why.
+    fn lapsed(&self, now: Instant) -> Option<CloseReason> {
+        let validity = self.lock().validity.clone();
+        if validity.is_revoked() {
+            Some(CloseReason::Revoked)
+        } else if validity.is_over(now) {
+            self.interrupt()
+        } else {
+            None
+        }
     }
 
     /// Whether it is to be taken out of the registry, and why.

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::auth::jwt::Verifier;
 use crate::auth::tokens::{Census, Tokens};
-use crate::auth::{Authenticator, Methods};
+use crate::auth::{Authenticator, Change, Methods};
 use crate::config::allow::{AllowHost, AllowOrigin};
 use crate::config::principals::PrincipalsConfig;
 use crate::config::{AuthConfig, Exposure, GuardConfig};
@@ -22,6 +22,7 @@ use crate::session::Registry;
 pub(super) fn authenticator(
     config: AuthConfig,
     principals: PrincipalsConfig,
+    (public_url, paths): (Option<&str>, [&str; 2]),
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Arc<Authenticator>, StartupError> {
@@ -42,6 +43,16 @@ pub(super) fn authenticator(
         let file = source.path().to_owned();
         StartupError::File { flag: "--jwks-file", file, source: Box::new(source) }
     })?;
+    if let (Some(jwt), Some(base)) = (&jwt, public_url) {
+        for resource in paths.map(|path| format!("{base}{path}")) {
+            if !jwt.audiences().contains(&resource) {
+                warn!(
+                    resource,
+                    "clients may ask their issuer for a token for this URL, which is none of --jwt-audience"
+                );
+            }
+        }
+    }
     if let Some(issuer) = issuer {
         info!(issuer, "clients may enter with a JSON Web Token");
     }
@@ -64,14 +75,22 @@ pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticato
         });
     }
     if let Some(jwt) = jwt.clone() {
+        let registry = Arc::clone(registry);
         reloads.add("jwks", move || {
             jwt.reload();
+            // Perhaps with a key that is withdrawn.
+            registry.interrupt_all();
             Ok(())
         });
     }
     if authenticator.has_file() {
-        let authenticator = Arc::clone(authenticator);
-        reloads.add("principals", move || Ok(authenticator.reload()?));
+        let (authenticator, registry) = (Arc::clone(authenticator), Arc::clone(registry));
+        reloads.add("principals", move || {
+            if authenticator.reload()? == Change::Other {
+                registry.interrupt_all();
+            }
+            Ok(())
+        });
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
@@ -42,6 +42,15 @@ impl Methods {
     pub const fn has_tokens(&self) -> bool {
         self.tokens.is_some() || self.jwt.is_some()
     }
+}
+
+/// Whether something is other than it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// All is as before.
+    None,
+    /// Something is not.
+    Other,
 }
 
 /// Decides who may enter.
@@ -95,10 +104,12 @@ impl Authenticator {
     ///
     /// # Errors
     /// What is wrong with the file; then everything stays as it was.
-    pub fn reload(&self) -> Result<(), ConfigErrors> {
-        let principals = self.lock().principals.clone().reload()?;
+    pub fn reload(&self) -> Result<Change, ConfigErrors> {
+        let before = self.lock().principals.clone();
+        let principals = before.reload()?;
+        let change = if principals == before { Change::None } else { Change::Other };
         *self.lock() = Known::new(principals);
-        Ok(())
+        Ok(change)
     }
 
     /// Who sent these headers from that address, with that certificate.
@@ -139,7 +150,8 @@ impl Authenticator {
             return Err(Denial::Invalid("the token is not known".to_owned()));
         };
         let Verified { subject, expires, policy } = verifier.verify(token).await?;
-        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+        // What it opens ends with its key, too: by then a withdrawn one is not used any more.
+        let left = expires.duration_since(SystemTime::now()).unwrap_or_default().min(UNSEEN_MAX);
         let validity = Validity { until: Instant::now().checked_add(left), revoked: None };
         self.admission(Principal::new(Source::Jwt, &subject), validity, policy, address)
     }
@@ -163,9 +175,10 @@ impl Authenticator {
         claim: Option<Arc<Value>>,
         address: IpAddr,
     ) -> Result<Admission, Denial> {
-        let Grant { allowance, rules, variables, .. } = self.lock().grant(&principal, claim)?;
-        let usage = self.accounts.of(&principal, address, allowance);
-        Ok(Admission { principal, usage, validity, rules, variables })
+        let claim_env = self.methods.jwt.as_ref().map(|jwt| jwt.claim_env()).unwrap_or_default();
+        let Grant { allowance, rules, variables, .. } = self.lock().grant(&principal, claim, claim_env)?;
+        let usage = self.accounts.of(&principal, address);
+        Ok(Admission { principal, usage, allowance, validity, rules, variables })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -175,11 +188,16 @@ impl Authenticator {
 
 impl Known {
     fn new(principals: PrincipalsConfig) -> Self {
-        let silent = principals.entries.is_empty() && principals.default == PrincipalConfig::default();
+        let silent = principals.entries.is_empty() && principals.default.terms() == Terms::default();
         Self { principals, silent, grants: FxHashMap::default() }
     }
 
-    fn grant(&mut self, principal: &Principal, claim: Option<Arc<Value>>) -> Result<Grant, Denial> {
+    fn grant(
+        &mut self,
+        principal: &Principal,
+        claim: Option<Arc<Value>>,
+        claim_env: &[String],
+    ) -> Result<Grant, Denial> {
         let same = |grant: &&Grant| match (&grant.claim, &claim) {
             (None, None) => true,
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -191,6 +209,10 @@ impl Known {
         let unreadable =
             |_| Denial::Invalid("the token's claim about what its owner may do is not understood".to_owned());
         let claimed = claim.as_deref().map(PrincipalConfig::from_claim).transpose().map_err(unreadable)?;
+        if claimed.as_ref().is_some_and(|claimed| !claimed.env.keys().all(|name| claim_env.contains(name))) {
+            let why = "the token's claim sets a variable that --jwt-claim-env does not name";
+            return Err(Denial::Invalid(why.to_owned()));
+        }
         let grant = Grant::of(self.principals.terms(principal.label(), claimed.as_ref()), claim);
         if self.grants.len() >= GRANTS_MAX {
             self.grants.clear();
@@ -204,7 +226,7 @@ impl Grant {
     fn of(terms: Terms, claim: Option<Arc<Value>>) -> Self {
         let Terms { rate, sessions_max, in_flight_max, tools, resources, prompts, env } = terms;
         let rate = rate.map(|RateLimit { per_second, burst }| Rate {
-            interval: std::time::Duration::from_secs_f64(per_second.recip()),
+            interval: Duration::from_secs_f64(per_second.recip()),
             burst,
         });
         let allowance = Allowance { rate, sessions_max, in_flight_max };
@@ -222,5 +244,7 @@ impl From<TokenError> for Denial {
     }
 }
 
+/// How long what a JWT opened may go on without another request with a good one.
+const UNSEEN_MAX: Duration = Duration::from_secs(60 * 60);
 /// What holds for more principals than these is found out again when it is needed.
 const GRANTS_MAX: usize = 10_000;

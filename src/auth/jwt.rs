@@ -209,6 +209,16 @@ impl Verifier {
         self.expectations.issuer()
     }
 
+    /// The variables that a claim about its owner may set.
+    pub fn claim_env(&self) -> &[String] {
+        self.expectations.claim_env()
+    }
+
+    /// Whom a token may be for: one of these.
+    pub fn audiences(&self) -> &[String] {
+        self.expectations.audiences()
+    }
+
     /// The scopes that every token must have.
     pub fn scopes(&self) -> &[String] {
         self.expectations.scopes()

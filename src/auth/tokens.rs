@@ -1,13 +1,13 @@
 //! Static tokens: a file (or a variable) with one `name:token` a line.
 //!
-//! Only digests are kept, under a key of this process, so neither a memory dump nor a table made in advance gives a token
+//! Of a file only digests are kept, under a key of this process, so neither a memory dump nor a table made in advance gives a token
 //! away. A presented token is compared with every one there is, in a time that does not depend on which one fits, or how far.
 //!
 //! Invariant: a broken file changes nothing; a token that is gone from the file ends what was opened with it.
 //!
 //! Spec: RFC 6750, 2.1 (`Authorization: Bearer`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -114,7 +114,8 @@ impl Tokens {
         if parsed.is_empty() {
             return Err(TokensError::Empty);
         }
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        // Made beside the table that is in use: nobody waits for it.
+        let entries = Arc::clone(&self.entries.read().unwrap_or_else(PoisonError::into_inner));
         let before: HashMap<([u8; 32], &Principal), &Holder> =
             entries.iter().map(|entry| ((entry.digest, &entry.holder.principal), &entry.holder)).collect();
         let after: Arc<[Entry]> = parsed
@@ -126,14 +127,11 @@ impl Tokens {
                 Entry { digest, holder }
             })
             .collect();
-        let stays = |entry: &Entry| {
-            after.iter().any(|other| other.digest == entry.digest && other.holder.principal == entry.holder.principal)
-        };
-        let revoked: Vec<CancellationToken> =
-            entries.iter().filter(|entry| !stays(entry)).map(|entry| entry.holder.revoked.clone()).collect();
-        *entries = after;
-        drop(entries);
-        revoked.iter().for_each(CancellationToken::cancel);
+        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
+        let stays: HashSet<_> = after.iter().map(|entry| (entry.digest, &entry.holder.principal)).collect();
+        for entry in entries.iter().filter(|entry| !stays.contains(&(entry.digest, &entry.holder.principal))) {
+            entry.holder.revoked.cancel();
+        }
         Ok(census)
     }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -18,6 +18,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::Principal;
@@ -32,13 +33,6 @@ pub struct Allowance {
     pub sessions_max: Option<NonZeroUsize>,
     /// Requests in flight at once, over all sessions.
     pub in_flight_max: Option<NonZeroUsize>,
-}
-
-impl Allowance {
-    /// Whether there is any limit.
-    pub fn is_unlimited(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Requests over time.
@@ -70,21 +64,17 @@ struct Table {
     accounts: FxHashMap<Account, Arc<Usage>>,
     /// As many as there may be before those that are not used any more are looked for.
     sweep_at: usize,
+    swept: Option<Instant>,
 }
 
 /// What one principal uses.
 pub struct Usage {
-    allowed: RwLock<Allowed>,
+    /// A few: somebody may have credentials of different rates. Each goes on where it was when its turn comes again.
+    limiters: Mutex<SmallVec<[(Rate, Limiter); 1]>>,
+    /// When there was a request last for which there is a limiter.
+    used: Mutex<Option<Instant>>,
     sessions: AtomicUsize,
     in_flight: AtomicUsize,
-}
-
-#[derive(Debug, Default)]
-struct Allowed {
-    allowance: Allowance,
-    limiter: Option<Limiter>,
-    /// When it was asked for last.
-    used: Option<Instant>,
 }
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Time, NoOpMiddleware<std::time::Instant>>;
@@ -107,36 +97,37 @@ impl fmt::Debug for Usage {
     }
 }
 
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            limiters: Mutex::default(),
+            used: Mutex::new(None),
+            sessions: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+}
+
 impl Default for Accounts {
     fn default() -> Self {
-        Self { table: Mutex::new(Table { accounts: FxHashMap::default(), sweep_at: SWEEP_MIN }) }
+        Self { table: Mutex::new(Table { accounts: FxHashMap::default(), sweep_at: SWEEP_MIN, swept: None }) }
     }
 }
 
 impl Accounts {
-    /// The account of a principal, or, where it is nobody in particular, of a client at `address`, with this allowance from
-    /// now on.
-    pub fn of(&self, principal: &Principal, address: IpAddr, allowance: Allowance) -> Arc<Usage> {
+    /// The account of a principal, or, where it is nobody in particular, of a client at `address`.
+    pub fn of(&self, principal: &Principal, address: IpAddr) -> Arc<Usage> {
         let account = match principal.label() {
             Some(_) => Account::Principal(principal.clone()),
             None => Account::Address(network(address)),
         };
         let mut table = self.lock();
         if let Some(usage) = table.accounts.get(&account) {
-            let usage = Arc::clone(usage);
-            drop(table);
-            usage.allow(allowance);
-            return usage;
+            return Arc::clone(usage);
         }
-        if table.accounts.len() >= table.sweep_at {
-            table.accounts.retain(|_, usage| Arc::strong_count(usage) > 1 || !usage.is_forgotten());
-            table.sweep_at = (table.accounts.len() * 2).clamp(SWEEP_MIN, ACCOUNTS_MAX);
-        }
+        table.sweep(Instant::now());
         let account = if table.accounts.len() >= ACCOUNTS_MAX { Account::Others } else { account };
-        let usage = Arc::clone(table.accounts.entry(account).or_insert_with(|| Arc::new(Usage::new(allowance))));
-        drop(table);
-        usage.allow(allowance);
-        usage
+        Arc::clone(table.accounts.entry(account).or_default())
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -149,70 +140,54 @@ impl Accounts {
     }
 }
 
-impl Usage {
-    fn new(allowance: Allowance) -> Self {
-        let allowed = Allowed { allowance, limiter: allowance.rate.and_then(limiter), used: None };
-        Self { allowed: RwLock::new(allowed), sessions: AtomicUsize::new(0), in_flight: AtomicUsize::new(0) }
-    }
-
-    /// Of somebody without limits.
-    pub fn unlimited() -> Arc<Self> {
-        Arc::new(Self::new(Allowance::default()))
-    }
-
-    fn allow(&self, allowance: Allowance) {
-        if self.allowance() == allowance {
+impl Table {
+    /// Gives up the accounts that are not used any more, if there are many, and not all the time.
+    fn sweep(&mut self, now: Instant) {
+        if self.accounts.len() < self.sweep_at || self.swept.is_some_and(|swept| now < swept + SWEEP_PERIOD) {
             return;
         }
-        let mut allowed = self.allowed.write().unwrap_or_else(PoisonError::into_inner);
-        let other_rate = allowed.allowance.rate != allowance.rate;
-        allowed.allowance = allowance;
-        if other_rate {
-            allowed.limiter = allowance.rate.and_then(limiter);
-            // Or somebody with two credentials of different rates would have a new burst with every change.
-            if let (Some(limiter), Some(rate)) = (&allowed.limiter, allowance.rate) {
-                let _ = limiter.check_n(rate.burst);
-            }
-        }
+        self.accounts.retain(|_, usage| Arc::strong_count(usage) > 1 || !usage.is_forgotten());
+        self.sweep_at = (self.accounts.len() * 2).clamp(SWEEP_MIN, ACCOUNTS_MAX);
+        self.swept = Some(now);
     }
+}
 
-    fn allowance(&self) -> Allowance {
-        self.allowed.read().unwrap_or_else(PoisonError::into_inner).allowance
-    }
-
+impl Usage {
     /// Whether it makes no difference if it is counted from nothing again.
     fn is_forgotten(&self) -> bool {
-        let allowed = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
-        let full_again = allowed.allowance.rate.map_or(Duration::ZERO, |rate| rate.interval * rate.burst.get());
-        allowed.used.is_none_or(|used| used.elapsed() > full_again)
+        let Some(used) = *lock(&self.used) else { return true };
+        let full_again =
+            lock(&self.limiters).iter().map(|(rate, _)| rate.interval.saturating_mul(rate.burst.get())).max();
+        full_again.is_none_or(|full_again| used.elapsed() > full_again)
     }
 
-    /// So many requests come now.
+    /// So many requests come now, with a credential that allows so much.
     ///
     /// # Errors
     /// [`Reject::RateLimited`].
-    pub fn request(&self, requests: usize) -> Result<(), Reject> {
-        if self.allowance().rate.is_none() {
-            return Ok(());
-        }
-        let mut allowed = self.allowed.write().unwrap_or_else(PoisonError::into_inner);
-        allowed.used = Some(Instant::now());
-        let Some(requests) = u32::try_from(requests).ok().and_then(NonZeroU32::new) else { return Ok(()) };
-        let (Some(limiter), Some(rate)) = (&allowed.limiter, allowed.allowance.rate) else { return Ok(()) };
-        match limiter.check_n(requests) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(until)) => Err(Reject::RateLimited { retry_after: until.wait_time_from(Time.now()) }.counted()),
+    pub fn request(&self, requests: usize, allowance: &Allowance) -> Result<(), Reject> {
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+        let (Some(rate), Some(requests)) = (allowance.rate, NonZeroU32::new(requests)) else { return Ok(()) };
+        *lock(&self.used) = Some(Instant::now());
+        let mut limiters = lock(&self.limiters);
+        let at = limiters.iter().position(|(known, _)| *known == rate);
+        let at = at.or_else(|| begin_limiter(&mut limiters, rate));
+        let Some((_, limiter)) = at.and_then(|at| limiters.get(at)) else { return Ok(()) };
+        let retry_after = match limiter.check_n(requests) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(until)) => until.wait_time_from(Time.now()),
             // More at once than there may ever be.
-            Err(_) => Err(Reject::RateLimited { retry_after: rate.interval * rate.burst.get() }.counted()),
-        }
+            Err(_) => rate.interval.saturating_mul(rate.burst.get()),
+        };
+        Err(Reject::RateLimited { retry_after }.counted())
     }
 
     /// One more session, until the returned value is dropped.
     ///
     /// # Errors
     /// [`Reject::PrincipalSessions`].
-    pub fn session(self: &Arc<Self>) -> Result<SessionPlace, Reject> {
-        match take(&self.sessions, 1, self.allowance().sessions_max) {
+    pub fn session(self: &Arc<Self>, allowance: &Allowance) -> Result<SessionPlace, Reject> {
+        match take(&self.sessions, 1, allowance.sessions_max) {
             Ok(()) => Ok(SessionPlace(Arc::clone(self))),
             Err(limit) => Err(Reject::PrincipalSessions { limit }.counted()),
         }
@@ -222,8 +197,8 @@ impl Usage {
     ///
     /// # Errors
     /// [`Reject::PrincipalInFlight`].
-    pub fn begin(self: &Arc<Self>, requests: usize) -> Result<Room, Reject> {
-        match take(&self.in_flight, requests, self.allowance().in_flight_max) {
+    pub fn begin(self: &Arc<Self>, requests: usize, limit: Option<NonZeroUsize>) -> Result<Room, Reject> {
+        match take(&self.in_flight, requests, limit) {
             Ok(()) => Ok(Room { usage: Arc::clone(self), requests }),
             Err(limit) => Err(Reject::PrincipalInFlight { limit }.counted()),
         }
@@ -294,9 +269,26 @@ impl Drop for Room {
     }
 }
 
-fn limiter(rate: Rate) -> Option<Limiter> {
-    let quota = Quota::with_period(rate.interval)?.allow_burst(rate.burst);
-    Some(RateLimiter::direct_with_clock(quota, Time))
+/// Adds a limiter; returns where it is.
+fn begin_limiter(limiters: &mut SmallVec<[(Rate, Limiter); 1]>, rate: Rate) -> Option<usize> {
+    // The library multiplies the two, in nanoseconds.
+    let nanos = u64::try_from(rate.interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let burst = u32::try_from(u64::MAX / 4 / nanos).unwrap_or(u32::MAX);
+    let burst = NonZeroU32::new(burst)?.min(rate.burst);
+    let limiter = RateLimiter::direct_with_clock(Quota::with_period(rate.interval)?.allow_burst(burst), Time);
+    if !limiters.is_empty() {
+        // Or every further credential would have a burst of its own.
+        let _ = limiter.check_n(burst);
+    }
+    if limiters.len() >= LIMITERS_MAX {
+        limiters.remove(0);
+    }
+    limiters.push((rate, limiter));
+    limiters.len().checked_sub(1)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What one client has of the address space: of IPv6 usually a /64.
@@ -308,6 +300,10 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 const SWEEP_MIN: usize = 1024;
+/// The shortest time between two sweeps: each looks at every account.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+/// Of one account.
+const LIMITERS_MAX: usize = 4;
 /// Each takes about 200 bytes.
 const ACCOUNTS_MAX: usize = 100_000;
 
@@ -333,58 +329,73 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_let_through_and_then_the_rate_with_the_time_to_wait() {
-        let usage = Accounts::default().of(&Principal::named("a"), HERE, rate(100, 3));
-        assert_eq!([(); 3].map(|()| usage.request(1)), [Ok(()), Ok(()), Ok(())]);
-        let refused = usage.request(1).expect_err("the burst is used up");
+        let (usage, rate) = (Usage::default(), rate(100, 3));
+        assert_eq!([(); 3].map(|()| usage.request(1, &rate)), [Ok(()), Ok(()), Ok(())]);
+        let refused = usage.request(1, &rate).expect_err("the burst is used up");
         assert_eq!(refused, Reject::RateLimited { retry_after: Duration::from_millis(100) });
         tokio::time::advance(Duration::from_millis(100)).await;
-        assert_eq!(usage.request(1), Ok(()));
-        assert!(usage.request(1).is_err());
+        assert_eq!(usage.request(1, &rate), Ok(()));
+        assert!(usage.request(1, &rate).is_err());
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(usage.request(4).is_err(), "more than the burst never fits");
-        assert_eq!(usage.request(3), Ok(()));
+        assert!(usage.request(4, &rate).is_err(), "more than the burst never fits");
+        assert_eq!(usage.request(3, &rate), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_principals_requests_are_none_of_anothers() {
         let accounts = Accounts::default();
         let (a, b) = (Principal::named("a"), Principal::named("b"));
-        assert!(accounts.of(&a, HERE, rate(1000, 1)).request(1).is_ok());
-        assert!(accounts.of(&a, [10, 0, 0, 9].into(), rate(1000, 1)).request(1).is_err());
-        assert!(accounts.of(&b, HERE, rate(1000, 1)).request(1).is_ok());
+        assert!(accounts.of(&a, HERE).request(1, &rate(1000, 1)).is_ok());
+        assert!(accounts.of(&a, [10, 0, 0, 9].into()).request(1, &rate(1000, 1)).is_err());
+        assert!(accounts.of(&b, HERE).request(1, &rate(1000, 1)).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_in_particular_is_counted_by_address_and_ipv6_by_network() {
         let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
-        let ask = |address: &str| accounts.of(&nobody, address.parse().expect("one"), rate(1000, 1)).request(1).is_ok();
+        let ask =
+            |address: &str| accounts.of(&nobody, address.parse().expect("one")).request(1, &rate(1000, 1)).is_ok();
         assert!(ask("10.0.0.1") && ask("10.0.0.2") && !ask("10.0.0.1") && !ask("::ffff:10.0.0.2"));
         assert!(ask("2001:db8::1") && !ask("2001:db8::ffff:2") && ask("2001:db8:0:1::1"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_changed_rate_gives_no_new_burst() {
-        let (accounts, a) = (Accounts::default(), Principal::named("a"));
-        assert!(accounts.of(&a, HERE, rate(1000, 2)).request(2).is_ok());
-        for burst in [3, 2, 3] {
-            assert!(accounts.of(&a, HERE, rate(1000, burst)).request(1).is_err());
+    async fn a_further_rate_gives_no_new_burst_and_each_goes_on_where_it_was() {
+        let usage = Usage::default();
+        let (first, second) = (rate(1000, 2), rate(100, 2));
+        assert!(usage.request(2, &first).is_ok() && usage.request(1, &second).is_err());
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!(usage.request(1, &first).is_err() && usage.request(1, &second).is_ok());
+        for _ in 0..9 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            assert!(usage.request(1, &second).is_ok() && usage.request(1, &Allowance::default()).is_ok());
         }
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(accounts.of(&a, HERE, rate(1000, 3)).request(1).is_ok());
+        assert!(usage.request(1, &first).is_ok() && usage.request(1, &first).is_err());
+        for burst in 3..20 {
+            assert!(usage.request(1, &rate(1000, burst)).is_err(), "{burst}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_of_one_a_day_with_the_largest_burst_is_a_rate() {
+        let day = rate(24 * 60 * 60 * 1000, u32::MAX);
+        let usage = Usage::default();
+        assert!(usage.request(1, &day).is_ok());
+        assert!(usage.request(usize::MAX, &day).is_err());
     }
 
     #[test]
     fn sessions_and_requests_in_flight_have_a_limit_and_come_free_again() {
-        let usage = Accounts::default().of(&Principal::named("a"), HERE, caps(1, 2));
-        let place = usage.session().expect("the first");
-        assert_eq!(usage.session().expect_err("the second"), Reject::PrincipalSessions { limit: 1 });
+        let (usage, caps) = (Arc::new(Usage::default()), caps(1, 2));
+        let place = usage.session(&caps).expect("the first");
+        assert_eq!(usage.session(&caps).expect_err("the second"), Reject::PrincipalSessions { limit: 1 });
         drop(place);
-        assert!(usage.session().is_ok());
-        assert_eq!(usage.begin(3).expect_err("too many"), Reject::PrincipalInFlight { limit: 2 });
-        let mut room = usage.begin(2).expect("as many as there may be");
-        assert!(usage.begin(1).is_err());
+        assert!(usage.session(&caps).is_ok());
+        assert_eq!(usage.begin(3, caps.in_flight_max).expect_err("too many"), Reject::PrincipalInFlight { limit: 2 });
+        let mut room = usage.begin(2, caps.in_flight_max).expect("as many as there may be");
+        assert!(usage.begin(1, caps.in_flight_max).is_err());
         room.give_back();
-        room.absorb(usage.begin(1).expect("one came free"));
+        room.absorb(usage.begin(1, caps.in_flight_max).expect("one came free"));
         assert_eq!((room.requests(), usage.in_flight()), (2, 2));
         drop(room);
         assert_eq!(usage.in_flight(), 0);
@@ -392,14 +403,14 @@ mod tests {
 
     #[test]
     fn never_more_than_the_limit_whatever_happens_at_once() {
-        let usage = Accounts::default().of(&Principal::named("a"), HERE, caps(5, 7));
+        let (usage, caps) = (Arc::new(Usage::default()), caps(5, 7));
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..2000 {
-                        let place = usage.session();
+                        let place = usage.session(&caps);
                         assert!(usage.sessions.load(Ordering::Acquire) <= 5);
-                        let room = usage.begin(2);
+                        let room = usage.begin(2, caps.in_flight_max);
                         assert!(usage.in_flight() <= 7);
                         drop((place, room));
                     }
@@ -412,14 +423,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn accounts_that_are_not_used_any_more_are_given_up() {
         let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
-        let held = accounts.of(&Principal::named("held"), HERE, caps(1, 1));
+        let held = accounts.of(&Principal::named("held"), HERE);
         let address = |at: u32| IpAddr::V4(at.into());
         for at in 0..3000 {
-            let _ = accounts.of(&nobody, address(at), rate(1, 1)).request(1);
+            let _ = accounts.of(&nobody, address(at)).request(1, &rate(1, 1));
             tokio::time::advance(Duration::from_millis(3)).await;
         }
         assert!(accounts.len() <= SWEEP_MIN, "{}", accounts.len());
-        assert!(Arc::ptr_eq(&held, &accounts.of(&Principal::named("held"), HERE, caps(1, 1))));
+        assert!(Arc::ptr_eq(&held, &accounts.of(&Principal::named("held"), HERE)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -427,10 +438,10 @@ mod tests {
         let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
         let slow = rate(3_600_000, 1);
         for at in 0..u32::try_from(ACCOUNTS_MAX).expect("fits") {
-            assert!(accounts.of(&nobody, IpAddr::V4(at.into()), slow).request(1).is_ok());
+            assert!(accounts.of(&nobody, IpAddr::V4(at.into())).request(1, &slow).is_ok());
         }
-        assert!(accounts.of(&nobody, [200, 0, 0, 1].into(), slow).request(1).is_ok());
-        assert!(accounts.of(&nobody, [200, 0, 0, 2].into(), slow).request(1).is_err());
+        assert!(accounts.of(&nobody, [200, 0, 0, 1].into()).request(1, &slow).is_ok());
+        assert!(accounts.of(&nobody, [200, 0, 0, 2].into()).request(1, &slow).is_err());
         assert_eq!(accounts.len(), ACCOUNTS_MAX + 1);
     }
 }

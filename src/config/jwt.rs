@@ -27,6 +27,8 @@ pub struct JwtConfig {
     pub leeway: Duration,
     /// The claim that may hold what the token's owner may do.
     pub principal_claim: String,
+    /// The variables that this claim may set.
+    pub claim_env: Vec<String>,
 }
 
 /// Where the keys come from.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use memchr::memmem;
 
 use crate::jsonrpc::{Message, Span, decode_str};
-use crate::mcp::ids::Param;
 use crate::mcp::method;
 
 /// What a server tells of a task.
@@ -41,21 +40,41 @@ pub fn told(message: &Message) -> Option<Told> {
     Some(Told { id, is_new, is_over: matches!(&*status, "completed" | "failed" | "cancelled"), ttl })
 }
 
-/// The tasks that a request is about: the one it names, or those that a subscription is to tell of.
-pub fn named(message: &Message) -> Vec<String> {
-    match message.method() {
-        method::LISTEN => {
-            let member = |object, name| message.member(object, name).ok().flatten();
-            let ids = message.params().and_then(|params| member(params, "notifications"));
-            let ids = ids.and_then(|filter| member(filter, "taskIds"));
-            ids.and_then(|span| serde_json::from_str(message.text(span)).ok()).unwrap_or_default()
-        }
-        method if method.starts_with("tasks/") => {
-            message.param_str(Param::TaskId).map(std::borrow::Cow::into_owned).into_iter().collect()
-        }
-        _ => Vec::new(),
+/// A request that two programs could take for one about different tasks; which member it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} must be there once, spelled like that, and hold what it has to")]
+pub struct Unclear(&'static str);
+
+/// The tasks that a request is about: the one it names, or those that a subscription is to tell of. Whose a task is, is
+/// decided by that, so nothing is left to how its server reads what is unclear.
+///
+/// # Errors
+/// The request could be about others as well.
+pub fn named(message: &Message) -> Result<Vec<String>, Unclear> {
+    let method = message.method();
+    let Some(params) = message.params() else { return Ok(Vec::new()) };
+    if method.eq_ignore_ascii_case(method::LISTEN) {
+        let Some(filter) = only(message, params, "notifications")? else { return Ok(Vec::new()) };
+        let Some(ids) = only(message, filter, "taskIds")? else { return Ok(Vec::new()) };
+        serde_json::from_str(message.text(ids)).map_err(|_| Unclear("taskIds"))
+    } else if method.get(..TASKS.len()).is_some_and(|start| start.eq_ignore_ascii_case(TASKS)) {
+        let Some(id) = only(message, params, "taskId")? else { return Ok(Vec::new()) };
+        let id = decode_str(message.text(id)).ok_or(Unclear("taskId"))?;
+        Ok(vec![id.into_owned()])
+    } else {
+        Ok(Vec::new())
     }
 }
+
+/// The one member that bears a name, in whatever upper or lower case it is written; none if there is none.
+fn only(message: &Message, object: Span, name: &'static str) -> Result<Option<Span>, Unclear> {
+    let mut found = message.members(object).into_iter().filter(|member| message.is_named(*member, name));
+    let (first, second) = (found.next(), found.next());
+    let exact = message.member(object, name).map_err(|_| Unclear(name))?;
+    if second.is_some() || (first.is_some() && exact.is_none()) { Err(Unclear(name)) } else { Ok(exact) }
+}
+
+const TASKS: &str = "tasks/";
 
 #[cfg(test)]
 mod tests {
@@ -97,14 +116,34 @@ mod tests {
         for (method, params, expected) in [
             ("tasks/get", r#"{"taskId":"t\u0031"}"#, &["t1"][..]),
             ("tasks/x", r#"{"taskId":"t"}"#, &["t"]),
-            ("tasks/get", r#"{"taskId":7}"#, &[]),
             ("tools/call", r#"{"taskId":"t"}"#, &[]),
             ("subscriptions/listen", r#"{"notifications":{"taskIds":["a","b"]}}"#, &["a", "b"]),
-            ("subscriptions/listen", r#"{"notifications":{"taskIds":7}}"#, &[]),
+            ("Tasks/Get", r#"{"taskId":"t"}"#, &["t"]),
             ("subscriptions/listen", "{}", &[]),
         ] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
-            assert_eq!(named(&message(&text)), expected, "{text}");
+            assert_eq!(named(&message(&text)).expect("clear"), expected, "{text}");
+        }
+    }
+
+    // DESIGN section 2, invariant 2
+    #[test]
+    fn a_request_that_could_be_about_other_tasks_is_refused() {
+        for (method, params) in [
+            ("tasks/get", r#"{"taskId":7}"#),
+            ("tasks/get", r#"{"taskId":"mine","taskId":"anothers"}"#),
+            ("tasks/get", r#"{"TaskId":"anothers"}"#),
+            ("tasks/get", r#"{"taskId":"mine","TASKID":"anothers"}"#),
+            ("subscriptions/listen", r#"{"notifications":{"taskIds":7}}"#),
+            ("subscriptions/listen", r#"{"notifications":{"taskIds":["a",7]}}"#),
+            ("subscriptions/listen", r#"{"notifications":{"taskIds":["a"],"taskIds":["b"]}}"#),
+            ("subscriptions/listen", r#"{"notifications":{"taskIds":["a"]},"notifications":{"taskIds":["b"]}}"#),
+            ("subscriptions/listen", r#"{"Notifications":{"taskIds":["b"]}}"#),
+            ("subscriptions/listen", r#"{"notifications":{"TaskIds":["b"]}}"#),
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+            let parsed = Message::parse(text.clone().into(), DEPTH_MAX);
+            assert!(parsed.map_or(true, |message| named(&message).is_err()), "{text}");
         }
     }
 }

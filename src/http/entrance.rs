@@ -43,7 +43,7 @@ impl Http {
             }
             Box::new(response)
         })?;
-        admission.usage.request(1).map_err(|reject| {
+        admission.usage.request(1, &admission.allowance).map_err(|reject| {
             debug!(client = %way.client, principal = %admission.principal, "over its rate");
             Box::new(Refusal::from(reject).into_response())
         })?;
@@ -87,14 +87,20 @@ impl Http {
         let resource = path.strip_prefix(metadata::WELL_KNOWN_PATH)?;
         let base = self.base_url(request, way);
         // The prefix under which a proxy has this server stands between the two, or the proxy has kept it to itself.
-        let prefix = base.split_once("://").and_then(|(_, rest)| Some(rest.split_at(rest.find('/')?).1)).unwrap_or("");
-        let resource = resource.strip_prefix(prefix).unwrap_or(resource);
+        let resource = resource.strip_prefix(self.prefix(way)).unwrap_or(resource);
         let HttpConfig { path: streamable, sse_path, .. } = &self.config;
         if !resource.is_empty() && resource != streamable && resource != sse_path {
             return None;
         }
         let document = metadata::document(&format!("{base}{resource}"), jwt.issuer(), jwt.scopes());
         Some(request::json(StatusCode::OK, Bytes::from(document)))
+    }
+
+    /// The path under which the client reaches this server's own; empty, or with a slash at its beginning and none at its end.
+    pub(super) fn prefix<'a>(&'a self, way: &'a Way) -> &'a str {
+        let Some(url) = &self.config.public_url else { return &way.prefix };
+        let path = url.split_once("://").and_then(|(_, rest)| Some(rest.split_at(rest.find('/')?).1));
+        path.unwrap_or_default()
     }
 
     /// The URL at which the client reaches this server, without a slash at its end.

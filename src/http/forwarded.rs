@@ -91,13 +91,23 @@ fn forwarded(headers: &HeaderMap) -> Vec<Hop> {
     let mut hops = Vec::new();
     for value in headers.get_all("forwarded") {
         let text = value.to_str().unwrap_or_default();
-        for element in outside_quotes(text, ',') {
+        let Some(elements) = outside_quotes(text, ',') else {
+            // An open quote could have swallowed what proxies added: nothing before its end is theirs for certain.
+            hops.push(Hop::default());
+            continue;
+        };
+        for element in elements {
             let mut hop = Hop::default();
-            for pair in outside_quotes(element, ';') {
+            let mut clients = 0;
+            for pair in outside_quotes(element, ';').unwrap_or_default() {
                 let Some((name, value)) = pair.split_once('=') else { continue };
                 let value = unquoted(value.trim());
                 match name.trim().to_ascii_lowercase().as_str() {
-                    "for" => hop.client = address(&value),
+                    "for" => {
+                        clients += 1;
+                        // Said twice, it is not said (RFC 7239, 4).
+                        hop.client = address(&value).filter(|_| clients == 1);
+                    }
                     "host" => hop.host = Some(value),
                     "proto" => hop.https = scheme(&value),
                     _ => {}
@@ -109,10 +119,10 @@ fn forwarded(headers: &HeaderMap) -> Vec<Hop> {
     hops
 }
 
-/// The parts between separators that do not stand in a quoted string.
-fn outside_quotes(text: &str, separator: char) -> Vec<&str> {
+/// The parts between separators that do not stand in a quoted string; none if such a string does not end.
+fn outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut quoted, mut escaped) = (false, false);
-    text.split(|char: char| {
+    let parts = text.split(|char: char| {
         let separates = char == separator && !quoted;
         match char {
             _ if escaped => escaped = false,
@@ -121,8 +131,9 @@ fn outside_quotes(text: &str, separator: char) -> Vec<&str> {
             _ => {}
         }
         separates
-    })
-    .collect()
+    });
+    let parts = parts.collect();
+    (!quoted).then_some(parts)
 }
 
 fn unquoted(text: &str) -> String {
@@ -275,6 +286,10 @@ mod tests {
             ("for=6.6.6.6, for=192.0.2.1;host=\"mcp.example:1\"", "192.0.2.1 false mcp.example:1"),
             ("for=\"a,for=6.6.6.6\", for=192.0.2.1", "192.0.2.1 false -"),
             ("for=\"6.6.6.6\\\", for=192.0.2.1\"", "10.0.0.1 false -"),
+            // What a client sent, and what its proxy added on the same line.
+            ("for=6.6.6.6;x=\", for=192.0.2.1", "10.0.0.1 false -"),
+            ("for=6.6.6.6;host=\"evil.example, for=192.0.2.1", "10.0.0.1 false -"),
+            ("for=6.6.6.6;for=192.0.2.1", "10.0.0.1 false -"),
             ("for=192.0.2.1, for=_hidden", "10.0.0.1 false -"),
             ("for=192.0.2.1, for=unknown", "10.0.0.1 false -"),
             ("proto=https", "10.0.0.1 true -"),

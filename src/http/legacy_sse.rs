@@ -32,7 +32,7 @@ impl Http {
         let session = owned.session();
         let reader = session.open_standing()?;
         debug!(session = %session.id(), "HTTP+SSE stream opened");
-        let (prefix, path) = (&caller.way.prefix, &self.config.message_path);
+        let (prefix, path) = (self.prefix(&caller.way), &self.config.message_path);
         let url = format!("{prefix}{path}?{SESSION_ID}={}", session.id().expose());
         let mut preamble = Pieces::new();
         sse::endpoint(&mut preamble, &url);
@@ -71,7 +71,11 @@ impl Http {
                 debug!(session = %session.id(), method = message.method(), bytes = message.bytes().len(), "POST");
                 self.take(&session, message).await?;
             }
-            jsonrpc::Body::Batch(elements) => Box::pin(self.take_batch(&session, elements)).await?,
+            jsonrpc::Body::Batch(elements) => {
+                // The first was counted when the POST came.
+                caller.admission.usage.request(elements.len().saturating_sub(1), &caller.admission.allowance)?;
+                Box::pin(self.take_batch(&session, elements)).await?;
+            }
         }
         Ok(accepted())
     }

@@ -124,7 +124,9 @@ impl Http {
         // The router sees to that too; here, that nothing is asked or looked up before.
         permit(&caller.admission.rules, Era::Modern, message)?;
         let tenant = self.tenant(headers, caller)?;
-        let tenant = tenant.of_era(Era::Modern).of_tasks(tasks::named(message));
+        let tenant = tenant
+            .of_era(Era::Modern)
+            .of_tasks(tasks::named(message).map_err(|unclear| Fault::Params(unclear.to_string()))?);
         let who = tenant.identity();
         if method::may_require_input(message.method())
             && let Some(resumed) = self.resume(headers, message, &envelope, &who).await?

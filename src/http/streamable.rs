@@ -205,6 +205,8 @@ impl Http {
         if elements.iter().flatten().any(|message| is_request(message) && message.method() == method::INITIALIZE) {
             return invalid("initialize must not be part of a batch".to_owned());
         }
+        // The first was counted when the POST came.
+        caller.admission.usage.request(elements.len().saturating_sub(1), &caller.admission.allowance)?;
         if requests == 0 {
             let messages = elements.into_iter().collect::<Result<Vec<_>, _>>()?;
             for message in messages {
@@ -212,8 +214,6 @@ impl Http {
             }
             return Ok(request::empty(StatusCode::ACCEPTED));
         }
-        // The first was counted when the POST came.
-        caller.admission.usage.request(requests.saturating_sub(1))?;
         let (reader, mut handover) = party.session.open_post(Asked::Requests(requests), form(accept))?;
         for element in elements {
             match element {

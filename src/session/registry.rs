@@ -120,7 +120,8 @@ impl Registry {
     /// # Errors
     /// [`Reject::Sessions`], [`Reject::PrincipalSessions`], [`Reject::ShuttingDown`].
     pub fn open(self: &Arc<Self>, transport: Transport, tenant: Tenant) -> Result<Owned, Reject> {
-        let place = tenant.admission().usage.session()?;
+        let admission = tenant.admission();
+        let place = admission.usage.session(&admission.allowance)?;
         let session = self.build(transport, tenant, None);
         session.hold(place);
         self.register(session)
@@ -201,7 +202,7 @@ impl Registry {
         if session.transport() != transport || !session.is_of(caller) || session.is_closed() {
             return Err(Reject::SessionUnknown);
         }
-        session.touch(Instant::now(), &caller.validity);
+        session.touch(Instant::now(), caller);
         Ok(session)
     }
 
@@ -236,11 +237,21 @@ impl Registry {
         self.parked.sweep(now);
     }
 
+    /// Ends everything that is open to a client for long, since what clients may do has changed. They come back, and what
+    /// they may do then holds.
+    pub fn interrupt_all(&self) {
+        self.close_some(Session::interrupt);
+    }
+
     /// Ends what is open to clients whose credentials are not good any more.
     pub fn sweep_lapsed(&self, now: Instant) {
+        self.close_some(|session| session.lapsed(now));
+    }
+
+    fn close_some(&self, over: impl Fn(&Session) -> Option<CloseReason>) {
         let sessions: Vec<_> = self.lock().values().cloned().collect();
         for session in sessions {
-            if let Some(reason) = session.lapsed(now) {
+            if let Some(reason) = over(&session) {
                 self.close(&session, reason);
             }
         }

@@ -16,6 +16,7 @@ mod reading;
 mod tests;
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -220,6 +221,7 @@ pub(super) struct Streams {
     /// What there is in flight, of what its principal may have.
     pending: Room,
     usage: Arc<Usage>,
+    in_flight_max: Option<NonZeroUsize>,
     readers: usize,
     /// Standing streams are to end.
     ending: bool,
@@ -227,7 +229,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(bounds: Bounds, usage: Arc<Usage>) -> Self {
+    pub(super) fn new(bounds: Bounds, usage: Arc<Usage>, in_flight_max: Option<NonZeroUsize>) -> Self {
         Self {
             bounds,
             watermark: Watermark::new("--in-flight-max", bounds.in_flight, "further requests are refused"),
@@ -242,6 +244,7 @@ impl Streams {
             generation: 0,
             pending: Room::none(Arc::clone(&usage)),
             usage,
+            in_flight_max,
             readers: 0,
             ending: false,
             closed: false,
@@ -252,6 +255,11 @@ impl Streams {
     /// gone does not count, or a child that hangs would keep for ever what a vanished client left behind.
     pub(super) fn is_busy(&self) -> bool {
         self.readers > 0
+    }
+
+    /// From now on its principal may have so many requests in flight, over all its sessions.
+    pub(super) fn allow_in_flight(&mut self, max: Option<NonZeroUsize>) {
+        self.in_flight_max = max;
     }
 
     /// Requests that are not settled.
@@ -266,7 +274,11 @@ impl Streams {
             Asked::Requests(requests) => self.pending().saturating_add(requests) <= limit,
             Asked::Ping => self.pending() < limit.saturating_add(PINGS_MAX),
         };
-        if room { self.usage.begin(asked.answers()) } else { Err(Reject::InFlight { limit }.counted()) }
+        if room {
+            self.usage.begin(asked.answers(), self.in_flight_max)
+        } else {
+            Err(Reject::InFlight { limit }.counted())
+        }
     }
 
     /// Whether it is news that with these requests there is little room left, and how many there may be.

@@ -21,20 +21,32 @@ pub(super) struct Expectations {
     scope: Arc<str>,
     leeway: Duration,
     principal_claim: String,
+    claim_env: Vec<String>,
 }
 
 type Claims = Map<String, Value>;
 
 impl Expectations {
     pub(super) fn new(config: JwtConfig) -> Self {
-        let JwtConfig { issuer, audiences, scopes, leeway, principal_claim, keys: _, algorithms: _ } = config;
+        let JwtConfig { issuer, audiences, scopes, leeway, principal_claim, claim_env, keys: _, algorithms: _ } =
+            config;
         let (issuer, scope) = (issuer.as_str().to_owned(), scopes.join(" ").into());
-        Self { issuer, audiences, scopes, scope, leeway, principal_claim }
+        Self { issuer, audiences, scopes, scope, leeway, principal_claim, claim_env }
     }
 
     /// Whose tokens are accepted.
     pub(super) fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// What a claim about its owner may set.
+    pub(super) fn claim_env(&self) -> &[String] {
+        &self.claim_env
+    }
+
+    /// Whom a token may be for.
+    pub(super) fn audiences(&self) -> &[String] {
+        &self.audiences
     }
 
     /// What every token must have.

@@ -39,6 +39,7 @@ pub(crate) fn config(issuer: &str, keys: KeySource) -> JwtConfig {
         algorithms: Algorithm::ALL.to_vec(),
         scopes: Vec::new(),
         leeway: Duration::from_secs(30),
+        claim_env: Vec::new(),
         principal_claim: "mcp_mux".to_owned(),
     }
 }

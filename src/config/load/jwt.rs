@@ -22,6 +22,8 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader) -> Option<Option<JwtConfig>> 
         if text.is_empty() { Err("the name of a claim".to_owned()) } else { Ok(text.to_owned()) }
     });
 
+    let claim_env = reader.read_all("jwt-claim-env", &cli.jwt_claim_env, values::foreign_variable);
+
     let Some(issuer) = &cli.jwt_issuer else {
         // What would do nothing is a mistake.
         let file = cli.jwks_file.as_ref().map(|path| path.display().to_string());
@@ -33,6 +35,7 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader) -> Option<Option<JwtConfig>> 
             ("jwt-scope", cli.jwt_scope.first()),
             ("jwt-leeway", cli.jwt_leeway.as_ref()),
             ("jwt-principal-claim", cli.jwt_principal_claim.as_ref()),
+            ("jwt-claim-env", cli.jwt_claim_env.first()),
         ] {
             if let Some(value) = value {
                 reader.problem(flag, Some(value), "absent, unless with --jwt-issuer");
@@ -68,6 +71,7 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader) -> Option<Option<JwtConfig>> 
         scopes: wanted_scopes,
         leeway: leeway?.unwrap_or(LEEWAY),
         principal_claim: principal_claim?.unwrap_or_else(|| PRINCIPAL_CLAIM.to_owned()),
+        claim_env: claim_env?,
     }))
 }
 

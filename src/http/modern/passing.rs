@@ -34,7 +34,7 @@ impl Passing {
         let standing = (message.method() == method::LISTEN).then(|| session.open_standing()).transpose()?;
         let reader = hand_over(session, message.clone()).await?;
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
-        let (method, tasks) = (message.method().into(), tasks::named(message));
+        let (method, tasks) = (message.method().into(), tasks::named(message).unwrap_or_default());
         Ok(Self { reader, standing, id, method, listing, tasks, owned })
     }
 

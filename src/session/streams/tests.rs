@@ -11,7 +11,7 @@ const GET: StreamId = StreamId(2);
 const NEWER_GET: StreamId = StreamId(3);
 
 fn streams(events: usize, bytes: usize) -> Streams {
-    Streams::new(Bounds { events, bytes, in_flight: 10, resumable: true }, Usage::unlimited())
+    Streams::new(Bounds { events, bytes, in_flight: 10, resumable: true }, Arc::new(Usage::default()), None)
 }
 
 fn frame(text: &str) -> Frame {
@@ -29,7 +29,7 @@ fn response(text: &str) -> Payload {
 impl Streams {
     /// Opens the stream of a POST with so many requests.
     fn post(&mut self, id: StreamId, requests: usize, form: PostForm) -> u64 {
-        let room = self.usage.begin(requests).expect("unlimited");
+        let room = self.usage.begin(requests, None).expect("unlimited");
         self.open_post(id, room, form)
     }
 
@@ -283,8 +283,11 @@ fn message_is_not_held_against_its_reader_however_large_it_is() {
 
 #[test]
 fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
-    let mut streams =
-        Streams::new(Bounds { events: 10, bytes: 1000, in_flight: 10, resumable: false }, Usage::unlimited());
+    let mut streams = Streams::new(
+        Bounds { events: 10, bytes: 1000, in_flight: 10, resumable: false },
+        Arc::new(Usage::default()),
+        None,
+    );
     let _reader = streams.open_everything();
     let mut notice = None;
     for _ in 0..1025 {
@@ -417,7 +420,7 @@ proptest! {
     /// settled, gone and closed, nothing is left.
     #[test]
     fn random_runs_keep_the_invariants(ops in proptest::collection::vec(op(), 1..150), resumable: bool) {
-        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, in_flight: 10, resumable }, Usage::unlimited());
+        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, in_flight: 10, resumable }, Arc::new(Usage::default()), None);
         let mut world = World::default();
         for op in ops {
             match op {
