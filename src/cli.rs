@@ -509,7 +509,7 @@ pub struct Cli {
 
     /// The requests that each principal may make: 10 or 10/s, 600/m, 36000/h, or none
     ///
-    /// A principal is who a client is authenticated as; without authentication all clients are the same, anonymous one.
+    /// A principal is who a client is authenticated as; without authentication each client address is one (of IPv6 its /64).
     /// Further requests are refused until there is room again. The table `principals` of the configuration file says for one
     /// principal what this flag and the other three say for each.
     #[arg(long, value_name = "RATE", help_heading = PRINCIPALS, default_value = "none")]

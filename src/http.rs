@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -98,7 +98,10 @@ impl Http {
         async move {
             let mut body = pin!(body);
             let response = self.respond(&parts, body.as_mut(), &peer).await;
-            if parts.version == Version::HTTP_2 && !response.status().is_success() {
+            let status = response.status();
+            // One whose body did not come in time is not waited for again, if it can be helped.
+            let late = status == StatusCode::REQUEST_TIMEOUT && parts.version != Version::HTTP_2;
+            if !status.is_success() && !late && loses_its_response(&parts) {
                 drain(body).await;
             }
             response
@@ -221,6 +224,14 @@ fn check_head(request: &Parts, config: &HttpConfig) -> Result<(), Reject> {
     Ok(())
 }
 
+/// Whether a request that is refused before its body was read may lose the response: in HTTP/2 always; in HTTP/1.1 the connection
+/// is closed, and with much unread the system tells the client that, and not what was said before.
+fn loses_its_response(request: &Parts) -> bool {
+    let length = request.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let unsent = request.headers.contains_key(EXPECT);
+    request.version == Version::HTTP_2 || (length.is_none_or(|length| length > UNREAD_BYTES_MAX) && !unsent)
+}
+
 /// Reads on what is left of a body whose request was refused. In HTTP/2 a response that ends before its request resets the
 /// request's stream, which is right (RFC 9113, 8.1), but makes common clients lose the response.
 async fn drain<B>(mut body: Pin<&mut B>)
@@ -240,6 +251,8 @@ where
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, read).await;
 }
 
+/// What hyper reads by itself, about.
+const UNREAD_BYTES_MAX: u64 = 8 * 1024;
 const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 

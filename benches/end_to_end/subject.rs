@@ -24,6 +24,7 @@ impl Server {
     pub(crate) fn mux(program: &Path, era: Era) -> Result<Self> {
         let mut command = Command::new(program);
         command.args(["--port", "0", "--log-level", "error", "--sessions-max", "100000", "--connections-max", "60000"]);
+        command.args(["--connections-per-address-max", "60000"]);
         let era = match era {
             Era::Legacy => "legacy",
             Era::Modern => "modern",

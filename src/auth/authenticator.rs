@@ -225,10 +225,8 @@ impl Known {
 impl Grant {
     fn of(terms: Terms, claim: Option<Arc<Value>>) -> Self {
         let Terms { rate, sessions_max, in_flight_max, tools, resources, prompts, env } = terms;
-        let rate = rate.map(|RateLimit { per_second, burst }| Rate {
-            interval: Duration::from_secs_f64(per_second.recip()),
-            burst,
-        });
+        let rate =
+            rate.map(|RateLimit { per_second, burst }| Rate::new(Duration::from_secs_f64(per_second.recip()), burst));
         let allowance = Allowance { rate, sessions_max, in_flight_max };
         Self { claim, allowance, rules: Rules::new(tools, resources, prompts), variables: Arc::new(env) }
     }

@@ -38,10 +38,19 @@ pub struct Allowance {
 /// Requests over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// The time that one request takes of it; not zero.
-    pub interval: Duration,
-    /// How many may come at once.
-    pub burst: NonZeroU32,
+    interval: Duration,
+    burst: NonZeroU32,
+}
+
+impl Rate {
+    /// One request every `interval`, and after a pause `burst` at once, as far as that many intervals are a time that can be
+    /// told: 146 years.
+    pub fn new(interval: Duration, burst: NonZeroU32) -> Self {
+        let interval = interval.max(Duration::from_nanos(1));
+        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let most = u32::try_from(u64::MAX / 4 / nanos).unwrap_or(u32::MAX);
+        Self { interval, burst: NonZeroU32::new(most).map_or(NonZeroU32::MIN, |most| burst.min(most)) }
+    }
 }
 
 /// Who is counted together.
@@ -173,11 +182,12 @@ impl Usage {
         let at = limiters.iter().position(|(known, _)| *known == rate);
         let at = at.or_else(|| begin_limiter(&mut limiters, rate));
         let Some((_, limiter)) = at.and_then(|at| limiters.get(at)) else { return Ok(()) };
-        let retry_after = match limiter.check_n(requests) {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(until)) => until.wait_time_from(Time.now()),
-            // More at once than there may ever be.
-            Err(_) => rate.interval.saturating_mul(rate.burst.get()),
+        // More at once than there may ever be is not asked: the library multiplies it with the interval.
+        let checked = if requests > rate.burst { None } else { limiter.check_n(requests).ok() };
+        let retry_after = match checked {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(until)) => until.wait_time_from(Time.now()),
+            None => rate.interval.saturating_mul(rate.burst.get()),
         };
         Err(Reject::RateLimited { retry_after }.counted())
     }
@@ -271,10 +281,7 @@ impl Drop for Room {
 
 /// Adds a limiter; returns where it is.
 fn begin_limiter(limiters: &mut SmallVec<[(Rate, Limiter); 1]>, rate: Rate) -> Option<usize> {
-    // The library multiplies the two, in nanoseconds.
-    let nanos = u64::try_from(rate.interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-    let burst = u32::try_from(u64::MAX / 4 / nanos).unwrap_or(u32::MAX);
-    let burst = NonZeroU32::new(burst)?.min(rate.burst);
+    let burst = rate.burst;
     let limiter = RateLimiter::direct_with_clock(Quota::with_period(rate.interval)?.allow_burst(burst), Time);
     if !limiters.is_empty() {
         // Or every further credential would have a burst of its own.
@@ -314,8 +321,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn rate(interval_millis: u64, burst: u32) -> Allowance {
-        let rate =
-            Rate { interval: Duration::from_millis(interval_millis), burst: NonZeroU32::new(burst).expect("some") };
+        let rate = Rate::new(Duration::from_millis(interval_millis), NonZeroU32::new(burst).expect("some"));
         Allowance { rate: Some(rate), ..Allowance::default() }
     }
 

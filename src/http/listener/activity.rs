@@ -4,7 +4,8 @@
 //! Separate from the connection, since several look at it: what reads and writes for it, its requests (in HTTP/2 each is a task
 //! of its own), its clock, and whoever makes room when there are too many connections. All of it is atomic; nobody waits.
 //!
-//! Invariant: while a request is under way (until the end of its response's body), no time is over.
+//! Invariant: while a request is under way (until the end of its response's body) and its client takes what there is of the
+//! response, no time is over.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +30,10 @@ pub(super) struct Activity {
     phase: AtomicU64,
     /// How much of a head has arrived, and what came with it.
     head_bytes: AtomicUsize,
+    /// Responses that have something for the client to take.
+    offered: AtomicUsize,
+    /// When the client last took something of one, or one began: milliseconds after `opened`.
+    taken: AtomicU64,
     dismissed: AtomicBool,
     /// The connection's.
     task: AtomicWaker,
@@ -53,6 +58,8 @@ impl Activity {
             requests: AtomicUsize::new(0),
             phase: AtomicU64::new(Phase::New as u64),
             head_bytes: AtomicUsize::new(0),
+            offered: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
             dismissed: AtomicBool::new(false),
             task: AtomicWaker::new(),
         })
@@ -77,6 +84,7 @@ impl Activity {
 
     /// Something was taken by the client. What is left of its answer when that has ended for us is on its way still.
     pub(super) fn sent(&self) {
+        self.taken.store(self.millis(), Ordering::Release);
         if self.requests.load(Ordering::Acquire) == 0 && self.phase().0 == Phase::Idle {
             self.enter(Phase::Idle);
         }
@@ -125,8 +133,25 @@ impl Activity {
         (phase, self.opened + Duration::from_millis(packed >> PHASE_BITS))
     }
 
+    /// Since when the client has taken nothing of what there is for it; none while there is nothing. In HTTP/2 a client can do
+    /// so for ever, while the system sees everything taken.
+    pub(super) fn stalled(&self) -> Option<Instant> {
+        let offered = self.offered.load(Ordering::Acquire) > 0;
+        offered.then(|| self.opened + Duration::from_millis(self.taken.load(Ordering::Acquire)))
+    }
+
+    /// What it is doing, and since when, if it can be ended for others: it is at rest, or its client takes nothing.
+    pub(super) fn idle(&self, now: Instant) -> Option<(Phase, Instant)> {
+        let stalled = || self.stalled().filter(|since| now.duration_since(*since) >= STALLED_MIN);
+        self.at_rest().or_else(|| stalled().map(|since| (Phase::Idle, since)))
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn enter(&self, phase: Phase) {
-        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX >> PHASE_BITS);
+        let since = self.millis().min(u64::MAX >> PHASE_BITS);
         self.phase.store(since << PHASE_BITS | phase as u64, Ordering::Release);
     }
 }
@@ -150,12 +175,36 @@ impl Drop for UnderWay {
 #[derive(Debug)]
 pub(super) struct Attended<B> {
     body: B,
-    _under_way: UnderWay,
+    under_way: UnderWay,
+    /// There is something for the client to take: what was polled last, or the head.
+    offers: bool,
 }
 
 impl<B> Attended<B> {
-    pub(super) const fn new(body: B, under_way: UnderWay) -> Self {
-        Self { body, _under_way: under_way }
+    pub(super) fn new(body: B, under_way: UnderWay) -> Self {
+        let mut attended = Self { body, under_way, offers: false };
+        attended.offer(true);
+        attended
+    }
+
+    fn offer(&mut self, offers: bool) {
+        let activity = &self.under_way.0;
+        activity.taken.store(activity.millis(), Ordering::Release);
+        match (std::mem::replace(&mut self.offers, offers), offers) {
+            (false, true) => {
+                activity.offered.fetch_add(1, Ordering::AcqRel);
+            }
+            (true, false) => {
+                activity.offered.fetch_sub(1, Ordering::AcqRel);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
+impl<B> Drop for Attended<B> {
+    fn drop(&mut self) {
+        self.offer(false);
     }
 }
 
@@ -164,7 +213,9 @@ impl<B: Body + Unpin> Body for Attended<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.offer(polled.is_ready());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -214,7 +265,7 @@ impl<'a> Clock<'a> {
         let dismissed = self.activity.poll_dismissed(cx).is_ready();
         loop {
             let due = self.due();
-            if dismissed && self.parting.is_none() && due.is_some() {
+            if dismissed && self.parting.is_none() && self.activity.idle(Instant::now()).is_some() {
                 return Poll::Ready(Over::Dismissed);
             }
             match due {
@@ -241,9 +292,15 @@ impl<'a> Clock<'a> {
         self.set = false;
     }
 
-    /// When the time is over, and why; none while a request is under way.
+    /// When the time is over, and why; none while a request is under way and the client waits for it.
     fn due(&self) -> Option<(Instant, Over)> {
-        let (phase, since) = self.activity.at_rest()?;
+        let Some((phase, since)) = self.activity.at_rest() else {
+            let since = self.activity.stalled()?;
+            return Some(match self.parting {
+                Some(parting) => (parting.max(since) + PARTING_TIMEOUT, Over::Unparted),
+                None => (since + UNTAKEN_TIMEOUT, Over::Limit(Limit::UntakenTimeout)),
+            });
+        };
         if let Some(parting) = self.parting {
             return Some((parting.max(since) + PARTING_TIMEOUT, Over::Unparted));
         }
@@ -254,5 +311,9 @@ impl<'a> Clock<'a> {
     }
 }
 
+/// How long a client may take nothing of what there is for it. As long as the system gives it where that can see it.
+const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it must have, to be ended for others.
+const STALLED_MIN: Duration = Duration::from_secs(5);
 /// How long a connection that was told to end may take to do so.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(5);

@@ -142,7 +142,10 @@ impl Protocol {
         tokio::select! {
             biased;
             ended = poll_fn(|cx| repoll.poll(connection.as_mut(), cx)) => return self.note_end(ended, activity),
-            () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = stop.drain.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                clock.part();
+            }
             over = poll_fn(|cx| clock.poll(cx)) => {
                 if note_over(over, activity) == Parting::AtOnce {
                     return;

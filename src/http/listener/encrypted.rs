@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
@@ -59,13 +60,13 @@ impl Protocol {
             Ok(Beginning::Encrypted(stream)) => stream,
             Ok(Beginning::PlainHttp(stream)) => {
                 debug!("connection refused: it speaks HTTP, not HTTPS");
-                return refuse(stream, PLAIN_HTTP_ANSWER, timer, stop).await;
+                return refuse(stream, PLAIN_HTTP_ANSWER, activity, stop).await;
             }
             Ok(Beginning::Failed(error, stream)) => {
                 limit_hit(Limit::HandshakeFailed);
                 let failed = tls.count_failed_handshake();
                 debug!(%error, failed, "TLS handshake failed");
-                return refuse(stream, "", timer, stop).await;
+                return refuse(stream, "", activity, stop).await;
             }
             Ok(Beginning::Nothing) => return debug!("connection ended: it sent nothing"),
             Err(error) => return debug!(%error, "connection ended"),
@@ -115,7 +116,7 @@ async fn begin(tls: &Tls, stream: TcpStream) -> io::Result<Beginning> {
 }
 
 /// Ends a connection so that its client gets to know why: by `answer`, or by what it was sent before.
-async fn refuse(mut stream: TcpStream, answer: &str, patience: Pin<&mut Sleep>, stop: &Stop) {
+async fn refuse(mut stream: TcpStream, answer: &str, activity: &Activity, stop: &Stop) {
     let farewell = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
@@ -126,7 +127,8 @@ async fn refuse(mut stream: TcpStream, answer: &str, patience: Pin<&mut Sleep>, 
         // Whether the client took it is its business.
         _ = farewell => {}
         () = stop.drain.cancelled() => {}
-        () = patience => {}
+        () = poll_fn(|cx| activity.poll_dismissed(cx)) => {}
+        () = sleep(LINGER_TIMEOUT) => {}
     }
 }
 
@@ -136,6 +138,8 @@ const PLAIN_HTTP_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\n\
     connection: close\r\n\
     \r\n\
     This port speaks HTTPS: begin the URL with https:// instead\n";
+/// How long a client that was refused may take to hang up.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much is read of a request that was refused.
 const LINGER_BYTES_MAX: u64 = 64 * 1024;
 

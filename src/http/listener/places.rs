@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::activity::{Activity, Phase};
 use crate::config::ListenConfig;
@@ -29,6 +29,8 @@ pub(super) struct Places {
     /// Which addresses may have any number.
     is_exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     watermark: Watermark,
+    /// When it was last said that an address has too many.
+    reported: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,7 @@ impl Places {
             per_address_max: config.connections_per_address_max.get(),
             is_exempt: Box::new(|_| false),
             watermark: Watermark::new("--connections-max", connections_max, beyond),
+            reported: Mutex::new(None),
         }
     }
 
@@ -90,7 +93,7 @@ impl Places {
                 Entry::Taken(place) => return Some(place),
                 Entry::AddressFull => {
                     limit_hit(Limit::ConnectionsPerAddressMax);
-                    debug!(%address, "connection closed: its address has too many (--connections-per-address-max)");
+                    self.report_full_address(address);
                     return None;
                 }
                 Entry::Full => {}
@@ -101,6 +104,23 @@ impl Places {
             self.make_room();
             // Whoever is busy now may be idle for long enough then.
             let _ = timeout(MAKE_ROOM_INTERVAL, self.table.freed.notified()).await;
+        }
+    }
+
+    /// Often it is a proxy that nobody has said is one. Not for every connection.
+    fn report_full_address(&self, address: IpAddr) {
+        let now = Instant::now();
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.is_none_or(|at| now.duration_since(at) >= REPORT_INTERVAL) {
+            *reported = Some(now);
+            warn!(
+                %address,
+                limit = self.per_address_max,
+                "connections are closed: their address has as many as it may have (--connections-per-address-max). If it is a \
+                 proxy in front, name it with --trusted-proxy"
+            );
+        } else {
+            debug!(%address, "connection closed: its address has too many (--connections-per-address-max)");
         }
     }
 
@@ -131,7 +151,7 @@ impl Places {
         let now = Instant::now();
         let state = self.table.lock();
         let at_rest = state.connections.values().filter(|activity| !activity.is_dismissed());
-        let at_rest = at_rest.filter_map(|activity| activity.at_rest().map(|(phase, since)| (phase, since, activity)));
+        let at_rest = at_rest.filter_map(|activity| activity.idle(now).map(|(phase, since)| (phase, since, activity)));
         let mut dismissable: Vec<_> = at_rest
             .filter(|(phase, since, _)| {
                 let patience = if *phase == Phase::New { PATIENCE_WITH_NEW } else { PATIENCE_WITH_IDLE };
@@ -181,6 +201,9 @@ impl Drop for Place {
         self.table.freed.notify_one();
     }
 }
+
+/// Between two warnings of full addresses.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What counts as one address: of IPv6 a /64, of which any host has all addresses.
 fn network(address: IpAddr) -> IpAddr {

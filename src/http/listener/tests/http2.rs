@@ -247,6 +247,21 @@ async fn an_idle_connection_is_told_to_go_and_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_of_its_answer_is_closed_though_it_answers_pings() {
+    let served = serve().await;
+    let mut raw = Raw::connect(&served, &setting(SETTINGS_INITIAL_WINDOW_SIZE, 0)).await;
+    let since = Instant::now();
+    raw.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &get("/", 0, 0))).await;
+    while let Some(received) = raw.next().await {
+        if received.kind == PING && received.flags & ACK == 0 {
+            raw.send(&frame(PING, ACK, 0, &received.payload)).await;
+        }
+    }
+    let seconds = since.elapsed().as_secs();
+    assert!((60..=61).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_never_asks_for_anything_is_closed() {
     let served = serve().await;
     let mut raw = Raw::connect(&served, &[]).await;
