@@ -102,6 +102,9 @@ pub(super) fn refuse_exposure(local: SocketAddr, auth: &AuthConfig) -> Result<()
 }
 
 fn warn_of_weak(census: Census) {
+    if census.exposed {
+        warn!("everybody on this machine can read the file of tokens: take it from them (chmod o-r)");
+    }
     if census.weak > 0 {
         warn!(
             tokens = census.weak,

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -79,6 +80,8 @@ pub struct Census {
     pub tokens: usize,
     /// Those short enough to be guessed.
     pub weak: usize,
+    /// Whether everybody on the machine can read the file.
+    pub exposed: bool,
 }
 
 impl Tokens {
@@ -109,6 +112,7 @@ impl Tokens {
         }
         let census = Census {
             tokens: parsed.len(),
+            exposed: self.file.as_deref().is_some_and(is_open_to_others),
             weak: parsed.iter().filter(|(_, token)| token.len() < WEAK_TOKEN_BYTES).count(),
         };
         if parsed.is_empty() {
@@ -152,6 +156,11 @@ impl Tokens {
     fn digest(&self, token: impl AsRef<[u8]>) -> [u8; 32] {
         Sha256::new().chain_update(self.key).chain_update(token).finalize().into()
     }
+}
+
+/// Whether users that are neither the file's owner nor of its group may read it.
+fn is_open_to_others(file: &Path) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 fn read(file: &Path) -> Result<String, TokensError> {
@@ -261,7 +270,7 @@ mod tests {
         let file = folder.path().join("tokens");
         fs::write(&file, "alice:first\nbob:second\n").expect("written");
         let (tokens, census) = Tokens::new(Some(file.clone()), None).expect("two tokens");
-        assert_eq!(census, Census { tokens: 2, weak: 2 });
+        assert_eq!((census.tokens, census.weak), (2, 2));
         let (alice, bob) = (tokens.holder(b"first").expect("alice"), tokens.holder(b"second").expect("bob"));
 
         fs::write(&file, "alice first\n").expect("written");
@@ -283,6 +292,6 @@ mod tests {
     fn the_weak_ones_are_counted() {
         let text = Secret::new(format!("a:{}\nb:{}", "x".repeat(19), "y".repeat(20)));
         let (_, census) = Tokens::new(None, Some(text)).expect("two tokens");
-        assert_eq!(census, Census { tokens: 2, weak: 1 });
+        assert_eq!(census, Census { tokens: 2, weak: 1, exposed: false });
     }
 }

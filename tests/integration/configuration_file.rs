@@ -38,6 +38,33 @@ async fn a_file_alone_is_enough_and_flags_and_variables_win_over_it() {
 }
 
 #[tokio::test]
+async fn each_principal_has_a_process_with_its_own_variables_and_follows_them_when_they_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, tokens) = (folder.path().join("mux.json"), folder.path().join("tokens"));
+    fs::write(&tokens, "alice:the-token-of-alice\nbob:the-token-of-bob\n").unwrap();
+    let config = |alice: &str| {
+        let principals =
+            json!({ "token:alice": { "env": { "OWNER": alice } }, "*": { "env": { "OWNER": "somebody" } } });
+        json!({ "isolation": "principal", "auth-token-file": tokens, "principals": principals }).to_string()
+    };
+    fs::write(&file, config("alice")).unwrap();
+    let mut mux = Mux::start(&["--config", file.to_str().unwrap()], notes_server()).await;
+    let owner = async |mux: &Mux, token: &str| {
+        let mut client = mux.client_with(token);
+        client.initialize("2025-11-25", json!({})).await;
+        client.tool(json!(1), "environment", json!({ "name": "OWNER" })).await
+    };
+    assert_eq!(owner(&mux, "the-token-of-alice").await, "\"alice\"");
+    assert_eq!(owner(&mux, "the-token-of-bob").await, "\"somebody\"");
+    fs::write(&file, config("alice again")).unwrap();
+    mux.signal(rustix::process::Signal::HUP);
+    mux.logged("read again files=\"principals\"").await;
+    assert_eq!(owner(&mux, "the-token-of-alice").await, "\"alice again\"");
+    let (_, _, log) = mux.stop().await;
+    assert!(!log.contains("alice again") && !log.contains("the-token-of"), "{log}");
+}
+
+#[tokio::test]
 async fn the_variables_of_the_file_reach_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mux.json");

@@ -1,7 +1,7 @@
 //! One encrypted connection: its handshake, and from then on its requests.
 //!
 //! Which HTTP it speaks is agreed in the handshake (ALPN); a client that offers nothing there speaks HTTP/1.1 (RFC 9113, 3.3).
-//! The handshake is part of the time that a client has for its first request.
+//! The handshake has the time that a connection has for its first byte, and the first request what a head has from then on.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
