@@ -63,7 +63,8 @@ fn load(args: &[OsString], variables: &BTreeMap<String, OsString>) {
         Err(errors) => {
             assert!(!errors.problems().is_empty());
             for problem in errors.problems() {
-                let named = ["--", "MCP_MUX_", "the command after --"].iter().any(|way| problem.origin.starts_with(way));
+                let named =
+                    ["--", "MCP_MUX_", "the command after --"].iter().any(|way| problem.origin.starts_with(way));
                 assert!(named, "{problem}");
                 assert!(!problem.wanted.is_empty(), "{problem}");
             }
@@ -120,5 +121,8 @@ fn spell(host: &Host, port: Option<u16>) -> String {
         Host::Ip(std::net::IpAddr::V6(address)) => format!("[{address}]"),
         Host::Ip(address) => address.to_string(),
     };
-    port.map_or(host.clone(), |port| format!("{host}:{port}"))
+    match port {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    }
 }

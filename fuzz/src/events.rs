@@ -50,7 +50,9 @@ pub fn decode(text: &str) -> Decoded {
                     None => value.to_owned(),
                 });
             }
-            "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => decoded.retries_ms.extend(value.parse::<u64>()),
+            "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                decoded.retries_ms.extend(value.parse::<u64>());
+            }
             _ => decoded.ignored.push(line.to_owned()),
         }
     }

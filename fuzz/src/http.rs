@@ -150,7 +150,18 @@ impl Seen {
 const METHODS: [&str; 9] = ["POST", "GET", "DELETE", "OPTIONS", "PUT", "HEAD", "PATCH", "TRACE", "BREW"];
 
 const PATHS: [&str; 12] = [
-    "/mcp", "/sse", "$L", "/healthz", "/readyz", "/", "/mcp/", "/messages", "//mcp", "/mcp?x=%00", "*", "http://127.0.0.1/mcp",
+    "/mcp",
+    "/sse",
+    "$L",
+    "/healthz",
+    "/readyz",
+    "/",
+    "/mcp/",
+    "/messages",
+    "//mcp",
+    "/mcp?x=%00",
+    "*",
+    "http://127.0.0.1/mcp",
 ];
 
 const HEADERS: [(&str, &str); 30] = [
@@ -381,7 +392,8 @@ fn messages(headers: &HeaderMap, body: &[u8], ended: bool) -> Vec<String> {
             let decoded = decode(text);
             assert!(decoded.ignored.is_empty() && !(ended && decoded.unfinished), "{decoded:?}");
             let is_message = |event: &&super::events::Event| event.kind != "endpoint" && !event.data.is_empty();
-            let messages: Vec<String> = decoded.events.iter().filter(is_message).map(|event| event.data.clone()).collect();
+            let messages: Vec<String> =
+                decoded.events.iter().filter(is_message).map(|event| event.data.clone()).collect();
             for message in &messages {
                 assert!(matches!(judge(message.as_bytes(), usize::MAX), Verdict::Message(_)), "{message}");
             }
@@ -407,7 +419,9 @@ fn check_answers(asked: &Asked, status: StatusCode, messages: &[String], complet
         let Some(id) = message.id.filter(|_| matches!(message.kind, Kind::Result | Kind::Error)) else { continue };
         match missing.get_mut(id) {
             Some(count) if *count > 0 => *count -= 1,
-            Some(_) | None => assert!(asked.wrong.iter().any(|wrong| wrong.trim_matches(SPACE) == id), "answers {id}: {text}"),
+            Some(_) | None => {
+                assert!(asked.wrong.iter().any(|wrong| wrong.trim_matches(SPACE) == id), "answers {id}: {text}");
+            }
         }
     }
     let answered = missing.values().all(|count| *count == 0);

@@ -38,7 +38,8 @@ use mcp_mux::error::Reject;
 use mcp_mux::jsonrpc::{DEPTH_MAX, Frame, Kind, Message, RawId};
 use mcp_mux::mcp::{Era, LogLevel, Revision};
 use mcp_mux::router::{
-    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, Router, SessionKey, Sharing, Stats, StreamId,
+    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, Router, SessionKey, Sharing, Stats,
+    StreamId,
 };
 use tokio::time::Instant;
 
@@ -96,7 +97,10 @@ const NEWS: [(&str, &str); 9] = [
     ("notifications/resources/updated", r#""uri":"x:/0""#),
     ("notifications/message", r#""level":"error","data":1"#),
     ("notifications/cancelled", r#""requestId":$"#),
-    ("notifications/subscriptions/acknowledged", r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["x:/0"]}"#),
+    (
+        "notifications/subscriptions/acknowledged",
+        r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["x:/0"]}"#,
+    ),
     ("notifications/tasks/status", r#""taskId":"k","status":"completed""#),
     ("notifications/elicitation/complete", r#""elicitationId":"e""#),
     ("notifications/tasks", r#""taskId":"k","status":"completed""#),
@@ -226,7 +230,8 @@ impl World {
                 let session = line.below(SESSIONS);
                 let (id, (method, params)) = (line.pick(&IDS), line.pick(&METHODS));
                 let mark = format!("mark-{}", self.streams + 1);
-                let meta = if line.flag() { format!(r#","_meta":{{"progressToken":"{mark}"}}"#) } else { String::new() };
+                let meta =
+                    if line.flag() { format!(r#","_meta":{{"progressToken":"{mark}"}}"#) } else { String::new() };
                 let params = if params.is_empty() { String::new() } else { format!(",{params}") };
                 let text = format!(
                     r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"m":"{mark}"{params}{meta}}}}}"#
@@ -252,16 +257,8 @@ impl World {
             }
             b's' => self.start(line.flag()),
             b'w' => self.read(line.below(16)),
-            b'e' => {
-                if self.alive {
-                    self.router.handle_child_ending();
-                }
-            }
-            b'x' => {
-                if self.alive {
-                    self.exit(line.below(8));
-                }
-            }
+            b'e' if self.alive => self.router.handle_child_ending(),
+            b'x' if self.alive => self.exit(line.below(8)),
             b'S' => self.router.suspend(self.now + Duration::from_secs(1), self.now),
             b'Z' => self.router.resume(),
             b'C' => self.router.close(&Reject::ShuttingDown),
@@ -269,11 +266,7 @@ impl World {
                 let allowed = line.below(8) as u64;
                 self.router.allow(Some(allowed).filter(|allowed| *allowed < 7), self.now);
             }
-            b'p' => {
-                if self.alive {
-                    self.router.ping_child();
-                }
-            }
+            b'p' if self.alive => self.router.ping_child(),
             b'T' => self.advance(line.pick(&[1, 5, 21, 61, 301, 3601].map(Duration::from_secs))),
             kind if self.alive => self.child(kind, line),
             _ => {}
@@ -285,7 +278,8 @@ impl World {
         let nth = if kind == b'Q' || kind == b'N' { None } else { Some(line.below(8)) };
         match kind {
             b'A' => {
-                let Some(pending) = nth.filter(|nth| *nth < self.pending.len()).map(|nth| self.pending.remove(nth)) else {
+                let Some(pending) = nth.filter(|nth| *nth < self.pending.len()).map(|nth| self.pending.remove(nth))
+                else {
                     return;
                 };
                 let kind = line.below(RESULTS.len() + 1);
@@ -341,7 +335,8 @@ impl World {
         self.keys += 1;
         let key = SessionKey(self.keys);
         let all = ClientCapabilities { roots: true, sampling: true, elicitation_form: true, elicitation_url: true };
-        let mut profile = Profile { capabilities: if askable { all } else { Default::default() }, ..Profile::default() };
+        let mut profile =
+            Profile { capabilities: if askable { all } else { Default::default() }, ..Profile::default() };
         let is_exchange = self.era == Era::Modern && other > 0;
         match (is_exchange, self.sharing) {
             (true, _) => {

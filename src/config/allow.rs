@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn what_is_no_plain_host_has_no_value() {
-        for text in ["", ".", "..", "127.0.0.1..", "a..b", ".a", ":80", "a:b", "a:70000", "a b", "a/", "[::1", "[::1]1"] {
+        for text in ["", ".", "..", "127.0.0.1..", "a..b", ".a", ":80", "a:b", "a:70000", "a b", "a/", "[::1", "[::1]1"]
+        {
             assert_eq!(Authority::parse(text), None, "{text}");
         }
     }
