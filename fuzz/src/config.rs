@@ -121,5 +121,8 @@ fn spell(host: &Host, port: Option<u16>) -> String {
         Host::Ip(std::net::IpAddr::V6(address)) => format!("[{address}]"),
         Host::Ip(address) => address.to_string(),
     };
-    port.map_or(host.clone(), |port| format!("{host}:{port}"))
+    match port {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    }
 }

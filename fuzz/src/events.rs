@@ -51,7 +51,7 @@ pub fn decode(text: &str) -> Decoded {
                 });
             }
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                decoded.retries_ms.extend(value.parse::<u64>())
+                decoded.retries_ms.extend(value.parse::<u64>());
             }
             _ => decoded.ignored.push(line.to_owned()),
         }

@@ -420,7 +420,7 @@ fn check_answers(asked: &Asked, status: StatusCode, messages: &[String], complet
         match missing.get_mut(id) {
             Some(count) if *count > 0 => *count -= 1,
             Some(_) | None => {
-                assert!(asked.wrong.iter().any(|wrong| wrong.trim_matches(SPACE) == id), "answers {id}: {text}")
+                assert!(asked.wrong.iter().any(|wrong| wrong.trim_matches(SPACE) == id), "answers {id}: {text}");
             }
         }
     }

@@ -257,16 +257,8 @@ impl World {
             }
             b's' => self.start(line.flag()),
             b'w' => self.read(line.below(16)),
-            b'e' => {
-                if self.alive {
-                    self.router.handle_child_ending();
-                }
-            }
-            b'x' => {
-                if self.alive {
-                    self.exit(line.below(8));
-                }
-            }
+            b'e' if self.alive => self.router.handle_child_ending(),
+            b'x' if self.alive => self.exit(line.below(8)),
             b'S' => self.router.suspend(self.now + Duration::from_secs(1), self.now),
             b'Z' => self.router.resume(),
             b'C' => self.router.close(&Reject::ShuttingDown),
@@ -274,11 +266,7 @@ impl World {
                 let allowed = line.below(8) as u64;
                 self.router.allow(Some(allowed).filter(|allowed| *allowed < 7), self.now);
             }
-            b'p' => {
-                if self.alive {
-                    self.router.ping_child();
-                }
-            }
+            b'p' if self.alive => self.router.ping_child(),
             b'T' => self.advance(line.pick(&[1, 5, 21, 61, 301, 3601].map(Duration::from_secs))),
             kind if self.alive => self.child(kind, line),
             _ => {}

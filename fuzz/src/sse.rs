@@ -28,7 +28,10 @@ pub fn run(data: &[u8]) {
                 let id = read_id(line.word());
                 let Ok(message) = Message::parse(Bytes::copy_from_slice(line.rest()), DEPTH_MAX) else { continue };
                 let frame = Frame::new(message.bytes().clone());
-                let frame = message.id_span().map_or(frame.clone(), |span| frame.replace(span, "\"an id\""));
+                let frame = match message.id_span() {
+                    Some(span) => frame.replace(span, "\"an id\""),
+                    None => frame,
+                };
                 expected.push(put(&mut out, id, &frame, &mut last_id));
             }
             b'l' => {

@@ -101,7 +101,7 @@ fn check_outputs(message: &Message) {
     assert_eq!(rewritten.id_as_u64(), Some(u64::MAX));
 
     let Some(id) = message.id() else { panic!("a place of an id without one") };
-    let payload = message.result().or(message.params()).map_or("{}", |span| message.text(span));
+    let payload = message.result().or_else(|| message.params()).map_or("{}", |span| message.text(span));
     let error = json!({"code": -1, "message": message.method()});
     for (frame, kind) in
         [(result_response(&id, payload), Kind::Result), (error_response(Some(&id), &error), Kind::Error)]
