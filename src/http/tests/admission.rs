@@ -7,6 +7,7 @@ use crate::auth::tokens::Tokens;
 use crate::config::principals::{PrincipalConfig, Rate};
 use crate::config::secret::Secret;
 use crate::mcp::MODERN_REVISION;
+use crate::metrics::{Limit, limit_hits};
 
 const ALICE: (&str, &str) = ("authorization", "Bearer alice-token");
 const ALICES_OTHER: (&str, &str) = ("x-api-key", "alice-other-token");
@@ -65,7 +66,9 @@ async fn without_a_good_token_there_is_nothing_but_health() {
         assert_eq!(answered.kind().await, (401, "unauthenticated".to_owned()), "{method} {path}");
     }
     for wrong in ["Bearer wrong-token", "Bearer alice-toke", "Bearer alice-token2", "Bearer ALICE-TOKEN"] {
+        let before = limit_hits(Limit::CredentialRefused);
         let answered = harness.ask("POST", "/mcp", &[("authorization", wrong)], CALL).await;
+        assert!(limit_hits(Limit::CredentialRefused) > before);
         let challenge = answered.header("www-authenticate").to_owned();
         assert!(challenge.starts_with(r#"Bearer error="invalid_token""#), "{challenge}");
         let text = answered.rest().await;
@@ -129,7 +132,9 @@ async fn who_comes_too_fast_is_told_when_to_come_back_and_others_notice_nothing(
     for _ in 0..2 {
         assert_eq!(harness.ask("GET", "/nowhere", &[ALICE], "").await.status, StatusCode::NOT_FOUND);
     }
+    let before = limit_hits(Limit::Rate);
     let refused = harness.ask("GET", "/nowhere", &[ALICE], "").await;
+    assert!(limit_hits(Limit::Rate) > before);
     assert_eq!(refused.header("retry-after"), "10");
     assert_eq!(refused.kind().await, (429, "rate-limited".to_owned()));
     assert_eq!(harness.ask("GET", "/nowhere", &[ALICES_OTHER], "").await.status, StatusCode::TOO_MANY_REQUESTS);
@@ -154,7 +159,9 @@ async fn a_principal_has_so_many_sessions_and_no_more_over_both_transports() {
     let id = harness.open_as(&[ALICE], Revision::V2025_11_25).await;
     let stream = harness.ask("GET", "/sse", &[ALICE, EVENTS], "").await;
     let body = initialize(Revision::V2025_11_25);
+    let before = limit_hits(Limit::PrincipalSessionsMax);
     let refused = harness.ask("POST", "/mcp", &[ALICES_OTHER], &body).await;
+    assert!(limit_hits(Limit::PrincipalSessionsMax) > before);
     assert_eq!(refused.header("retry-after"), "1");
     assert_eq!(refused.kind().await, (429, "principal-sessions-limit".to_owned()));
     assert_eq!(harness.ask("GET", "/sse", &[ALICE, EVENTS], "").await.status, StatusCode::TOO_MANY_REQUESTS);
@@ -178,7 +185,9 @@ async fn a_principal_has_so_many_requests_in_flight_over_all_its_sessions() {
     let (answered, ()) = tokio::join!(running, async {
         let (origin, _) = harness.child.next().await.sent();
         let headers = [ALICE, ("mcp-session-id", second.as_str())];
+        let before = limit_hits(Limit::PrincipalInFlightMax);
         let refused = harness.ask("POST", "/mcp", &headers, CALL).await;
+        assert!(limit_hits(Limit::PrincipalInFlightMax) > before);
         assert_eq!(refused.kind().await, (429, "principal-in-flight-limit".to_owned()));
         let (answered, _) = harness.call(&[BOB, ("mcp-session-id", &bobs)], CALL, DONE).await;
         assert_eq!(answered.status, StatusCode::OK);
@@ -212,6 +221,21 @@ async fn the_prefix_of_a_trusted_proxy_is_in_the_endpoint_that_clients_post_to()
     assert!(endpoint.starts_with("event: endpoint\ndata: /tools/messages?sessionId="), "{endpoint}");
     let refused = harness.ask("GET", "/sse", &[EVENTS, ("x-forwarded-host", "evil.example")], "").await;
     assert_eq!(refused.kind().await, (403, "host-forbidden".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_what_clients_may_do_changes_their_streams_end_and_they_come_back() {
+    let mut harness = guarded(PrincipalConfig::default());
+    let id = harness.open_as(&[ALICE], Revision::V2025_11_25).await;
+    let headers = [ALICE, EVENTS, ("mcp-session-id", id.as_str())];
+    let mut stream = harness.ask("GET", "/mcp", &headers, "").await;
+    let everything = harness.ask("GET", "/sse", &[BOB, EVENTS], "").await;
+    stream.chunk().await.expect("the priming event");
+    harness.registry.interrupt_all();
+    assert_eq!(stream.rest().await, "");
+    assert!(everything.rest().await.starts_with("event: endpoint"));
+    assert_eq!(harness.registry.len(), 1);
+    assert_eq!(harness.ask("GET", "/mcp", &headers, "").await.status, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]

@@ -249,6 +249,7 @@ async fn an_idle_connection_is_told_to_go_and_closed() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_of_its_answer_is_closed_though_it_answers_pings() {
     let served = serve().await;
+    let before = limit_hits(Limit::UntakenTimeout);
     let mut raw = Raw::connect(&served, &setting(SETTINGS_INITIAL_WINDOW_SIZE, 0)).await;
     let since = Instant::now();
     raw.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &get("/", 0, 0))).await;
@@ -259,6 +260,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_closed_though_it_answers_p
     }
     let seconds = since.elapsed().as_secs();
     assert!((60..=61).contains(&seconds), "{seconds}");
+    assert!(limit_hits(Limit::UntakenTimeout) > before);
 }
 
 #[tokio::test(start_paused = true)]
