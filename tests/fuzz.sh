@@ -20,6 +20,9 @@ if ! command -v "${CXX:-c++}" >/dev/null; then
     exit
 fi
 
+# With the dependencies that the program has, to which cargo adds what only the fuzzers have.
+if [ ! fuzz/Cargo.lock -nt Cargo.lock ]; then cp Cargo.lock fuzz/Cargo.lock; fi
+
 # As cargo-fuzz builds them, but for a sanitizer, of which a program without unsafe code has no use.
 profile=dev folder=debug
 if [ "$seconds" -gt 60 ]; then profile=release folder=release; fi
@@ -27,7 +30,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 coverage=-Cllvm-args=-sanitizer-coverage
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module $coverage-level=4 $coverage-inline-8bit-counters $coverage-pc-table \
-    $coverage-trace-compares" cargo build --locked --manifest-path fuzz/Cargo.toml --profile "$profile" --target "$host"
+    $coverage-trace-compares" cargo build --manifest-path fuzz/Cargo.toml --profile "$profile" --target "$host"
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT

@@ -1,14 +1,17 @@
-//! What an operator types: a command line and an environment, and the small grammars in it.
+//! What an operator writes: a command line, an environment and a configuration file, and the small grammars in them.
 //!
 //! | line | |
 //! |---|---|
 //! | `$NAME=value` | a variable; the prefix `MCP_MUX_` may be left out |
+//! | `>text` | a line of the configuration file |
 //! | `?text` | a host, an origin or a `Host` header |
 //! | anything else | an argument |
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 
 use mcp_mux::cli::Cli;
 use mcp_mux::config::allow::{AllowHost, AllowOrigin, Authority, Host, WebOrigin};
@@ -18,6 +21,7 @@ use mcp_mux::config::{Config, Isolation};
 pub fn run(data: &[u8]) {
     let mut args = vec![OsString::from("mcp-mux")];
     let mut variables: BTreeMap<String, OsString> = BTreeMap::new();
+    let mut file = Vec::new();
     for line in data.split(|byte| *byte == b'\n').take(64) {
         match line.split_first() {
             Some((b'$', variable)) => {
@@ -27,16 +31,29 @@ pub fn run(data: &[u8]) {
                 let value = variable.get(at + 1..).unwrap_or_default();
                 variables.insert(name, OsString::from_vec(value.to_vec()));
             }
+            Some((b'>', text)) => file.extend_from_slice(&[text, b"\n"].concat()),
             Some((b'?', text)) => check_names(&String::from_utf8_lossy(text)),
             Some(_) => args.push(OsString::from_vec(line.to_vec())),
             None => {}
         }
     }
-    load(&args, &variables);
+    // Files of this machine are none of the input's business, and some would keep it waiting.
+    args.retain(|arg| !arg.to_string_lossy().starts_with("--config"));
+    variables.remove("MCP_MUX_CONFIG");
+    if file.is_empty() {
+        return load(&args, &variables, None);
+    }
+    let path = std::env::temp_dir().join(format!("mcp-mux-fuzz-{}", std::process::id()));
+    fs::write(&path, &file).unwrap_or_else(|error| panic!("{error}"));
+    let mut config = OsString::from("--config=");
+    config.push(&path);
+    args.insert(1, config);
+    load(&args, &variables, Some(&path));
+    fs::remove_file(&path).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Whatever is typed comes to a configuration, or to an error that says what is wrong and no secret.
-fn load(args: &[OsString], variables: &BTreeMap<String, OsString>) {
+fn load(args: &[OsString], variables: &BTreeMap<String, OsString>, file: Option<&Path>) {
     let secret = variables.get("MCP_MUX_AUTH_TOKENS").and_then(|value| value.to_str());
     // So long that it can be nothing else, and typed nowhere else.
     let elsewhere = |secret: &str| {
@@ -63,9 +80,9 @@ fn load(args: &[OsString], variables: &BTreeMap<String, OsString>) {
         Err(errors) => {
             assert!(!errors.problems().is_empty());
             for problem in errors.problems() {
-                let named =
-                    ["--", "MCP_MUX_", "the command after --"].iter().any(|way| problem.origin.starts_with(way));
-                assert!(named, "{problem}");
+                let of_file = file.is_some_and(|file| problem.origin.starts_with(&file.display().to_string()));
+                let of_others = ["--", "MCP_MUX_", "the command after --"];
+                assert!(of_file || of_others.iter().any(|way| problem.origin.starts_with(way)), "{problem}");
                 assert!(!problem.wanted.is_empty(), "{problem}");
             }
             assert!(!shows_secret(&errors.to_string()));
