@@ -115,6 +115,18 @@ fn write_queued(queue: &Receiver<Item>, lost: &AtomicU64, out: &mut impl Write) 
 const QUEUE_LINES_MAX: usize = 8192;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// An error and what caused it, in one line.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

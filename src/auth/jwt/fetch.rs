@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::config::jwt::SecureUrl;
+use crate::telemetry::with_sources;
 
 /// Asks for documents. Made anew for each load of the keys, so that it trusts whom the system trusts at that time.
 #[derive(Debug)]
@@ -157,17 +158,6 @@ fn age_max(headers: &HeaderMap) -> Option<Duration> {
         let named = name.trim().eq_ignore_ascii_case("max-age");
         named.then(|| seconds.trim().trim_matches('"').parse().ok().map(Duration::from_secs))?
     })
-}
-
-/// What the network said is at the bottom.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 const TIMEOUT: Duration = Duration::from_secs(10);

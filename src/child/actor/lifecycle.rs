@@ -23,6 +23,7 @@ use crate::config::OnChildExit;
 use crate::error::Reject;
 use crate::mcp::Era;
 use crate::router::{ChildExit, Sharing, Stage};
+use crate::telemetry::with_sources;
 
 impl<L: Launch> ChildActor<L> {
     /// What follows from the time and from what has just been handled.
@@ -261,16 +262,4 @@ impl<L: Launch> ChildActor<L> {
         };
         tenures.chain(launch).chain(self.succession_deadline()).min()
     }
-}
-
-/// An error and what caused it, in one line.
-pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

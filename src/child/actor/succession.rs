@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lifecycle::with_sources;
 use super::tenure::{Start, Tenure};
 use super::{ChildActor, Wanted};
 use crate::child::life::{Ending, Phase, Running};
@@ -18,6 +17,7 @@ use crate::child::supervisor::Order;
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::router::{Origin, Stage};
+use crate::telemetry::with_sources;
 
 /// A tenure that ends what it has.
 pub(super) struct Retiring {

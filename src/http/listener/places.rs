@@ -7,7 +7,7 @@
 //! Invariant: the table holds those connections that there are, and addresses that have one.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::activity::{Activity, Phase};
+use crate::auth::usage::network;
 use crate::config::ListenConfig;
 use crate::metrics::{self, Limit, OpenConnection, limit_hit};
 use crate::telemetry::watermark::Watermark;
@@ -204,14 +205,6 @@ impl Drop for Place {
 
 /// Between two warnings of full addresses.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What counts as one address: of IPv6 a /64, of which any host has all addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        address @ IpAddr::V4(_) => address,
-    }
-}
 
 /// How long a new connection is left alone: whoever means it sends its request at once.
 const PATIENCE_WITH_NEW: Duration = Duration::from_secs(1);
