@@ -26,6 +26,7 @@ pub mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -109,13 +110,18 @@ pub enum Denial {
     KeysUnavailable,
 }
 
-/// The certificate that a client has shown, and that was checked.
+/// The certificate that a client has shown, and that was checked when its connection began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate<'a> {
     /// There is none.
     None,
     /// It is for nobody who could be named.
     Unnamed,
-    /// It is for this subject.
-    Named(&'a str),
+    /// It is somebody's.
+    Named {
+        /// Whom it is for.
+        subject: &'a str,
+        /// The last moment at which it is valid.
+        until: SystemTime,
+    },
 }

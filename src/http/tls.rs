@@ -104,7 +104,11 @@ pub(super) fn peer(connection: &ServerConnection) -> TlsPeer {
     let first = connection.peer_certificates().and_then(|chain| chain.first());
     let certificate = match first {
         None => ClientCertificate::None,
-        Some(der) => certificate::subject(der).map_or(ClientCertificate::Unnamed, ClientCertificate::Named),
+        // One whose end cannot be told is nobody's either.
+        Some(der) => match (certificate::subject(der), certificate::validity(der)) {
+            (Some(subject), Some(Validity { from: _, until })) => ClientCertificate::Named { subject, until: until.at },
+            (None, _) | (_, None) => ClientCertificate::Unnamed,
+        },
     };
     TlsPeer { certificate }
 }

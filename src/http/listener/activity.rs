@@ -5,7 +5,7 @@
 //! of its own), its clock, and whoever makes room when there are too many connections. All of it is atomic; nobody waits.
 //!
 //! Invariant: while a request is under way (until the end of its response's body) and its client takes what there is of the
-//! response, no time is over.
+//! response, no time is over but that of the client's certificate.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -234,6 +234,8 @@ pub(super) enum Over {
     Limit(Limit),
     /// There has to be room for others.
     Dismissed,
+    /// Its client's certificate has expired.
+    Expired,
     /// It was told to end and did not.
     Unparted,
 }
@@ -244,6 +246,8 @@ pub(super) struct Clock<'a> {
     activity: &'a Activity,
     config: &'a ConnectionConfig,
     timer: Pin<&'a mut Sleep>,
+    /// When its client is not who it was any more, if ever.
+    until: Option<Instant>,
     /// The timer knows whom to wake.
     set: bool,
     /// Since when it should end.
@@ -251,8 +255,13 @@ pub(super) struct Clock<'a> {
 }
 
 impl<'a> Clock<'a> {
-    pub(super) const fn new(activity: &'a Activity, config: &'a ConnectionConfig, timer: Pin<&'a mut Sleep>) -> Self {
-        Self { activity, config, timer, set: false, parting: None }
+    pub(super) const fn new(
+        activity: &'a Activity,
+        config: &'a ConnectionConfig,
+        timer: Pin<&'a mut Sleep>,
+        until: Option<Instant>,
+    ) -> Self {
+        Self { activity, config, timer, until, set: false, parting: None }
     }
 
     /// The connection was told to end: without a request it may take so long now.
@@ -280,8 +289,8 @@ impl<'a> Clock<'a> {
             let now = Instant::now();
             match due {
                 Some((at, over)) if at <= now => return Poll::Ready(over),
-                Some((at, _)) => self.reset(at),
                 // Whatever begins from now on takes longer than that, save a head, which is looked at when it comes.
+                Some((at, _)) => self.reset(at.min(now + self.config.idle_timeout)),
                 None => self.reset(now + self.config.idle_timeout),
             }
         }
@@ -292,8 +301,14 @@ impl<'a> Clock<'a> {
         self.set = false;
     }
 
-    /// When the time is over, and why; none while a request is under way and the client waits for it.
+    /// When the time is over, and why; none while nothing limits it.
     fn due(&self) -> Option<(Instant, Over)> {
+        let expiry = self.until.filter(|_| self.parting.is_none()).map(|until| (until, Over::Expired));
+        self.due_by_activity().into_iter().chain(expiry).min_by_key(|(at, _)| *at)
+    }
+
+    /// When what the connection is doing has taken too long; none while a request is under way and the client waits for it.
+    fn due_by_activity(&self) -> Option<(Instant, Over)> {
         let Some((phase, since)) = self.activity.at_rest() else {
             let since = self.activity.stalled()?;
             return Some(match self.parting {

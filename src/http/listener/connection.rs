@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -123,20 +123,26 @@ impl Protocol {
         });
         if may_be_http2 {
             let io = TokioIo::new(Watched::either(stream, Arc::clone(activity), self.config.http2_frames_max));
-            Box::pin(self.attend(self.either.serve_connection(io, service), activity, timer, &stop)).await;
+            let connection = self.either.serve_connection(io, service);
+            Box::pin(self.attend(connection, activity, (timer, None), &stop)).await;
         } else {
             let io = TokioIo::new(Watched::http1(stream, Arc::clone(activity)));
-            self.attend(self.http1.serve_connection(io, service), activity, timer, &stop).await;
+            self.attend(self.http1.serve_connection(io, service), activity, (timer, None), &stop).await;
         }
     }
 
-    /// Until a connection ends, or has to.
-    pub(super) async fn attend<C>(&self, connection: C, activity: &Activity, timer: Pin<&mut Sleep>, stop: &Stop)
-    where
+    /// Until a connection ends, or has to. `until`: when its client is not who it was any more, if ever.
+    pub(super) async fn attend<C>(
+        &self,
+        connection: C,
+        activity: &Activity,
+        (timer, until): (Pin<&mut Sleep>, Option<Instant>),
+        stop: &Stop,
+    ) where
         C: GracefulConnection<Error: Into<Box<dyn Error + Send + Sync>>>,
     {
         let mut connection = pin!(connection);
-        let mut clock = Clock::new(activity, &self.config, timer);
+        let mut clock = Clock::new(activity, &self.config, timer, until);
         let repoll = Repoll::new();
         // Polled for every request, so each of these waits for as little as it can.
         tokio::select! {
@@ -196,6 +202,10 @@ fn note_over(over: Over, activity: &Activity) -> Parting {
             debug!("connection ended: others need its place");
             let idle = activity.at_rest().is_none_or(|(phase, _)| phase == Phase::Idle);
             if idle { Parting::Told } else { Parting::AtOnce }
+        }
+        Over::Expired => {
+            debug!("connection ended: its client's certificate has expired");
+            Parting::Told
         }
         Over::Unparted => {
             debug!("connection dropped: it was told to end and did not");

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
@@ -72,7 +72,12 @@ impl Protocol {
             Err(error) => return debug!(%error, "connection ended"),
         };
         let (_, connection) = stream.get_ref();
-        peer.tls = Some(tls::peer(connection));
+        let shown = tls::peer(connection);
+        // Its requests are refused from then on, and a client with a new one needs a new connection.
+        let until = shown
+            .until()
+            .and_then(|until| Instant::now().checked_add(until.duration_since(SystemTime::now()).unwrap_or_default()));
+        peer.tls = Some(shown);
         let http2 = connection.alpn_protocol() == Some(tls::HTTP2);
         let peer = Arc::new(peer);
         activity.begun();
@@ -84,10 +89,10 @@ impl Protocol {
         });
         if http2 {
             let io = TokioIo::new(Watched::either(stream, Arc::clone(activity), self.config.http2_frames_max));
-            self.attend(self.http2.serve_connection(io, service), activity, timer, stop).await;
+            self.attend(self.http2.serve_connection(io, service), activity, (timer, until), stop).await;
         } else {
             let io = TokioIo::new(Watched::http1(stream, Arc::clone(activity)));
-            self.attend(self.http1.serve_connection(io, service), activity, timer, stop).await;
+            self.attend(self.http1.serve_connection(io, service), activity, (timer, until), stop).await;
         }
     }
 }

@@ -11,7 +11,8 @@ use hyper::body::Frame;
 use hyper::client::conn::{http1, http2};
 use rcgen::{CertificateParams, DistinguishedName, date_time_ymd};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
 use tokio_rustls::client;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -22,7 +23,6 @@ use super::*;
 use crate::config::{ClientAuth, TlsConfig};
 use crate::http::listener::Listener;
 use crate::http::listener::connection::Tracked;
-use crate::http::peer::TlsPeer;
 use crate::http::tls::testing::{Authority, Client, Files, Identity, named};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -73,8 +73,9 @@ async fn serve(config: TlsConfig) -> Served {
             });
             "first".into()
         } else {
-            let TlsPeer { certificate } = peer.tls.clone().unwrap();
-            Bytes::from(format!("{certificate:?}"))
+            let shown = peer.tls.as_ref().unwrap();
+            let nobody = || format!("{:?}", shown.certificate);
+            Bytes::from(shown.subject().map_or_else(nobody, |subject| format!("Named({subject:?})")))
         };
         sender.try_send(first).unwrap();
         async move { Response::new(Chunks(chunks)) }
@@ -88,6 +89,8 @@ async fn serve(config: TlsConfig) -> Served {
 impl Served {
     async fn connect(&self, authority: &Authority, client: Client<'_>) -> io::Result<client::TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await?;
+        // Or its first request may wait for the system, for which paused time does not.
+        stream.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
         timeout(DEADLINE, authority.connector(client).connect(name, stream)).await.unwrap()
     }
@@ -98,18 +101,27 @@ impl Served {
         stream: client::TlsStream<TcpStream>,
         path: &str,
     ) -> Result<Response<Incoming>, Box<dyn std::error::Error>> {
+        Ok(self.begin(stream, path).await?.0)
+    }
+
+    /// Likewise, and how the client's side of the connection ends.
+    async fn begin(
+        &self,
+        stream: client::TlsStream<TcpStream>,
+        path: &str,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), Box<dyn std::error::Error>> {
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let (io, body) = (TokioIo::new(stream), Full::new(Bytes::new()));
         if http2 {
             let (mut sender, connection) = http2::handshake(Tracked(self.connections.clone()), io).await?;
-            self.connections.spawn(connection);
+            let connection = self.connections.spawn(connection);
             let request = Request::get(format!("https://{}{path}", self.address)).body(body)?;
-            Ok(timeout(DEADLINE, sender.send_request(request)).await??)
+            Ok((timeout(DEADLINE, sender.send_request(request)).await??, connection))
         } else {
             let (mut sender, connection) = http1::handshake(io).await?;
-            self.connections.spawn(connection);
+            let connection = self.connections.spawn(connection);
             let request = Request::get(path).header("host", "localhost").body(body)?;
-            Ok(timeout(DEADLINE, sender.send_request(request)).await??)
+            Ok((timeout(DEADLINE, sender.send_request(request)).await??, connection))
         }
     }
 
@@ -293,6 +305,29 @@ async fn the_time_to_the_first_request_includes_the_handshake() {
     served.release.notify_one();
     assert_eq!(waiting.into_body().collect().await.unwrap().to_bytes(), "firstsecond");
     assert_eq!(served.all_ended().await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_with_its_clients_certificate_and_what_is_under_way_is_answered() {
+    let authority = Authority::new();
+    let files = Files::of(&authority.server(1));
+    let served = serve(files.config_with(&authority, ClientAuth::Required)).await;
+    let mut params = named("alice");
+    params.not_after = (SystemTime::now() + Duration::from_secs(3600)).into();
+    let alice = authority.issue(&params);
+    for alpn in ["h2", "http/1.1"] {
+        let client = Client { alpn: &[alpn], identity: Some(&alice), ..Client::default() };
+        let begun = Instant::now();
+        let stream = served.connect(&authority, client).await.unwrap();
+        let (mut answer, client) = served.begin(stream, "/events").await.unwrap();
+        // With the certificate, and not with `--idle-timeout`.
+        sleep_until(begun + Duration::from_secs(3601)).await;
+        served.release.notify_one();
+        let body = timeout(DEADLINE, answer.body_mut().collect()).await.unwrap().unwrap();
+        assert_eq!(body.to_bytes(), "firstsecond", "{alpn}");
+        client.await.unwrap().unwrap_or_else(|error| panic!("{alpn}: it was not told: {error}"));
+        assert!(begun.elapsed() < Duration::from_secs(3610), "{alpn}: {:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]
