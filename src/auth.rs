@@ -102,9 +102,11 @@ pub enum Denial {
     Missing,
     /// There are several, and nobody could say which one is meant.
     Ambiguous(&'static str),
-    /// It is not good; why, in fixed words.
+    /// The token is not good; why, in fixed words.
     Invalid(String),
-    /// It is good, and is not enough: it lacks some of these scopes, separated by blanks.
+    /// There is no token, and the certificate is not good; why.
+    Certificate(&'static str),
+    /// The token is good, and is not enough: it lacks some of these scopes, separated by blanks.
     InsufficientScope(Arc<str>),
     /// Nobody can say now whether it is good.
     KeysUnavailable,

@@ -161,12 +161,12 @@ impl Authenticator {
             Certificate::Named { subject, until } if self.methods.certificates => {
                 // RFC 5280, 4.1.2.5: the last moment is part of the time.
                 let left = until.duration_since(SystemTime::now());
-                let left = left.map_err(|_| Denial::Invalid("the certificate has expired".to_owned()))?;
+                let left = left.map_err(|_| Denial::Certificate("the certificate has expired"))?;
                 let validity = Validity { until: Instant::now().checked_add(left), revoked: None };
                 self.admission(Principal::new(Source::Certificate, subject), validity, None, address)
             }
             Certificate::Unnamed if self.methods.certificates => {
-                Err(Denial::Invalid("the certificate names nobody".to_owned()))
+                Err(Denial::Certificate("the certificate names nobody"))
             }
             Certificate::None | Certificate::Unnamed | Certificate::Named { .. } => Err(Denial::Missing),
         }

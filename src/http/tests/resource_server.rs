@@ -191,6 +191,27 @@ async fn what_is_open_to_a_client_ends_with_its_certificate() {
     assert_eq!(harness.registry.len(), 1);
 }
 
+// spec: RFC 9110, 15.5.2: "MUST send a WWW-Authenticate header field containing at least one challenge"
+#[tokio::test(start_paused = true)]
+async fn every_401_says_what_is_wanted_also_where_no_token_is() {
+    let until = SystemTime::now() - Duration::from_secs(1);
+    let expired = ClientCertificate::Named { subject: "CN=ann".into(), until };
+    let methods = Methods { certificates: true, ..Methods::default() };
+    let authenticator = Authenticator::new(methods, PrincipalsConfig::default());
+    let by_certificate = harness_of(Arc::new(authenticator), |_, _| {});
+    let by_either = guarded(&[], PrincipalsConfig::default()).harness;
+    let at = "https://127.0.0.1/.well-known/oauth-protected-resource/mcp";
+    for certificate in [ClientCertificate::None, ClientCertificate::Unnamed, expired] {
+        for (harness, expected) in [
+            (&by_certificate, r#"ClientCertificate realm="mcp-mux""#.to_owned()),
+            (&by_either, format!(r#"Bearer resource_metadata="{at}""#)),
+        ] {
+            let refused = harness.ask_with(certificate.clone(), request("POST", "/mcp", &[], CALL)).await;
+            assert_eq!((refused.status.as_u16(), refused.header("www-authenticate")), (401, expected.as_str()));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_certificate_says_who_one_is_where_no_token_does() {
     let guarded = guarded(&[], PrincipalsConfig::default());
