@@ -34,6 +34,7 @@ pub(super) struct Activity {
     offered: AtomicUsize,
     /// When the client last took something of one, or one began: milliseconds after `opened`.
     taken: AtomicU64,
+    http2: AtomicBool,
     dismissed: AtomicBool,
     /// The connection's.
     task: AtomicWaker,
@@ -60,6 +61,7 @@ impl Activity {
             head_bytes: AtomicUsize::new(0),
             offered: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
+            http2: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
             task: AtomicWaker::new(),
         })
@@ -80,6 +82,16 @@ impl Activity {
     /// A new connection has sent its first byte: the time for its first head begins.
     pub(super) fn begun(&self) {
         self.enter(Phase::New);
+    }
+
+    /// It has begun to speak HTTP/2.
+    pub(super) fn begins_http2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
     }
 
     /// Something was taken by the client. What is left of its answer when that has ended for us is on its way still.

@@ -196,7 +196,9 @@ fn note_over(over: Over, activity: &Activity) -> Parting {
         Over::Limit(limit) => {
             limit_hit(limit);
             debug!(limit = limit.as_str(), "connection ended: a limit was reached");
-            if limit == Limit::IdleTimeout { Parting::Told } else { Parting::AtOnce }
+            // In HTTP/2 a client that has asked for nothing yet may be about to, and can be told.
+            let opened_ahead = limit == Limit::HeaderTimeout && activity.is_http2();
+            if limit == Limit::IdleTimeout || opened_ahead { Parting::Told } else { Parting::AtOnce }
         }
         Over::Dismissed => {
             debug!("connection ended: others need its place");
