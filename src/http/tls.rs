@@ -12,7 +12,6 @@ pub(super) mod testing;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -36,7 +35,6 @@ use crate::http::peer::{ClientCertificate, TlsPeer};
 pub struct Tls {
     files: TlsConfig,
     current: Mutex<Arc<ServerConfig>>,
-    handshakes_failed: AtomicU64,
 }
 
 /// Which file cannot be used for TLS, and why.
@@ -65,7 +63,7 @@ impl Tls {
     /// The first file that cannot be used.
     pub fn load(files: TlsConfig) -> Result<Self, TlsError> {
         let current = Mutex::new(read(&files)?);
-        Ok(Self { files, current, handshakes_failed: AtomicU64::new(0) })
+        Ok(Self { files, current })
     }
 
     /// Reads the files again. Connections that come from now on are served with what they hold; those that are open go on
@@ -82,16 +80,6 @@ impl Tls {
     /// What the next handshake is done with.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current())
-    }
-
-    /// How many handshakes have failed, those included that were too slow.
-    pub fn handshakes_failed(&self) -> u64 {
-        self.handshakes_failed.load(Ordering::Relaxed)
-    }
-
-    /// Counts one; returns how many that makes.
-    pub(super) fn count_failed_handshake(&self) -> u64 {
-        self.handshakes_failed.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn current(&self) -> MutexGuard<'_, Arc<ServerConfig>> {

@@ -99,19 +99,11 @@ impl Protocol {
             // In a box, so that connections that are not encrypted need no room for it.
             return Box::pin(self.serve_encrypted(tls, (stream, peer), activity, &handle, timer, &stop)).await;
         }
-        let may_be_http2 = tokio::select! {
-            biased;
-            told = may_be_http2(&stream) => told,
-            () = stop.drain.cancelled() => return debug!("connection dropped: stopping"),
-            () = poll_fn(|cx| activity.poll_dismissed(cx)) => return debug!("connection dropped: others need its place"),
-            () = timer.as_mut() => {
-                limit_hit(Limit::FirstByteTimeout);
-                return debug!("connection dropped: it sent nothing (--first-byte-timeout)");
-            }
-        };
-        let may_be_http2 = match may_be_http2 {
-            Ok(may_be) => may_be,
-            Err(error) => return debug!(%error, "connection ended"),
+        let told = in_time(may_be_http2(&stream), activity, timer.as_mut(), &stop, Limit::FirstByteTimeout).await;
+        let may_be_http2 = match told {
+            Some(Ok(may_be)) => may_be,
+            Some(Err(error)) => return debug!(%error, "connection ended"),
+            None => return,
         };
         activity.begun();
         let peer = Arc::new(peer);
@@ -180,6 +172,28 @@ impl Protocol {
         }
         debug!(%error, "connection ended");
     }
+}
+
+/// What comes of the beginning of a connection; none if that takes until `timer` is over, which is `limit`, or until the
+/// connection has to end.
+pub(super) async fn in_time<T>(
+    beginning: impl Future<Output = T>,
+    activity: &Activity,
+    timer: Pin<&mut Sleep>,
+    stop: &Stop,
+    limit: Limit,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        begun = beginning => return Some(begun),
+        () = stop.drain.cancelled() => debug!("connection dropped: stopping"),
+        () = poll_fn(|cx| activity.poll_dismissed(cx)) => debug!("connection dropped: others need its place"),
+        () = timer => {
+            limit_hit(limit);
+            debug!(limit = limit.as_str(), "connection dropped: a limit was reached (--first-byte-timeout)");
+        }
+    }
+    None
 }
 
 /// How a connection is left.

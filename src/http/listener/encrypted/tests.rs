@@ -1,5 +1,6 @@
 //! Over real sockets, with real clients.
 
+use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::config::{ClientAuth, TlsConfig};
 use crate::http::listener::Listener;
 use crate::http::listener::connection::Tracked;
 use crate::http::tls::testing::{Authority, Client, Files, Identity, named};
+use crate::metrics::limit_hits_here;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -133,12 +135,12 @@ impl Served {
         Some(String::from_utf8(body.to_bytes().into()).unwrap())
     }
 
-    /// Waits until every connection has ended; returns how many handshakes have failed.
+    /// Waits until every connection has ended; returns how many handshakes have failed since the test began.
     async fn all_ended(self) -> u64 {
         self.stop.drain.cancel();
         self.connections.close();
         timeout(DEADLINE, self.connections.wait()).await.unwrap();
-        self.tls.handshakes_failed()
+        limit_hits_here(Limit::HandshakeFailed)
     }
 }
 
@@ -205,6 +207,7 @@ async fn only_clients_with_a_good_certificate_are_served_and_known_by_it() {
     let mut nobody = CertificateParams::new([]).unwrap();
     nobody.distinguished_name = DistinguishedName::new();
     let nobody = authority.issue(&nobody);
+    let mut refused = 0;
     for auth in [ClientAuth::Required, ClientAuth::Optional] {
         let served = serve(files.config_with(&authority, auth)).await;
         let without = (auth == ClientAuth::Optional).then_some("None");
@@ -221,8 +224,8 @@ async fn only_clients_with_a_good_certificate_are_served_and_known_by_it() {
                 assert_eq!(served.who(&authority, client).await.as_deref(), expected, "{auth:?} {version:?}");
             }
         }
-        let refused = if auth == ClientAuth::Optional { 2 } else { 3 };
-        assert_eq!(served.all_ended().await, refused * 2);
+        refused += if auth == ClientAuth::Optional { 4 } else { 6 };
+        assert_eq!(served.all_ended().await, refused);
     }
 }
 
@@ -304,7 +307,9 @@ async fn the_time_to_the_first_request_includes_the_handshake() {
     }
     served.release.notify_one();
     assert_eq!(waiting.into_body().collect().await.unwrap().to_bytes(), "firstsecond");
-    assert_eq!(served.all_ended().await, 3);
+    // Who has said nothing has begun no handshake; who has ended it, no request.
+    assert_eq!((limit_hits_here(Limit::FirstByteTimeout), limit_hits_here(Limit::HeaderTimeout)), (1, 2));
+    assert_eq!(served.all_ended().await, 2);
 }
 
 #[tokio::test(start_paused = true)]
