@@ -26,6 +26,7 @@ pub mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -101,21 +102,28 @@ pub enum Denial {
     Missing,
     /// There are several, and nobody could say which one is meant.
     Ambiguous(&'static str),
-    /// It is not good; why, in fixed words.
+    /// The token is not good; why, in fixed words.
     Invalid(String),
-    /// It is good, and is not enough: it lacks some of these scopes, separated by blanks.
+    /// There is no token, and the certificate is not good; why.
+    Certificate(&'static str),
+    /// The token is good, and is not enough: it lacks some of these scopes, separated by blanks.
     InsufficientScope(Arc<str>),
     /// Nobody can say now whether it is good.
     KeysUnavailable,
 }
 
-/// The certificate that a client has shown, and that was checked.
+/// The certificate that a client has shown, and that was checked when its connection began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate<'a> {
     /// There is none.
     None,
     /// It is for nobody who could be named.
     Unnamed,
-    /// It is for this subject.
-    Named(&'a str),
+    /// It is somebody's.
+    Named {
+        /// Whom it is for.
+        subject: &'a str,
+        /// The last moment at which it is valid.
+        until: SystemTime,
+    },
 }

@@ -23,6 +23,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Counts a hit: once for each connection, request, message or stream that a limit refused, delayed or ended.
 pub fn limit_hit(limit: Limit) {
     METRICS.limit_hits.get_or_create(&limit).inc();
+    #[cfg(test)]
+    HITS_HERE.with_borrow_mut(|hits| *hits.entry(limit).or_default() += 1);
 }
 
 /// A connection is open, until the returned value is dropped.
@@ -52,6 +54,17 @@ pub fn render() -> String {
 #[cfg(test)]
 pub(crate) fn limit_hits(limit: Limit) -> u64 {
     METRICS.limit_hits.get_or_create(&limit).get()
+}
+
+/// Likewise, by this thread alone: exact for a test whose tasks are all on its thread, whatever others do.
+#[cfg(test)]
+pub(crate) fn limit_hits_here(limit: Limit) -> u64 {
+    HITS_HERE.with_borrow(|hits| hits.get(&limit).copied().unwrap_or(0))
+}
+
+#[cfg(test)]
+thread_local! {
+    static HITS_HERE: std::cell::RefCell<std::collections::HashMap<Limit, u64>> = std::cell::RefCell::default();
 }
 
 macro_rules! limits {

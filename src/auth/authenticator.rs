@@ -158,13 +158,17 @@ impl Authenticator {
 
     fn admit_certificate(&self, certificate: Certificate<'_>, address: IpAddr) -> Result<Admission, Denial> {
         match certificate {
-            Certificate::Named(subject) if self.methods.certificates => {
-                self.admission(Principal::new(Source::Certificate, subject), Validity::default(), None, address)
+            Certificate::Named { subject, until } if self.methods.certificates => {
+                // RFC 5280, 4.1.2.5: the last moment is part of the time.
+                let left = until.duration_since(SystemTime::now());
+                let left = left.map_err(|_| Denial::Certificate("the certificate has expired"))?;
+                let validity = Validity { until: Instant::now().checked_add(left), revoked: None };
+                self.admission(Principal::new(Source::Certificate, subject), validity, None, address)
             }
             Certificate::Unnamed if self.methods.certificates => {
-                Err(Denial::Invalid("the certificate names nobody".to_owned()))
+                Err(Denial::Certificate("the certificate names nobody"))
             }
-            Certificate::None | Certificate::Unnamed | Certificate::Named(_) => Err(Denial::Missing),
+            Certificate::None | Certificate::Unnamed | Certificate::Named { .. } => Err(Denial::Missing),
         }
     }
 

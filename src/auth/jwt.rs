@@ -1,11 +1,11 @@
 //! JSON Web Tokens: mcp-mux as an OAuth 2.1 resource server that believes one issuer.
 //!
 //! A token is taken apart (`token`), the issuer's key for it found (`keys`, kept by `keeper`, had from `source`), the signature
-//! checked with an algorithm of ours, and only then its claims read (`claims`). What was found right is kept for a minute
+//! checked with an algorithm of ours, and only then its claims believed (`claims`). What was found right is kept for a minute
 //! (`cache`).
 //!
-//! Invariants: a request whose token's key is known waits for nothing; requests cause at most one load of the keys at a
-//! time, and not one every moment; nothing of a token is in an error or a log. Spec: 2025-11-25 and 2026-07-28
+//! Invariants: a request whose token's key is known waits for nothing; others wait for a load of the keys that they share, one
+//! at a time, and not one every moment; nothing of a token is in an error or a log. Spec: 2025-11-25 and 2026-07-28
 //! basic/authorization, RFC 8725.
 
 mod cache;
@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use self::cache::{Cache, Now, digest_of};
 use self::claims::Expectations;
-use self::keeper::{Keeper, Known};
+use self::keeper::{Keeper, Known, Renewal};
 use self::keys::NoKey;
 pub use self::source::KeyFileError;
 use self::source::{KeyFile, Network, Place};
@@ -172,7 +172,7 @@ impl Verifier {
     }
 
     /// Says what a token is worth. Where the key is known, the answer is there at the first poll; where it is not, the
-    /// keys are asked for once more, if that was not done just now.
+    /// keys are asked for once more: at once, or some seconds after the last time.
     ///
     /// # Errors
     /// The token opens nothing.
@@ -192,11 +192,21 @@ impl Verifier {
         }
         let token = Token::parse(text, &self.algorithms)?;
         let mut checked = check_signature(&token, &known);
-        if let Err(Doubt::NoKeys | Doubt::UntilRenewed(_)) = checked
-            && let Some(renewed) = self.keeper.renewed(&known).await
-        {
-            known = renewed;
-            checked = check_signature(&token, &known);
+        if let Err(Doubt::NoKeys | Doubt::UntilRenewed(_)) = checked {
+            // What no key could make good waits for none.
+            if let Err(error @ TokenError::Invalid(_)) =
+                self.expectations.check(&token.payload()?, token.kind, now.date)
+            {
+                return Err(error);
+            }
+            match self.keeper.renewed(&known).await {
+                Renewal::Ended(renewed) => {
+                    known = renewed;
+                    checked = check_signature(&token, &known);
+                }
+                Renewal::Pointless => {}
+                Renewal::NotNow => return Err(TokenError::KeysUnavailable),
+            }
         }
         checked.map_err(|doubt| doubt.error(&known))?;
         let verified = self.expectations.check(&token.payload()?, token.kind, now.date)?;

@@ -89,6 +89,11 @@ impl Challenge<'_> {
     }
 }
 
+/// The value of `WWW-Authenticate` where only client certificates are accepted; 401. There has to be one (RFC 9110, 15.5.2), and
+/// no scheme for what happens below HTTP is registered. This name says what is wanted, promises nothing that the registered
+/// ones do, and a client that does not know it passes over it (11.6.1).
+pub const CERTIFICATE_CHALLENGE: HeaderValue = HeaderValue::from_static(r#"ClientCertificate realm="mcp-mux""#);
+
 /// RFC 9110, 5.6.4, without what has no place in a URL, a scope or a description.
 fn quoted(text: &str) -> impl Iterator<Item = char> {
     let plain = text.chars().filter(|char| matches!(char, ' '..='~'));

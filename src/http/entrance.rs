@@ -53,11 +53,12 @@ impl Http {
     /// How to come by a good credential; none where none is missing.
     fn challenge(&self, denial: &Denial, request: &Parts, way: &Way) -> Option<HeaderValue> {
         let methods = self.authenticator.methods();
-        if !methods.has_tokens() {
-            return None;
-        }
         let challenge = match denial {
-            Denial::Missing => Challenge::NoToken,
+            Denial::Missing | Denial::Certificate(_) if !methods.has_tokens() => {
+                return Some(metadata::CERTIFICATE_CHALLENGE);
+            }
+            // Of a token there was none, so nothing is wrong with it.
+            Denial::Missing | Denial::Certificate(_) => Challenge::NoToken,
             Denial::Invalid(why) => Challenge::InvalidToken(why),
             Denial::InsufficientScope(_) => Challenge::InsufficientScope,
             Denial::Ambiguous(_) | Denial::KeysUnavailable => return None,
@@ -120,6 +121,7 @@ fn reject(denial: Denial) -> Reject {
         Denial::Missing => Reject::Unauthenticated,
         Denial::Ambiguous(wrong) => Reject::InvalidRequest(wrong.to_owned()),
         Denial::Invalid(why) => Reject::CredentialInvalid(why),
+        Denial::Certificate(why) => Reject::CredentialInvalid(why.to_owned()),
         Denial::InsufficientScope(wanted) => Reject::ScopeMissing(wanted),
         Denial::KeysUnavailable => Reject::KeysUnavailable,
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::auth::Certificate;
 
@@ -32,16 +33,30 @@ pub enum ClientCertificate {
     /// It has one without a name that can be used: an empty subject and no alternative name that is a URI or a DNS name, a
     /// name of more than 1,024 bytes, or one that cannot be read. It is nobody's, and not that of a client without one.
     Unnamed,
-    /// Whom it is for: the subject, such as `CN=alice,O=Example` (RFC 4514, the last part first), or with an empty subject
-    /// `URI:` and the first URI of the alternative names, or else `DNS:` and the first DNS name. `http::tls` has it exactly.
-    Named(Arc<str>),
+    /// It has one that is somebody's.
+    Named {
+        /// Whom it is for: the subject, such as `CN=alice,O=Example` (RFC 4514, the last part first), or with an empty
+        /// subject `URI:` and the first URI of the alternative names, or else `DNS:` and the first DNS name. `http::tls` has it
+        /// exactly.
+        subject: Arc<str>,
+        /// The last moment at which it is valid (`notAfter`).
+        until: SystemTime,
+    },
 }
 
 impl TlsPeer {
     /// Whom the client's certificate is for; none without a certificate, or without a name in it.
     pub const fn subject(&self) -> Option<&Arc<str>> {
         match &self.certificate {
-            ClientCertificate::Named(subject) => Some(subject),
+            ClientCertificate::Named { subject, .. } => Some(subject),
+            ClientCertificate::None | ClientCertificate::Unnamed => None,
+        }
+    }
+
+    /// The last moment at which the client is who its certificate says; none where that says nothing.
+    pub const fn until(&self) -> Option<SystemTime> {
+        match &self.certificate {
+            ClientCertificate::Named { until, .. } => Some(*until),
             ClientCertificate::None | ClientCertificate::Unnamed => None,
         }
     }
@@ -58,7 +73,7 @@ impl Peer {
         match self.tls.as_ref().map(|tls| &tls.certificate) {
             None | Some(ClientCertificate::None) => Certificate::None,
             Some(ClientCertificate::Unnamed) => Certificate::Unnamed,
-            Some(ClientCertificate::Named(subject)) => Certificate::Named(subject),
+            Some(ClientCertificate::Named { subject, until }) => Certificate::Named { subject, until: *until },
         }
     }
 

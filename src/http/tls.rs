@@ -12,7 +12,6 @@ pub(super) mod testing;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -36,7 +35,6 @@ use crate::http::peer::{ClientCertificate, TlsPeer};
 pub struct Tls {
     files: TlsConfig,
     current: Mutex<Arc<ServerConfig>>,
-    handshakes_failed: AtomicU64,
 }
 
 /// Which file cannot be used for TLS, and why.
@@ -65,7 +63,7 @@ impl Tls {
     /// The first file that cannot be used.
     pub fn load(files: TlsConfig) -> Result<Self, TlsError> {
         let current = Mutex::new(read(&files)?);
-        Ok(Self { files, current, handshakes_failed: AtomicU64::new(0) })
+        Ok(Self { files, current })
     }
 
     /// Reads the files again. Connections that come from now on are served with what they hold; those that are open go on
@@ -84,16 +82,6 @@ impl Tls {
         Arc::clone(&self.current())
     }
 
-    /// How many handshakes have failed, those included that were too slow.
-    pub fn handshakes_failed(&self) -> u64 {
-        self.handshakes_failed.load(Ordering::Relaxed)
-    }
-
-    /// Counts one; returns how many that makes.
-    pub(super) fn count_failed_handshake(&self) -> u64 {
-        self.handshakes_failed.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
     fn current(&self) -> MutexGuard<'_, Arc<ServerConfig>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,7 +92,11 @@ pub(super) fn peer(connection: &ServerConnection) -> TlsPeer {
     let first = connection.peer_certificates().and_then(|chain| chain.first());
     let certificate = match first {
         None => ClientCertificate::None,
-        Some(der) => certificate::subject(der).map_or(ClientCertificate::Unnamed, ClientCertificate::Named),
+        // One whose end cannot be told is nobody's either.
+        Some(der) => match (certificate::subject(der), certificate::validity(der)) {
+            (Some(subject), Some(Validity { from: _, until })) => ClientCertificate::Named { subject, until: until.at },
+            (None, _) | (_, None) => ClientCertificate::Unnamed,
+        },
     };
     TlsPeer { certificate }
 }

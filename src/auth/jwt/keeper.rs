@@ -1,16 +1,19 @@
 //! The life of an issuer's keys: had once, renewed in time, renewed before that when a token names one that is not known.
 //!
 //! One task has them loaded, one load at a time; everybody else reads the last that was had and may wait for the next. So a
-//! request whose key is known never waits, however many others name keys that do not exist. What a load is, is not known here.
+//! request whose key is known never waits, however many others name keys that do not exist; one whose key is new waits for the
+//! load that all of them share, and is not refused for their sake. What a load is, is not known here.
 //!
-//! Invariants: between the end of a load and the start of the next that tokens ask for there are at least [`REST`]; keys that
-//! cannot be renewed go on being used; an end of the task is an answer to all who wait.
+//! Invariants: between the end of a load and the start of the next that tokens ask for there are at least [`REST`]; at most
+//! [`WAITING_MAX`] wait, and none for longer than [`WAIT_MAX`]; keys that cannot be renewed go on being used; an end of the
+//! task is an answer to all who wait.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -51,11 +54,24 @@ pub(super) struct Known {
     ended: Option<Instant>,
 }
 
+/// What came of waiting for the next load.
+#[derive(Debug)]
+pub(super) enum Renewal {
+    /// It has ended, and this is known since.
+    Ended(Known),
+    /// Nothing would come of it, or the last one failed just now.
+    Pointless,
+    /// Too many wait for it, or it takes too long, or there will be none any more.
+    NotNow,
+}
+
 /// Access to the keys.
 #[derive(Debug)]
 pub(super) struct Keeper {
     known: watch::Receiver<Known>,
     bell: Arc<Bell>,
+    /// Room for those who wait.
+    room: Semaphore,
     changes: bool,
 }
 
@@ -63,6 +79,8 @@ pub(super) struct Keeper {
 #[derive(Debug, Default)]
 struct Bell {
     renew: Notify,
+    /// The load that is waited for: the first is 1.
+    wanted: AtomicU64,
     reload: Notify,
 }
 
@@ -79,7 +97,7 @@ impl Keeper {
         let bell = Arc::new(Bell::default());
         let task = Task { source, known: sender, bell: Arc::clone(&bell), failures: 0 };
         tracker.spawn(async move { stop.run_until_cancelled(task.run()).await });
-        Self { known: receiver, bell, changes: S::CHANGES }
+        Self { known: receiver, bell, room: Semaphore::new(WAITING_MAX), changes: S::CHANGES }
     }
 
     /// What is known now.
@@ -87,23 +105,31 @@ impl Keeper {
         self.known.borrow().clone()
     }
 
-    /// What is known after the next load, which others wait for too; none if there is none to wait for: the last one was
-    /// too short a time ago, or nothing would come of it.
+    /// What is known after the next load, which others wait for too. It begins at once, or when the last one is long enough
+    /// ago.
     ///
     /// # Cancel safety
     /// Nothing is lost: the load goes on.
-    pub(super) async fn renewed(&self, since: &Known) -> Option<Known> {
+    pub(super) async fn renewed(&self, since: &Known) -> Renewal {
         let mut known = self.known.clone();
         {
             let now = known.borrow();
-            if now.loads == since.loads && !now.loading {
-                if !self.changes || now.rests(Instant::now()) {
-                    return None;
+            if now.loads > since.loads {
+                return Renewal::Ended(now.clone());
+            }
+            if !now.loading {
+                if !self.changes || (now.failed && now.rested() > Instant::now()) {
+                    return Renewal::Pointless;
                 }
+                self.bell.wanted.fetch_max(since.loads + 1, Ordering::AcqRel);
                 self.bell.renew.notify_one();
             }
         }
-        known.wait_for(|now| now.loads > since.loads).await.ok().map(|known| known.clone())
+        let Ok(_room) = self.room.try_acquire() else { return Renewal::NotNow };
+        match timeout(WAIT_MAX, known.wait_for(|now| now.loads > since.loads)).await {
+            Ok(Ok(known)) => Renewal::Ended(known.clone()),
+            Ok(Err(_)) | Err(_) => Renewal::NotNow,
+        }
     }
 
     /// Has the keys loaded again, however fresh they are.
@@ -113,8 +139,9 @@ impl Keeper {
 }
 
 impl Known {
-    fn rests(&self, now: Instant) -> bool {
-        self.ended.is_some_and(|ended| now < ended + REST)
+    /// When tokens may cause another load: now, or once the last is long enough ago.
+    fn rested(&self) -> Instant {
+        self.ended.map_or_else(Instant::now, |ended| ended + REST)
     }
 }
 
@@ -135,14 +162,19 @@ impl<S: Source> Task<S> {
     async fn run(mut self) {
         let mut due = self.known.borrow().loading.then(Instant::now);
         loop {
-            let wanted = match self.next_event(due).await {
-                Event::Due | Event::Reload => true,
-                // Somebody may have asked while the last load ended.
-                Event::Renew => !self.known.borrow().rests(Instant::now()),
-            };
-            if wanted {
-                let again = self.load().await;
-                due = again.map(|again| Instant::now() + again);
+            match self.next_event(due).await {
+                Event::Due | Event::Reload => {
+                    let again = self.load().await;
+                    due = again.map(|again| Instant::now() + again);
+                }
+                Event::Renew => {
+                    let known = self.known.borrow();
+                    // They may have asked while the load that they want was about to begin.
+                    if self.bell.wanted.load(Ordering::Acquire) > known.loads {
+                        let rested = known.rested();
+                        due = Some(due.map_or(rested, |due| due.min(rested)));
+                    }
+                }
             }
         }
     }
@@ -216,6 +248,10 @@ fn retry_after(failures: u32) -> Duration {
 
 /// The shortest time between two loads that tokens can cause.
 const REST: Duration = Duration::from_secs(5);
+/// How many may wait for a load: what made-up keys can make mcp-mux hold.
+const WAITING_MAX: usize = 1000;
+/// How long a load may be waited for: the rest before it, and what an issuer that is not in trouble takes.
+const WAIT_MAX: Duration = Duration::from_secs(15);
 const RETRY_MIN: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// An issuer that says nothing, or something longer: a key that it withdraws is not used for longer than this.

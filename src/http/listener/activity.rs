@@ -5,7 +5,7 @@
 //! of its own), its clock, and whoever makes room when there are too many connections. All of it is atomic; nobody waits.
 //!
 //! Invariant: while a request is under way (until the end of its response's body) and its client takes what there is of the
-//! response, no time is over.
+//! response, no time is over but that of the client's certificate.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ pub(super) struct Activity {
     offered: AtomicUsize,
     /// When the client last took something of one, or one began: milliseconds after `opened`.
     taken: AtomicU64,
+    http2: AtomicBool,
     dismissed: AtomicBool,
     /// The connection's.
     task: AtomicWaker,
@@ -60,6 +61,7 @@ impl Activity {
             head_bytes: AtomicUsize::new(0),
             offered: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
+            http2: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
             task: AtomicWaker::new(),
         })
@@ -80,6 +82,16 @@ impl Activity {
     /// A new connection has sent its first byte: the time for its first head begins.
     pub(super) fn begun(&self) {
         self.enter(Phase::New);
+    }
+
+    /// It has begun to speak HTTP/2.
+    pub(super) fn begins_http2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
     }
 
     /// Something was taken by the client. What is left of its answer when that has ended for us is on its way still.
@@ -234,6 +246,8 @@ pub(super) enum Over {
     Limit(Limit),
     /// There has to be room for others.
     Dismissed,
+    /// Its client's certificate has expired.
+    Expired,
     /// It was told to end and did not.
     Unparted,
 }
@@ -244,6 +258,8 @@ pub(super) struct Clock<'a> {
     activity: &'a Activity,
     config: &'a ConnectionConfig,
     timer: Pin<&'a mut Sleep>,
+    /// When its client is not who it was any more, if ever.
+    until: Option<Instant>,
     /// The timer knows whom to wake.
     set: bool,
     /// Since when it should end.
@@ -251,8 +267,13 @@ pub(super) struct Clock<'a> {
 }
 
 impl<'a> Clock<'a> {
-    pub(super) const fn new(activity: &'a Activity, config: &'a ConnectionConfig, timer: Pin<&'a mut Sleep>) -> Self {
-        Self { activity, config, timer, set: false, parting: None }
+    pub(super) const fn new(
+        activity: &'a Activity,
+        config: &'a ConnectionConfig,
+        timer: Pin<&'a mut Sleep>,
+        until: Option<Instant>,
+    ) -> Self {
+        Self { activity, config, timer, until, set: false, parting: None }
     }
 
     /// The connection was told to end: without a request it may take so long now.
@@ -280,8 +301,8 @@ impl<'a> Clock<'a> {
             let now = Instant::now();
             match due {
                 Some((at, over)) if at <= now => return Poll::Ready(over),
-                Some((at, _)) => self.reset(at),
                 // Whatever begins from now on takes longer than that, save a head, which is looked at when it comes.
+                Some((at, _)) => self.reset(at.min(now + self.config.idle_timeout)),
                 None => self.reset(now + self.config.idle_timeout),
             }
         }
@@ -292,8 +313,14 @@ impl<'a> Clock<'a> {
         self.set = false;
     }
 
-    /// When the time is over, and why; none while a request is under way and the client waits for it.
+    /// When the time is over, and why; none while nothing limits it.
     fn due(&self) -> Option<(Instant, Over)> {
+        let expiry = self.until.filter(|_| self.parting.is_none()).map(|until| (until, Over::Expired));
+        self.due_by_activity().into_iter().chain(expiry).min_by_key(|(at, _)| *at)
+    }
+
+    /// When what the connection is doing has taken too long; none while a request is under way and the client waits for it.
+    fn due_by_activity(&self) -> Option<(Instant, Over)> {
         let Some((phase, since)) = self.activity.at_rest() else {
             let since = self.activity.stalled()?;
             return Some(match self.parting {

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -99,19 +99,11 @@ impl Protocol {
             // In a box, so that connections that are not encrypted need no room for it.
             return Box::pin(self.serve_encrypted(tls, (stream, peer), activity, &handle, timer, &stop)).await;
         }
-        let may_be_http2 = tokio::select! {
-            biased;
-            told = may_be_http2(&stream) => told,
-            () = stop.drain.cancelled() => return debug!("connection dropped: stopping"),
-            () = poll_fn(|cx| activity.poll_dismissed(cx)) => return debug!("connection dropped: others need its place"),
-            () = timer.as_mut() => {
-                limit_hit(Limit::FirstByteTimeout);
-                return debug!("connection dropped: it sent nothing (--first-byte-timeout)");
-            }
-        };
-        let may_be_http2 = match may_be_http2 {
-            Ok(may_be) => may_be,
-            Err(error) => return debug!(%error, "connection ended"),
+        let told = in_time(may_be_http2(&stream), activity, timer.as_mut(), &stop, Limit::FirstByteTimeout).await;
+        let may_be_http2 = match told {
+            Some(Ok(may_be)) => may_be,
+            Some(Err(error)) => return debug!(%error, "connection ended"),
+            None => return,
         };
         activity.begun();
         let peer = Arc::new(peer);
@@ -123,20 +115,26 @@ impl Protocol {
         });
         if may_be_http2 {
             let io = TokioIo::new(Watched::either(stream, Arc::clone(activity), self.config.http2_frames_max));
-            Box::pin(self.attend(self.either.serve_connection(io, service), activity, timer, &stop)).await;
+            let connection = self.either.serve_connection(io, service);
+            Box::pin(self.attend(connection, activity, (timer, None), &stop)).await;
         } else {
             let io = TokioIo::new(Watched::http1(stream, Arc::clone(activity)));
-            self.attend(self.http1.serve_connection(io, service), activity, timer, &stop).await;
+            self.attend(self.http1.serve_connection(io, service), activity, (timer, None), &stop).await;
         }
     }
 
-    /// Until a connection ends, or has to.
-    pub(super) async fn attend<C>(&self, connection: C, activity: &Activity, timer: Pin<&mut Sleep>, stop: &Stop)
-    where
+    /// Until a connection ends, or has to. `until`: when its client is not who it was any more, if ever.
+    pub(super) async fn attend<C>(
+        &self,
+        connection: C,
+        activity: &Activity,
+        (timer, until): (Pin<&mut Sleep>, Option<Instant>),
+        stop: &Stop,
+    ) where
         C: GracefulConnection<Error: Into<Box<dyn Error + Send + Sync>>>,
     {
         let mut connection = pin!(connection);
-        let mut clock = Clock::new(activity, &self.config, timer);
+        let mut clock = Clock::new(activity, &self.config, timer, until);
         let repoll = Repoll::new();
         // Polled for every request, so each of these waits for as little as it can.
         tokio::select! {
@@ -176,6 +174,28 @@ impl Protocol {
     }
 }
 
+/// What comes of the beginning of a connection; none if that takes until `timer` is over, which is `limit`, or until the
+/// connection has to end.
+pub(super) async fn in_time<T>(
+    beginning: impl Future<Output = T>,
+    activity: &Activity,
+    timer: Pin<&mut Sleep>,
+    stop: &Stop,
+    limit: Limit,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        begun = beginning => return Some(begun),
+        () = stop.drain.cancelled() => debug!("connection dropped: stopping"),
+        () = poll_fn(|cx| activity.poll_dismissed(cx)) => debug!("connection dropped: others need its place"),
+        () = timer => {
+            limit_hit(limit);
+            debug!(limit = limit.as_str(), "connection dropped: a limit was reached (--first-byte-timeout)");
+        }
+    }
+    None
+}
+
 /// How a connection is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parting {
@@ -190,12 +210,18 @@ fn note_over(over: Over, activity: &Activity) -> Parting {
         Over::Limit(limit) => {
             limit_hit(limit);
             debug!(limit = limit.as_str(), "connection ended: a limit was reached");
-            if limit == Limit::IdleTimeout { Parting::Told } else { Parting::AtOnce }
+            // In HTTP/2 a client that has asked for nothing yet may be about to, and can be told.
+            let opened_ahead = limit == Limit::HeaderTimeout && activity.is_http2();
+            if limit == Limit::IdleTimeout || opened_ahead { Parting::Told } else { Parting::AtOnce }
         }
         Over::Dismissed => {
             debug!("connection ended: others need its place");
             let idle = activity.at_rest().is_none_or(|(phase, _)| phase == Phase::Idle);
             if idle { Parting::Told } else { Parting::AtOnce }
+        }
+        Over::Expired => {
+            debug!("connection ended: its client's certificate has expired");
+            Parting::Told
         }
         Over::Unparted => {
             debug!("connection dropped: it was told to end and did not");

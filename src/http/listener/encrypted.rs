@@ -1,14 +1,14 @@
 //! One encrypted connection: its handshake, and from then on its requests.
 //!
 //! Which HTTP it speaks is agreed in the handshake (ALPN); a client that offers nothing there speaks HTTP/1.1 (RFC 9113, 3.3).
-//! The handshake has the time that a connection has for its first byte, and the first request what a head has from then on.
+//! The handshake must end in the time that a connection has for its first byte, and the first request has what a head has from
+//! then on.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -16,14 +16,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::Stop;
 use super::activity::{Activity, Attended};
-use super::connection::Protocol;
+use super::connection::{Protocol, in_time};
 use super::watched::Watched;
 use crate::http::peer::Peer;
 use crate::http::tls::{self, Tls};
@@ -45,34 +44,38 @@ impl Protocol {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
     {
-        let begun = tokio::select! {
-            biased;
-            begun = begin(tls, stream) => begun,
-            () = stop.drain.cancelled() => return debug!("connection dropped: stopping"),
-            () = poll_fn(|cx| activity.poll_dismissed(cx)) => return debug!("connection dropped: others need its place"),
-            () = timer.as_mut() => {
-                limit_hit(Limit::HandshakeFailed);
-                let failed = tls.count_failed_handshake();
-                return debug!(failed, "connection dropped: its TLS handshake did not end");
-            }
-        };
-        let stream = match begun {
-            Ok(Beginning::Encrypted(stream)) => stream,
-            Ok(Beginning::PlainHttp(stream)) => {
+        let mut first = [0];
+        // By a look that takes nothing.
+        let looked = in_time(stream.peek(&mut first), activity, timer.as_mut(), stop, Limit::FirstByteTimeout).await;
+        match looked {
+            Some(Ok(0)) => return debug!("connection ended: it sent nothing"),
+            // No TLS record begins with a letter, and every HTTP request does.
+            Some(Ok(_)) if first.iter().all(u8::is_ascii_alphabetic) => {
                 debug!("connection refused: it speaks HTTP, not HTTPS");
                 return refuse(stream, PLAIN_HTTP_ANSWER, activity, stop).await;
             }
-            Ok(Beginning::Failed(error, stream)) => {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return debug!(%error, "connection ended"),
+            None => return,
+        }
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream).into_fallible();
+        let stream = match in_time(handshake, activity, timer.as_mut(), stop, Limit::HandshakeFailed).await {
+            Some(Ok(stream)) => Box::new(stream),
+            Some(Err((error, stream))) => {
                 limit_hit(Limit::HandshakeFailed);
-                let failed = tls.count_failed_handshake();
-                debug!(%error, failed, "TLS handshake failed");
+                debug!(%error, "TLS handshake failed");
+                // Where there is an alert for it, the client has been sent it.
                 return refuse(stream, "", activity, stop).await;
             }
-            Ok(Beginning::Nothing) => return debug!("connection ended: it sent nothing"),
-            Err(error) => return debug!(%error, "connection ended"),
+            None => return,
         };
         let (_, connection) = stream.get_ref();
-        peer.tls = Some(tls::peer(connection));
+        let shown = tls::peer(connection);
+        // Its requests are refused from then on, and a client with a new one needs a new connection.
+        let until = shown
+            .until()
+            .and_then(|until| Instant::now().checked_add(until.duration_since(SystemTime::now()).unwrap_or_default()));
+        peer.tls = Some(shown);
         let http2 = connection.alpn_protocol() == Some(tls::HTTP2);
         let peer = Arc::new(peer);
         activity.begun();
@@ -84,34 +87,11 @@ impl Protocol {
         });
         if http2 {
             let io = TokioIo::new(Watched::either(stream, Arc::clone(activity), self.config.http2_frames_max));
-            self.attend(self.http2.serve_connection(io, service), activity, timer, stop).await;
+            self.attend(self.http2.serve_connection(io, service), activity, (timer, until), stop).await;
         } else {
             let io = TokioIo::new(Watched::http1(stream, Arc::clone(activity)));
-            self.attend(self.http1.serve_connection(io, service), activity, timer, stop).await;
+            self.attend(self.http1.serve_connection(io, service), activity, (timer, until), stop).await;
         }
-    }
-}
-
-/// What a connection began with.
-enum Beginning {
-    Encrypted(Box<TlsStream<TcpStream>>),
-    /// A request that is not encrypted.
-    PlainHttp(TcpStream),
-    /// Something else; where there is an alert for it, the client has been sent it.
-    Failed(io::Error, TcpStream),
-    Nothing,
-}
-
-async fn begin(tls: &Tls, stream: TcpStream) -> io::Result<Beginning> {
-    let mut first = [0];
-    // By a look that takes nothing. No TLS record begins with a letter, and every HTTP request does.
-    match stream.peek(&mut first).await? {
-        0 => Ok(Beginning::Nothing),
-        _ if first.iter().all(u8::is_ascii_alphabetic) => Ok(Beginning::PlainHttp(stream)),
-        _ => match TlsAcceptor::from(tls.config()).accept(stream).into_fallible().await {
-            Ok(stream) => Ok(Beginning::Encrypted(Box::new(stream))),
-            Err((error, stream)) => Ok(Beginning::Failed(error, stream)),
-        },
     }
 }
 

@@ -1,8 +1,9 @@
 //! Room for connections: how many there may be, in all and of one address, and who has to go when there are too many.
 //!
 //! A flood of connections that say nothing must not keep out clients that do. So when all places are taken, connections that
-//! have sent no request after a moment are dismissed, the oldest first, and after them those that have been idle for a while.
-//! One with a request under way, which an open event stream is, stays.
+//! have sent no request after a moment are dismissed, the oldest first, and after them those that have been idle for a while:
+//! one for the connection that waits, and more only where those that were dismissed do not go. One with a request under way,
+//! which an open event stream is, stays.
 //!
 //! Invariant: the table holds those connections that there are, and addresses that have one.
 
@@ -46,6 +47,30 @@ struct State {
     connections: HashMap<u64, Arc<Activity>, FxBuildHasher>,
     /// How many connections these have.
     addresses: HashMap<IpAddr, usize>,
+    /// How many connections have ended.
+    ended: u64,
+    /// Who may be dismissed next, the first of them last.
+    candidates: Vec<Candidate>,
+    /// When they were looked for.
+    looked: Option<Instant>,
+    dismissal: Option<Dismissal>,
+}
+
+/// A connection that could be dismissed when it was looked at.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    number: u64,
+    phase: Phase,
+    since: Instant,
+}
+
+/// The last time that connections were dismissed.
+#[derive(Clone, Copy, Debug)]
+struct Dismissal {
+    count: usize,
+    at: Instant,
+    /// How many connections had ended by then.
+    ended: u64,
 }
 
 /// A connection's place, until this is dropped.
@@ -147,25 +172,42 @@ impl Places {
         Entry::Taken(Place { activity, number, address: counted, table, _counted: metrics::connection_opened() })
     }
 
-    /// Dismisses a few connections that have no request, if there are any.
+    /// Dismisses a connection that has no request, if there is one: more of them each time that those of the time before have
+    /// not gone, and none while they may be about to.
     pub(super) fn make_room(&self) {
         let now = Instant::now();
-        let state = self.table.lock();
-        let at_rest = state.connections.values().filter(|activity| !activity.is_dismissed());
-        let at_rest = at_rest.filter_map(|activity| activity.idle(now).map(|(phase, since)| (phase, since, activity)));
-        let mut dismissable: Vec<_> = at_rest
-            .filter(|(phase, since, _)| {
-                let patience = if *phase == Phase::New { PATIENCE_WITH_NEW } else { PATIENCE_WITH_IDLE };
-                now.duration_since(*since) >= patience
-            })
-            .collect();
-        if dismissable.iter().any(|(phase, ..)| *phase == Phase::New) {
-            dismissable.retain(|(phase, ..)| *phase == Phase::New);
+        let mut state = self.table.lock();
+        let count = match state.dismissal {
+            Some(Dismissal { count, at, ended }) if ended == state.ended => {
+                if now.duration_since(at) < MAKE_ROOM_INTERVAL {
+                    return;
+                }
+                (count * 2).min(self.dismissed_max())
+            }
+            Some(_) | None => 1,
+        };
+        if state.looked.is_none_or(|looked| now.duration_since(looked) >= MAKE_ROOM_INTERVAL) {
+            state.candidates.clear();
         }
-        dismissable.sort_unstable_by_key(|(_, since, _)| *since);
-        // More than one at a time, or looking through all would be too much for each.
-        let dismissed = dismissable.iter().take(1 + self.connections_max / 64);
-        dismissed.for_each(|(.., activity)| activity.dismiss());
+        let (mut dismissed, mut looked) = (0, false);
+        while dismissed < count {
+            match state.candidates.pop() {
+                Some(candidate) => dismissed += usize::from(state.dismiss(candidate, now)),
+                None if looked => break,
+                None => {
+                    looked = true;
+                    state.look(now, self.dismissed_max());
+                }
+            }
+        }
+        if dismissed > 0 {
+            state.dismissal = Some(Dismissal { count: dismissed, at: now, ended: state.ended });
+        }
+    }
+
+    /// The most that are dismissed at a time, and found by one look at all connections.
+    const fn dismissed_max(&self) -> usize {
+        1 + self.connections_max / 64
     }
 
     /// How many connections there are, and how many addresses have them.
@@ -182,6 +224,39 @@ impl std::fmt::Debug for Places {
     }
 }
 
+impl State {
+    /// Looks for those that may be dismissed: not for each, since it takes a look at every connection.
+    fn look(&mut self, now: Instant, max: usize) {
+        let at_rest = self.connections.iter().filter(|(_, activity)| !activity.is_dismissed());
+        let at_rest = at_rest.filter_map(|(number, activity)| {
+            activity.idle(now).map(|(phase, since)| Candidate { number: *number, phase, since })
+        });
+        let mut found: Vec<_> = at_rest
+            .filter(|Candidate { phase, since, .. }| {
+                let patience = if *phase == Phase::New { PATIENCE_WITH_NEW } else { PATIENCE_WITH_IDLE };
+                now.duration_since(*since) >= patience
+            })
+            .collect();
+        if found.iter().any(|candidate| candidate.phase == Phase::New) {
+            found.retain(|candidate| candidate.phase == Phase::New);
+        }
+        found.sort_unstable_by_key(|candidate| candidate.since);
+        found.truncate(max);
+        found.reverse();
+        self.candidates = found;
+        self.looked = Some(now);
+    }
+
+    /// Whether it was still as it was when it was found, and is dismissed now.
+    fn dismiss(&self, candidate: Candidate, now: Instant) -> bool {
+        let Candidate { number, phase, since } = candidate;
+        let activity = self.connections.get(&number);
+        let activity =
+            activity.filter(|activity| !activity.is_dismissed() && activity.idle(now) == Some((phase, since)));
+        activity.inspect(|activity| activity.dismiss()).is_some()
+    }
+}
+
 impl Table {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -192,6 +267,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.table.lock();
         state.connections.remove(&self.number);
+        state.ended += 1;
         if let Some(used) = state.addresses.get_mut(&self.address) {
             *used -= 1;
             if *used == 0 {
@@ -215,7 +291,59 @@ const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::http::listener::tests::listen;
+
+    /// All places taken, by connections that have been idle for long enough.
+    async fn full(connections_max: usize) -> (Places, Vec<Place>) {
+        let places = Places::new(&listen("127.0.0.1", 0, connections_max));
+        let mut taken = Vec::new();
+        for _ in 0..connections_max {
+            let place = places.take(Ipv4Addr::LOCALHOST.into()).await.expect("a place");
+            drop(place.activity.request());
+            taken.push(place);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        tokio::time::advance(PATIENCE_WITH_IDLE).await;
+        (places, taken)
+    }
+
+    fn dismissed(taken: &[Place]) -> Vec<usize> {
+        taken.iter().enumerate().filter(|(_, place)| place.activity.is_dismissed()).map(|(at, _)| at).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_are_dismissed_as_wait_and_more_only_if_they_do_not_go() {
+        let (places, mut taken) = full(640).await;
+        for number in 0..100 {
+            // Asked for more than once, as when a place comes free that another one takes.
+            places.make_room();
+            places.make_room();
+            assert_eq!(dismissed(&taken), [0], "{number}: the oldest alone");
+            drop(taken.remove(0));
+            taken.push(places.take(Ipv4Addr::LOCALHOST.into()).await.expect("its place"));
+        }
+        places.make_room();
+        for expected in [1, 3, 7, 15, 26, 37] {
+            assert_eq!(dismissed(&taken).len(), expected);
+            tokio::time::advance(MAKE_ROOM_INTERVAL).await;
+            places.make_room();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_at_work_again_is_not_dismissed() {
+        let (places, mut taken) = full(640).await;
+        places.make_room();
+        drop(taken.remove(0));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        // It was found with the first.
+        drop(taken.first().expect("one").activity.request());
+        places.make_room();
+        assert_eq!(dismissed(&taken), [1]);
+    }
 
     #[test]
     fn an_address_is_counted_by_its_network() {

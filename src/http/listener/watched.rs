@@ -62,6 +62,7 @@ impl<S> Watched<S> {
                 let allowance = Allowance::new(frames_max, Instant::now());
                 let http2 = Http2 { received: Scanner::new(), sent: Scanner::new(), allowance };
                 self.speaks = Speaks::Http2(Box::new(http2));
+                self.activity.begins_http2();
             } else if preface.starts_with(bytes) {
                 self.speaks = Speaks::Unknown(matched + bytes.len(), frames_max);
             } else {

@@ -148,9 +148,60 @@ async fn every_request_of_a_batch_counts_for_the_rate() {
     let rate = rate(1, 4);
     let mut harness = guarded(rate);
     let id = harness.open_as(&[ALICE], Revision::V2025_03_26).await;
-    let batch = format!("[{}]", [1, 2, 3, 4].map(|id| CALL.replace(":1,", &format!(":{id},"))).join(","));
-    let answered = harness.ask("POST", "/mcp", &[ALICE, ("mcp-session-id", &id)], &batch).await;
+    let answered = harness.ask("POST", "/mcp", &[ALICE, ("mcp-session-id", &id)], &batch(4)).await;
     assert_eq!(answered.kind().await, (429, "rate-limited".to_owned()));
+}
+
+/// So many calls in one batch.
+fn batch(calls: usize) -> String {
+    let calls: Vec<_> = (1..=calls).map(|id| CALL.replace(":1,", &format!(":{id},"))).collect();
+    format!("[{}]", calls.join(","))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_uses_up_the_rate_whatever_its_answer_is_like() {
+    for accept in ["application/json", "text/event-stream"] {
+        let mut harness = guarded(rate(1, 5));
+        let id = harness.open_as(&[ALICE], Revision::V2025_03_26).await;
+        let headers = [ALICE, ("mcp-session-id", &id), ("accept", accept)];
+        // Four are left, of which the refused one takes one.
+        let refused = harness.ask("POST", "/mcp", &headers, &batch(5)).await;
+        assert_eq!(refused.kind().await, (429, "rate-limited".to_owned()), "{accept}");
+        let child = &mut harness.child;
+        let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &batch(3))), async {
+            for id in 1..=3 {
+                let (origin, _) = child.next().await.sent();
+                child.respond(origin, &DONE.replace(":1,", &format!(":{id},")));
+            }
+        });
+        assert_eq!((answered.status, answered.header("content-type")), (StatusCode::OK, accept));
+        assert_eq!(answered.rest().await.matches("result").count(), 3, "{accept}");
+        let refused = harness.ask("POST", "/mcp", &headers, CALL).await;
+        assert_eq!(refused.kind().await, (429, "rate-limited".to_owned()), "{accept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_over_http_sse_uses_up_the_rate_like_its_messages_one_by_one() {
+    let mut harness = guarded(rate(1, 6));
+    let mut stream = harness.ask("GET", "/sse", &[ALICE, EVENTS], "").await;
+    let endpoint = stream.chunk().await.expect("the endpoint");
+    let url = endpoint.trim().strip_prefix("event: endpoint\ndata: ").expect("an endpoint event");
+    let body = initialize(Revision::V2025_03_26);
+    assert_eq!(harness.ask("POST", url, &[ALICE], &body).await.status, StatusCode::ACCEPTED);
+    harness.child.next().await.attached();
+    let (origin, _) = harness.child.next().await.sent();
+    harness.child.initialized(origin, Revision::V2025_03_26);
+    stream.chunk().await.expect("the answer");
+    // Four are left, of which the refused one takes one.
+    let refused = harness.ask("POST", url, &[ALICE], &batch(5)).await;
+    assert_eq!(refused.kind().await, (429, "rate-limited".to_owned()));
+    assert!(harness.child.try_next().is_none());
+    assert_eq!(harness.ask("POST", url, &[ALICE], &batch(3)).await.status, StatusCode::ACCEPTED);
+    for _ in 0..3 {
+        harness.child.next().await.sent();
+    }
+    assert_eq!(harness.ask("POST", url, &[ALICE], CALL).await.kind().await, (429, "rate-limited".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! An OAuth 2.1 resource server: what clients are told on their way to a token, and what a token opens.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
+use http_body_util::Full;
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -150,16 +152,74 @@ async fn a_standing_stream_ends_with_its_clients_token_unless_a_fresh_one_has_co
     assert_eq!(guarded.harness.registry.len(), 1);
 }
 
+impl Harness {
+    /// What a client with that certificate gets.
+    async fn ask_with(&self, certificate: ClientCertificate, request: Request<Full<Bytes>>) -> Answered {
+        let peer = Peer { tls: Some(TlsPeer { certificate }), ..(*peer()).clone() };
+        Answered::of(Arc::clone(&self.http).handle(request, Arc::new(peer)).await)
+    }
+}
+
+/// A certificate that is valid for so long from now on.
+fn anns(left: Duration) -> ClientCertificate {
+    ClientCertificate::Named { subject: "CN=ann".into(), until: SystemTime::now() + left }
+}
+
+// spec: RFC 5280, 4.1.2.5
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_has_expired_opens_nothing_though_its_connection_lasts() {
+    let harness = guarded(&[], PrincipalsConfig::default()).harness;
+    let ask = async |certificate| harness.ask_with(certificate, request("GET", "/nowhere", &[], "")).await;
+    assert_eq!(ask(anns(Duration::from_secs(60))).await.status, StatusCode::NOT_FOUND);
+    let until = SystemTime::now() - Duration::from_millis(1);
+    let expired = ask(ClientCertificate::Named { subject: "CN=ann".into(), until }).await;
+    assert_eq!(expired.status, StatusCode::UNAUTHORIZED);
+    let text = expired.rest().await;
+    assert!(text.contains("credential-invalid") && text.contains("the certificate has expired"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_open_to_a_client_ends_with_its_certificate() {
+    let harness = guarded(&[], PrincipalsConfig::default()).harness;
+    let [short, long] = [60, 3600].map(Duration::from_secs);
+    let in_ten_minutes = tokio::time::Instant::now() + Duration::from_secs(600);
+    let open = async |left| harness.ask_with(anns(left), request("GET", "/sse", &[EVENTS], "")).await;
+    let (ending, _lasting) = (open(short).await, open(long).await);
+    assert_eq!(harness.registry.len(), 2);
+    harness.registry.sweep_lapsed(in_ten_minutes);
+    assert!(ending.rest().await.starts_with("event: endpoint"));
+    assert_eq!(harness.registry.len(), 1);
+}
+
+// spec: RFC 9110, 15.5.2: "MUST send a WWW-Authenticate header field containing at least one challenge"
+#[tokio::test(start_paused = true)]
+async fn every_401_says_what_is_wanted_also_where_no_token_is() {
+    let until = SystemTime::now() - Duration::from_secs(1);
+    let expired = ClientCertificate::Named { subject: "CN=ann".into(), until };
+    let methods = Methods { certificates: true, ..Methods::default() };
+    let authenticator = Authenticator::new(methods, PrincipalsConfig::default());
+    let by_certificate = harness_of(Arc::new(authenticator), |_, _| {});
+    let by_either = guarded(&[], PrincipalsConfig::default()).harness;
+    let at = "https://127.0.0.1/.well-known/oauth-protected-resource/mcp";
+    for certificate in [ClientCertificate::None, ClientCertificate::Unnamed, expired] {
+        for (harness, expected) in [
+            (&by_certificate, r#"ClientCertificate realm="mcp-mux""#.to_owned()),
+            (&by_either, format!(r#"Bearer resource_metadata="{at}""#)),
+        ] {
+            let refused = harness.ask_with(certificate.clone(), request("POST", "/mcp", &[], CALL)).await;
+            assert_eq!((refused.status.as_u16(), refused.header("www-authenticate")), (401, expected.as_str()));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_certificate_says_who_one_is_where_no_token_does() {
     let guarded = guarded(&[], PrincipalsConfig::default());
     let ask = async |certificate: ClientCertificate, credential: Option<&str>| {
         let header = credential.map(|value| ("authorization", value));
-        let request = request("GET", "/nowhere", header.as_slice(), "");
-        let peer = Peer { tls: Some(TlsPeer { certificate }), ..(*peer()).clone() };
-        Arc::clone(&guarded.harness.http).handle(request, Arc::new(peer)).await.status().as_u16()
+        guarded.harness.ask_with(certificate, request("GET", "/nowhere", header.as_slice(), "")).await.status.as_u16()
     };
-    let ann = || ClientCertificate::Named("CN=ann".into());
+    let ann = || anns(Duration::from_secs(60));
     assert_eq!(ask(ann(), None).await, 404);
     assert_eq!(ask(ClientCertificate::Unnamed, None).await, 401);
     assert_eq!(ask(ClientCertificate::None, None).await, 401);

@@ -35,6 +35,18 @@ impl<const CHANGES: bool> Source for Script<CHANGES> {
     }
 }
 
+/// Never has an answer.
+struct Never;
+
+impl Source for Never {
+    const CHANGES: bool = true;
+    type Error = NoAnswer;
+
+    fn load(&self) -> impl Future<Output = Result<Loaded, NoAnswer>> {
+        std::future::pending()
+    }
+}
+
 const LOAD: Duration = Duration::from_secs(1);
 
 fn keys(kid: &str) -> KeySet {
@@ -65,6 +77,15 @@ impl<const CHANGES: bool> Script<CHANGES> {
     }
 }
 
+impl Renewal {
+    fn ended(self) -> Option<Known> {
+        match self {
+            Self::Ended(known) => Some(known),
+            Self::Pointless | Self::NotNow => None,
+        }
+    }
+}
+
 fn has(known: &Known, kid: &str) -> bool {
     known.keys.as_ref().is_some_and(|keys| keys.find(Some(kid), Algorithm::EdDsa).is_ok())
 }
@@ -76,7 +97,7 @@ async fn requests_that_come_before_the_keys_wait_for_them_together() {
     let nothing = keeper.known();
     assert!(nothing.keys.is_none());
     let (one, other) = tokio::join!(keeper.renewed(&nothing), keeper.renewed(&nothing));
-    assert!(has(&one.unwrap(), "a") && has(&other.unwrap(), "a"));
+    assert!(has(&one.ended().unwrap(), "a") && has(&other.ended().unwrap(), "a"));
     assert_eq!(script.loads(), 1);
 }
 
@@ -87,7 +108,7 @@ async fn a_flood_of_unknown_keys_is_one_load_and_not_one_every_moment() {
         script = script.answers(keys("a"), None);
     }
     let (keeper, _stop) = script.start(None);
-    let known = keeper.renewed(&keeper.known()).await.unwrap();
+    let known = keeper.renewed(&keeper.known()).await.ended().unwrap();
     sleep(REST).await;
     // All at once: one load, which all of them see.
     let keeper = Arc::new(keeper);
@@ -95,7 +116,7 @@ async fn a_flood_of_unknown_keys_is_one_load_and_not_one_every_moment() {
     let all: Vec<_> = (0..1000)
         .map(|_| {
             let (keeper, known) = (Arc::clone(&keeper), known.clone());
-            tasks.spawn(async move { keeper.renewed(&known).await.is_some() })
+            tasks.spawn(async move { keeper.renewed(&known).await.ended().is_some() })
         })
         .collect();
     for one in all {
@@ -105,28 +126,66 @@ async fn a_flood_of_unknown_keys_is_one_load_and_not_one_every_moment() {
     // For a minute without end: one load every five seconds, and the time that it takes.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
-        if keeper.renewed(&keeper.known()).await.is_none() {
-            sleep(Duration::from_millis(10)).await;
-        }
+        keeper.renewed(&keeper.known()).await.ended().unwrap();
     }
     assert_eq!(script.loads(), 2 + 10);
     assert!(script.pauses().iter().all(|seconds| *seconds >= 5), "{:?}", script.pauses());
+    // Nobody waits any more, and nobody loads.
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(script.loads(), 2 + 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_waited_for_while_others_make_keys_up() {
+    let script = Script::<true>::default().answers(keys("a"), None).answers(keys("a"), None).answers(keys("b"), None);
+    let (keeper, _stop) = script.start(None);
+    let first = keeper.renewed(&keeper.known()).await.ended().unwrap();
+    sleep(REST).await;
+    // Somebody makes one up, and the issuer changes its keys just after the load that this causes.
+    let second = keeper.renewed(&first).await.ended().unwrap();
+    let begun = Instant::now();
+    let (made_up, new) = tokio::join!(keeper.renewed(&second), keeper.renewed(&second));
+    assert!(has(&new.ended().unwrap(), "b") && made_up.ended().is_some());
+    assert_eq!((begun.elapsed(), script.loads()), (REST + LOAD, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_wait_for_a_load_and_no_longer_than_is_right() {
+    let script = Script::<true>::default().answers(keys("a"), None);
+    let (keeper, _stop) = script.start(None);
+    let (keeper, nothing) = (Arc::new(keeper), Known::default());
+    let (tasks, begun) = (TaskTracker::new(), Instant::now());
+    let all: Vec<_> = (0..WAITING_MAX + 7)
+        .map(|_| {
+            let (keeper, nothing) = (Arc::clone(&keeper), nothing.clone());
+            tasks.spawn(async move { keeper.renewed(&nothing).await })
+        })
+        .collect();
+    let mut refused = 0;
+    for one in all {
+        refused += usize::from(matches!(one.await.unwrap(), Renewal::NotNow));
+    }
+    assert_eq!((refused, begun.elapsed()), (7, LOAD));
+    // There is room again, and for the load that was missed none is needed.
+    assert!(keeper.renewed(&nothing).await.ended().is_some());
+    let slow = Keeper::start(Never, None, &tasks, CancellationToken::new());
+    let begun = Instant::now();
+    assert!(matches!(slow.renewed(&slow.known()).await, Renewal::NotNow));
+    assert_eq!(begun.elapsed(), WAIT_MAX);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_new_is_known_after_one_load() {
     let script = Script::<true>::default().answers(keys("a"), None).answers(keys("b"), None);
     let (keeper, _stop) = script.start(None);
-    let known = keeper.renewed(&keeper.known()).await.unwrap();
+    let known = keeper.renewed(&keeper.known()).await.ended().unwrap();
     assert!(has(&known, "a") && !has(&known, "b"));
-    // Just after a load there is nothing to wait for.
-    assert!(keeper.renewed(&known).await.is_none());
     sleep(REST).await;
-    let renewed = keeper.renewed(&known).await.unwrap();
+    let renewed = keeper.renewed(&known).await.ended().unwrap();
     assert!(has(&renewed, "b") && !has(&renewed, "a"));
     assert_eq!(renewed.generation, known.generation + 1);
     // Whoever looked before that load has missed it, and asks for no other.
-    assert!(has(&keeper.renewed(&known).await.unwrap(), "b"));
+    assert!(has(&keeper.renewed(&known).await.ended().unwrap(), "b"));
     assert_eq!(script.loads(), 2);
 }
 
@@ -165,10 +224,10 @@ async fn keys_that_cannot_be_renewed_go_on_being_used_and_it_is_tried_again() {
 async fn an_issuer_that_is_not_there_yet_is_waited_for_but_not_by_every_request() {
     let script = Script::<true>::default();
     let (keeper, _stop) = script.start(None);
-    let failed = keeper.renewed(&keeper.known()).await.unwrap();
+    let failed = keeper.renewed(&keeper.known()).await.ended().unwrap();
     assert!(failed.failed && failed.keys.is_none());
     let before = Instant::now();
-    assert!(keeper.renewed(&failed).await.is_none());
+    assert!(matches!(keeper.renewed(&failed).await, Renewal::Pointless));
     assert_eq!(Instant::now(), before);
     let _script = script.answers(keys("a"), None);
     sleep(RETRY_MIN + LOAD * 2).await;
@@ -179,7 +238,7 @@ async fn an_issuer_that_is_not_there_yet_is_waited_for_but_not_by_every_request(
 async fn an_operators_word_loads_at_once() {
     let script = Script::<true>::default().answers(keys("a"), None).answers(keys("b"), None);
     let (keeper, _stop) = script.start(None);
-    let known = keeper.renewed(&keeper.known()).await.unwrap();
+    let known = keeper.renewed(&keeper.known()).await.ended().unwrap();
     keeper.reload();
     sleep(LOAD * 2).await;
     assert!(has(&keeper.known(), "b") && has(&known, "a"));
@@ -192,9 +251,9 @@ async fn a_file_is_read_again_only_at_an_operators_word() {
     let (keeper, _stop) = script.start(Some(keys("a")));
     let known = keeper.known();
     assert!(has(&known, "a"));
-    assert!(keeper.renewed(&known).await.is_none());
+    assert!(matches!(keeper.renewed(&known).await, Renewal::Pointless));
     sleep(Duration::from_secs(100_000)).await;
-    assert!(keeper.renewed(&known).await.is_none());
+    assert!(matches!(keeper.renewed(&known).await, Renewal::Pointless));
     assert_eq!(script.loads(), 0);
     keeper.reload();
     sleep(LOAD * 2).await;
@@ -213,7 +272,7 @@ async fn the_same_keys_again_are_no_other_keys() {
     let same = || KeySet::parse(key_set(&[&signer]).to_string().as_bytes()).unwrap();
     let script = Script::<true>::default().answers(same(), None).answers(same(), None);
     let (keeper, _stop) = script.start(None);
-    let known = keeper.renewed(&keeper.known()).await.unwrap();
+    let known = keeper.renewed(&keeper.known()).await.ended().unwrap();
     keeper.reload();
     sleep(LOAD * 2).await;
     assert_eq!((keeper.known().generation, script.loads()), (known.generation, 2));
@@ -224,7 +283,7 @@ async fn an_issuer_that_withdraws_all_keys_has_none() {
     let none = KeySet::parse(br#"{"keys":[]}"#).unwrap();
     let script = Script::<true>::default().answers(keys("a"), None).answers(none, None);
     let (keeper, _stop) = script.start(None);
-    keeper.renewed(&keeper.known()).await.unwrap();
+    keeper.renewed(&keeper.known()).await.ended().unwrap();
     keeper.reload();
     sleep(LOAD * 2).await;
     let known = keeper.known();
@@ -238,6 +297,6 @@ async fn a_stop_answers_those_who_wait() {
     let nothing = keeper.known();
     let waiting = keeper.renewed(&nothing);
     drop(stop);
-    assert!(waiting.await.is_none());
-    assert!(keeper.renewed(&nothing).await.is_none());
+    assert!(matches!(waiting.await, Renewal::NotNow));
+    assert!(matches!(keeper.renewed(&nothing).await, Renewal::NotNow));
 }

@@ -1,5 +1,6 @@
 //! Over real sockets, with real clients.
 
+use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use hyper::body::Frame;
 use hyper::client::conn::{http1, http2};
 use rcgen::{CertificateParams, DistinguishedName, date_time_ymd};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
 use tokio_rustls::client;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -22,8 +24,8 @@ use super::*;
 use crate::config::{ClientAuth, TlsConfig};
 use crate::http::listener::Listener;
 use crate::http::listener::connection::Tracked;
-use crate::http::peer::TlsPeer;
 use crate::http::tls::testing::{Authority, Client, Files, Identity, named};
+use crate::metrics::limit_hits_here;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -73,8 +75,9 @@ async fn serve(config: TlsConfig) -> Served {
             });
             "first".into()
         } else {
-            let TlsPeer { certificate } = peer.tls.clone().unwrap();
-            Bytes::from(format!("{certificate:?}"))
+            let shown = peer.tls.as_ref().unwrap();
+            let nobody = || format!("{:?}", shown.certificate);
+            Bytes::from(shown.subject().map_or_else(nobody, |subject| format!("Named({subject:?})")))
         };
         sender.try_send(first).unwrap();
         async move { Response::new(Chunks(chunks)) }
@@ -88,6 +91,8 @@ async fn serve(config: TlsConfig) -> Served {
 impl Served {
     async fn connect(&self, authority: &Authority, client: Client<'_>) -> io::Result<client::TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await?;
+        // Or its first request may wait for the system, for which paused time does not.
+        stream.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
         timeout(DEADLINE, authority.connector(client).connect(name, stream)).await.unwrap()
     }
@@ -98,18 +103,27 @@ impl Served {
         stream: client::TlsStream<TcpStream>,
         path: &str,
     ) -> Result<Response<Incoming>, Box<dyn std::error::Error>> {
+        Ok(self.begin(stream, path).await?.0)
+    }
+
+    /// Likewise, and how the client's side of the connection ends.
+    async fn begin(
+        &self,
+        stream: client::TlsStream<TcpStream>,
+        path: &str,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), Box<dyn std::error::Error>> {
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let (io, body) = (TokioIo::new(stream), Full::new(Bytes::new()));
         if http2 {
             let (mut sender, connection) = http2::handshake(Tracked(self.connections.clone()), io).await?;
-            self.connections.spawn(connection);
+            let connection = self.connections.spawn(connection);
             let request = Request::get(format!("https://{}{path}", self.address)).body(body)?;
-            Ok(timeout(DEADLINE, sender.send_request(request)).await??)
+            Ok((timeout(DEADLINE, sender.send_request(request)).await??, connection))
         } else {
             let (mut sender, connection) = http1::handshake(io).await?;
-            self.connections.spawn(connection);
+            let connection = self.connections.spawn(connection);
             let request = Request::get(path).header("host", "localhost").body(body)?;
-            Ok(timeout(DEADLINE, sender.send_request(request)).await??)
+            Ok((timeout(DEADLINE, sender.send_request(request)).await??, connection))
         }
     }
 
@@ -121,12 +135,12 @@ impl Served {
         Some(String::from_utf8(body.to_bytes().into()).unwrap())
     }
 
-    /// Waits until every connection has ended; returns how many handshakes have failed.
+    /// Waits until every connection has ended; returns how many handshakes have failed since the test began.
     async fn all_ended(self) -> u64 {
         self.stop.drain.cancel();
         self.connections.close();
         timeout(DEADLINE, self.connections.wait()).await.unwrap();
-        self.tls.handshakes_failed()
+        limit_hits_here(Limit::HandshakeFailed)
     }
 }
 
@@ -193,6 +207,7 @@ async fn only_clients_with_a_good_certificate_are_served_and_known_by_it() {
     let mut nobody = CertificateParams::new([]).unwrap();
     nobody.distinguished_name = DistinguishedName::new();
     let nobody = authority.issue(&nobody);
+    let mut refused = 0;
     for auth in [ClientAuth::Required, ClientAuth::Optional] {
         let served = serve(files.config_with(&authority, auth)).await;
         let without = (auth == ClientAuth::Optional).then_some("None");
@@ -209,8 +224,8 @@ async fn only_clients_with_a_good_certificate_are_served_and_known_by_it() {
                 assert_eq!(served.who(&authority, client).await.as_deref(), expected, "{auth:?} {version:?}");
             }
         }
-        let refused = if auth == ClientAuth::Optional { 2 } else { 3 };
-        assert_eq!(served.all_ended().await, refused * 2);
+        refused += if auth == ClientAuth::Optional { 4 } else { 6 };
+        assert_eq!(served.all_ended().await, refused);
     }
 }
 
@@ -292,7 +307,32 @@ async fn the_time_to_the_first_request_includes_the_handshake() {
     }
     served.release.notify_one();
     assert_eq!(waiting.into_body().collect().await.unwrap().to_bytes(), "firstsecond");
-    assert_eq!(served.all_ended().await, 3);
+    // Who has said nothing has begun no handshake; who has ended it, no request.
+    assert_eq!((limit_hits_here(Limit::FirstByteTimeout), limit_hits_here(Limit::HeaderTimeout)), (1, 2));
+    assert_eq!(served.all_ended().await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_with_its_clients_certificate_and_what_is_under_way_is_answered() {
+    let authority = Authority::new();
+    let files = Files::of(&authority.server(1));
+    let served = serve(files.config_with(&authority, ClientAuth::Required)).await;
+    let mut params = named("alice");
+    params.not_after = (SystemTime::now() + Duration::from_secs(3600)).into();
+    let alice = authority.issue(&params);
+    for alpn in ["h2", "http/1.1"] {
+        let client = Client { alpn: &[alpn], identity: Some(&alice), ..Client::default() };
+        let begun = Instant::now();
+        let stream = served.connect(&authority, client).await.unwrap();
+        let (mut answer, client) = served.begin(stream, "/events").await.unwrap();
+        // With the certificate, and not with `--idle-timeout`.
+        sleep_until(begun + Duration::from_secs(3601)).await;
+        served.release.notify_one();
+        let body = timeout(DEADLINE, answer.body_mut().collect()).await.unwrap().unwrap();
+        assert_eq!(body.to_bytes(), "firstsecond", "{alpn}");
+        client.await.unwrap().unwrap_or_else(|error| panic!("{alpn}: it was not told: {error}"));
+        assert!(begun.elapsed() < Duration::from_secs(3610), "{alpn}: {:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]

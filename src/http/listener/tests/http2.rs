@@ -263,13 +263,19 @@ async fn a_client_that_takes_nothing_of_its_answer_is_closed_though_it_answers_p
     assert!(limit_hits(Limit::UntakenTimeout) > before);
 }
 
+// spec: RFC 9113, 6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a connection"
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_never_asks_for_anything_is_closed() {
+async fn a_connection_that_never_asks_for_anything_is_told_to_go_and_closed() {
     let served = serve().await;
+    let hits = limit_hits(Limit::HeaderTimeout);
     let mut raw = Raw::connect(&served, &[]).await;
     let since = Instant::now();
+    let farewell = raw.next_of(GOAWAY).await.unwrap();
+    assert_eq!((since.elapsed().as_secs(), &farewell.payload[4..8]), (20, &NO_ERROR.to_be_bytes()[..]));
+    // A client that answers nothing.
     assert_eq!(raw.farewell().await, None);
-    assert_eq!(since.elapsed().as_secs(), 20);
+    assert_eq!(since.elapsed().as_secs(), 25);
+    assert!(limit_hits(Limit::HeaderTimeout) > hits);
 }
 
 #[tokio::test]
