@@ -148,10 +148,6 @@ enum Tell {
     Both,
 }
 
-/// The most `elicitationId`s remembered, and the most for one session.
-const ELICITATIONS_MAX: usize = 1024;
-const ELICITATIONS_PER_SESSION_MAX: usize = 64;
-
 impl Router {
     /// A router without a process, the first of its place.
     pub fn new(config: RouterConfig, sharing: Sharing, era: Era) -> Self {

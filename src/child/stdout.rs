@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::lines::Line;
 use super::text::printable;
-use crate::jsonrpc::{Body, Message, ParseError, SalvageId, parse_body};
+use crate::jsonrpc::{BATCH_MAX, Body, Message, ParseError, SalvageId, parse_body};
 use crate::metrics::{Limit, limit_hit};
 use crate::telemetry::flood::Flood;
 
@@ -69,7 +69,7 @@ pub(super) fn read(line: Line, line_bytes_max: usize) -> Reading {
     if line.trim_ascii().is_empty() {
         return Reading::Blank;
     }
-    let error = match parse_body(line.clone(), DEPTH_MAX) {
+    let error = match parse_body(line.clone(), DEPTH_MAX, BATCH_MAX) {
         Ok(Body::Single(message)) => return Reading::Message(message),
         Ok(Body::Batch(messages)) => return Reading::Batch(messages),
         Err(error) => error,

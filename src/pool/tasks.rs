@@ -18,6 +18,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::auth::Principal;
+use crate::config::Bounds;
+use crate::metrics::{Limit, limit_hit};
 
 /// What became known of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +32,6 @@ pub enum TaskNews {
     Over,
 }
 
-/// The most tasks known of one principal, and in all.
-const PER_PRINCIPAL_MAX: usize = 4096;
-const TASKS_MAX: usize = 16_384;
 /// The longest name of one that is known.
 const ID_BYTES_MAX: usize = 1024;
 /// How long one is known whose server sets no limit, or a longer one, from when it was last told of.
@@ -44,6 +43,7 @@ type Age = u64;
 /// The tasks that are known.
 #[derive(Debug)]
 pub(super) struct Tasks {
+    bounds: Bounds,
     /// The most that may keep a child.
     keeping_max: usize,
     tasks: BTreeMap<Age, Task>,
@@ -77,6 +77,7 @@ pub(super) enum Found {
 impl Default for Tasks {
     fn default() -> Self {
         Self {
+            bounds: Bounds::default(),
             keeping_max: usize::MAX,
             tasks: BTreeMap::new(),
             by_id: HashMap::new(),
@@ -89,9 +90,9 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// None yet, and never more that keep a child.
-    pub(super) fn new(keeping_max: usize) -> Self {
-        Self { keeping_max, ..Self::default() }
+    /// None yet, and never more than `bounds` has, nor more that keep a child.
+    pub(super) fn new(bounds: Bounds, keeping_max: usize) -> Self {
+        Self { bounds, keeping_max, ..Self::default() }
     }
 
     /// Whose a name is.
@@ -118,15 +119,16 @@ impl Tasks {
         now: Instant,
     ) -> Vec<u64> {
         if id.len() > ID_BYTES_MAX {
+            limit_hit(Limit::MessageForm);
             return vec![child];
         }
         let mut free = Vec::new();
         // Its server has forgotten the one that had the name before.
         free.extend(self.own(id, principal).map(|(age, _)| age).and_then(|age| self.forget(age)));
-        let of_principal = self.by_principal.get(principal);
-        let too_many = of_principal.filter(|own| own.len() >= PER_PRINCIPAL_MAX).and_then(|own| own.first().copied());
-        let oldest = self.tasks.first_key_value().map(|(age, _)| *age).filter(|_| self.tasks.len() >= TASKS_MAX);
-        free.extend(too_many.or(oldest).and_then(|age| self.forget(age)));
+        if let Some(oldest) = self.in_the_way(principal) {
+            limit_hit(Limit::TasksMax);
+            free.extend(self.forget(oldest));
+        }
         self.last += 1;
         let (age, id): (Age, Arc<str>) = (self.last, id.into());
         let end = now + ttl.unwrap_or(TIME_MAX).min(TIME_MAX);
@@ -136,9 +138,19 @@ impl Tasks {
         self.tasks.insert(age, Task { id, principal: principal.clone(), child, made: now, end });
         self.keeping.insert(age);
         if self.keeping.len() > self.keeping_max {
+            limit_hit(Limit::TasksMax);
             free.extend(self.keeping.first().copied().and_then(|age| self.release(age)));
         }
         free
+    }
+
+    /// The task that makes room for another one of this principal's, if there is none.
+    fn in_the_way(&self, principal: &Principal) -> Option<Age> {
+        let own = self.by_principal.get(principal);
+        if let Some(own) = own.filter(|own| own.len() >= self.bounds.tasks_per_principal_max()) {
+            return own.first().copied();
+        }
+        self.tasks.first_key_value().map(|(age, _)| *age).filter(|_| self.tasks.len() >= self.bounds.tasks_max)
     }
 
     /// A task goes on.
@@ -203,6 +215,7 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::limit_hits;
 
     fn principals() -> (Principal, Principal) {
         (Principal::named("a"), Principal::named("b"))
@@ -246,22 +259,49 @@ mod tests {
         assert_eq!((tasks.find("t", &a), tasks.find("t", &b)), (Found::Own(3), Found::Own(2)));
     }
 
+    fn at_most(tasks_max: usize) -> Bounds {
+        Bounds { tasks_max, ..Bounds::default() }
+    }
+
     #[test]
     fn the_oldest_makes_room() {
-        let (mut tasks, (a, b), now) = (Tasks::new(PER_PRINCIPAL_MAX + 1), principals(), Instant::now());
+        let (mut tasks, (a, b), now) = (Tasks::new(at_most(16), usize::MAX), principals(), Instant::now());
+        let before = limit_hits(Limit::TasksMax);
         tasks.make("b", &b, 1, None, now);
-        for n in 0..PER_PRINCIPAL_MAX {
+        for n in 0..4 {
             assert_eq!(tasks.make(&format!("a{n}"), &a, 2, None, now), NONE);
         }
-        assert_eq!(tasks.make("a", &a, 2, None, now), [2], "the principal's own");
+        assert_eq!(tasks.make("a", &a, 2, None, now), [2], "the principal's own: it may have a quarter");
         assert_eq!((tasks.find("a0", &a), tasks.find("b", &b)), (Found::Nothing, Found::Own(1)));
-        let mut tasks = Tasks::new(2);
+        for n in 0..11 {
+            assert_eq!(tasks.make("t", &Principal::named(&format!("c{n}")), 3, None, now), NONE);
+        }
+        assert_eq!(tasks.make("t", &Principal::named("d"), 3, None, now), [1], "the oldest of all: there are 16");
+        assert_eq!((tasks.find("b", &b), tasks.tasks.len()), (Found::Nothing, 16));
+        assert!(limit_hits(Limit::TasksMax) >= before + 2);
+    }
+
+    #[test]
+    fn the_oldest_keeps_its_child_no_longer() {
+        let (mut tasks, (a, _), now) = (Tasks::new(Bounds::default(), 2), principals(), Instant::now());
+        let before = limit_hits(Limit::TasksMax);
         for n in 0..3 {
             let free = tasks.make(&format!("a{n}"), &a, n, None, now);
             assert_eq!(free, if n == 2 { vec![0] } else { Vec::new() });
         }
         assert_eq!(tasks.find("a0", &a), Found::Own(0), "whose it is, is known");
-        assert_eq!(Tasks::new(0).make("t", &a, 7, None, now), [7]);
-        assert_eq!(tasks.make(&"x".repeat(2000), &a, 9, None, now), [9]);
+        assert!(limit_hits(Limit::TasksMax) > before);
+        assert_eq!(Tasks::new(Bounds::default(), 0).make("t", &a, 7, None, now), [7]);
+    }
+
+    #[test]
+    fn a_task_with_a_long_name_is_not_known() {
+        let (mut tasks, (a, _), now) = (Tasks::default(), principals(), Instant::now());
+        let before = limit_hits(Limit::MessageForm);
+        assert_eq!(tasks.make(&"x".repeat(ID_BYTES_MAX), &a, 9, None, now), NONE);
+        let long = "x".repeat(ID_BYTES_MAX + 1);
+        assert_eq!(tasks.make(&long, &a, 9, None, now), [9]);
+        assert_eq!(tasks.find(&long, &a), Found::Nothing);
+        assert!(limit_hits(Limit::MessageForm) > before);
     }
 }

@@ -28,7 +28,7 @@ mod words;
 use tokio::time::Instant;
 
 pub(super) use self::listen::Listen;
-pub(super) use self::rounds::{ORIGINAL_BYTES_MAX, Rounds};
+pub(super) use self::rounds::Rounds;
 pub(super) use self::words::ClientWords;
 use super::Router;
 use super::from_child::{NEWS_MAX, is_news};
@@ -198,7 +198,7 @@ impl Router {
             (Between::Modern, Purpose::Listen) => listen::end_for_client(message, frame, &client_id),
             (Between::Modern, _) => {
                 if let Some(told) = tasks::told(message) {
-                    self.tasks.note_of_exchange(told);
+                    self.tasks.note_of_exchange(told, self.config.bounds.tasks_per_session_max());
                 }
                 frame
             }
