@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::authenticator::{Authenticator, Change, Methods};
 pub use self::principal::{Principal, Source};
-pub use self::rules::{Rules, What};
+pub use self::rules::{Rules, Subject, What};
 use self::usage::{Allowance, Usage};
 use crate::config::secret::Secret;
 

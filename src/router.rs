@@ -74,7 +74,7 @@ use self::levels::Levels;
 use self::own::Own;
 use self::questions::{Asker, QuestionId, Questions};
 use self::queue::Queue;
-pub use self::rules::permit;
+pub use self::rules::{permit, subject};
 use self::subscriptions::Subscriptions;
 use self::tasks::Tasks;
 use crate::config::RouterConfig;
