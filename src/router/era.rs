@@ -9,14 +9,13 @@
 //! - `rounds`: what the child wants to be told before it goes on (`input_required`);
 //! - `listen`: mcp-mux's own subscription, on behalf of all legacy sessions, and those of modern clients;
 //! - `kept`: results that the child need not be asked for again;
-//! - `discover`: the handshake; `edit`: members of objects as edits of the text.
+//! - `discover`: the handshake.
 //!
 //! A modern client's exchange passes through: ids, progress token and `subscriptionId` are replaced, and nothing else.
 //!
 //! `Era` is asked here, where the other files name what they want to know. DESIGN section 5, "Legacy client, modern child".
 
 pub(super) mod discover;
-mod edit;
 mod kept;
 mod listen;
 mod rounds;

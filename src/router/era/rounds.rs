@@ -18,7 +18,7 @@ use super::super::need::Need;
 use super::super::purpose::progress_token;
 use super::super::questions::{Asker, Question, QuestionId, Scope};
 use super::super::{Router, Tell, with_id};
-use super::edit;
+use crate::era::edit;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Message, ParseError, Span, decode_str};
 use crate::mcp::ids::Param;
