@@ -15,6 +15,7 @@
 //!
 //! Spec: 2025-11-25 and 2026-07-28, Authorization. DESIGN sections 2 (invariants 2 and 7) and 6.
 
+pub mod accounts;
 mod authenticator;
 mod credentials;
 pub mod jwt;
