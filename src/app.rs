@@ -228,6 +228,7 @@ mod tests {
             headers_max: std::num::NonZeroUsize::MIN,
             body_bytes_max: 1,
             body_timeout: Duration::ZERO,
+            bounds: crate::config::Bounds::default(),
             sse_after: Duration::ZERO,
             keep_alive: Duration::ZERO,
             sessions: crate::config::SessionMode::Sessions,

@@ -15,6 +15,7 @@
 //!
 //! Spec: 2025-11-25 and 2026-07-28, Authorization. DESIGN sections 2 (invariants 2 and 7) and 6.
 
+pub mod accounts;
 mod authenticator;
 mod credentials;
 pub mod jwt;
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::authenticator::{Authenticator, Change, Methods};
 pub use self::principal::{Principal, Source};
-pub use self::rules::{Rules, What};
+pub use self::rules::{Rules, Subject, What};
 use self::usage::{Allowance, Usage};
 use crate::config::secret::Secret;
 

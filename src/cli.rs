@@ -130,6 +130,12 @@ pub struct Cli {
     #[arg(long, value_name = "SIZE", help_heading = SERVER, default_value = "16MiB")]
     pub line_bytes_max: String,
 
+    /// The most lines of the server's stderr that are logged in a second; 0 logs none
+    ///
+    /// Further ones are read, counted and left out. The last lines are in error texts all the same.
+    #[arg(long, value_name = "COUNT", help_heading = SERVER, default_value = "1000")]
+    pub stderr_lines_max: String,
+
     /// Who shares a server process: shared, principal, session
     ///
     /// `shared`: all clients share one process, or --pool of them. `principal`: the sessions of one authenticated user share
@@ -491,6 +497,47 @@ pub struct Cli {
     /// Then it fails.
     #[arg(long, value_name = "DURATION", help_heading = REQUESTS, default_value = "60s")]
     pub queue_timeout: String,
+
+    /// The deepest nesting of a client's JSON
+    ///
+    /// 8 to 1024 levels; a message with more is refused. The JSON readers of many servers fail at less than a client can send.
+    #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "128")]
+    pub nesting_max: String,
+
+    /// The most messages of a client's batch; 0 takes no batches
+    ///
+    /// One with more is refused as a whole. Only revision 2025-03-26 has batches.
+    #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "1024")]
+    pub batch_max: String,
+
+    /// The most resources that one session may be subscribed to; 0 admits no subscription
+    ///
+    /// Of a client of 2026-07-28: with one `subscriptions/listen`.
+    #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "4096")]
+    pub subscriptions_max: String,
+
+    /// The most questions of the server that one client may have open; 0 asks clients nothing
+    ///
+    /// Sampling, elicitation and roots requests in one session, or during one request of a client of 2026-07-28. A further one
+    /// gets an error. Of as many elicitations by URL it is remembered who is to be told of their end; of all clients of a process,
+    /// of four times as many.
+    #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "256")]
+    pub questions_max: String,
+
+    /// The most bytes of requests kept to be sent again with their clients' answers; 0 keeps none
+    ///
+    /// Of older clients, for one process: a server of 2026-07-28 that asks something wants the request again. One for which there
+    /// was no room is passed on all the same; it fails if the server asks its client something.
+    #[arg(long, value_name = "SIZE", help_heading = REQUESTS, default_value = "64MiB")]
+    pub resend_bytes_max: String,
+
+    /// The most tasks of which is remembered whose they are
+    ///
+    /// 16 at least, of clients of 2026-07-28; a quarter of them for one principal, and of older clients a sixteenth for one
+    /// session. The oldest is forgotten: an older client is told that there is no such task, another one asks whichever process it
+    /// comes to. For a sixteenth of them a process that is to be replaced is kept.
+    #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "16384")]
+    pub tasks_max: String,
 
     /// The most bytes of results kept to be served again; 0 keeps none
     ///

@@ -4,6 +4,7 @@
 //! parses or checks again: each constructor consumes its own part.
 
 pub mod allow;
+mod bounds;
 pub(crate) mod file;
 pub mod jwt;
 mod known;
@@ -14,6 +15,7 @@ mod problem;
 pub mod secret;
 mod values;
 
+pub use bounds::Bounds;
 pub use problem::{ConfigErrors, Problem};
 
 use std::collections::BTreeMap;
@@ -144,6 +146,8 @@ pub struct HttpConfig {
     pub body_bytes_max: usize,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
+    /// What one message may make grow.
+    pub bounds: Bounds,
     /// After this long without an answer a POST becomes an event stream.
     pub sse_after: Duration,
     /// The time between two keep-alive comments on an event stream.
@@ -272,6 +276,8 @@ pub struct PoolConfig {
     pub header_env: Vec<HeaderEnv>,
     /// The most bytes of public results kept to be served again; 0: none.
     pub cache_bytes: usize,
+    /// How many tasks are remembered.
+    pub bounds: Bounds,
 }
 
 /// Who shares a child (`--isolation`).
@@ -318,6 +324,8 @@ pub struct ChildConfig {
     pub inherit_env: InheritEnv,
     /// The longest line taken from the child's stdout.
     pub line_bytes_max: usize,
+    /// The most lines of the child's stderr in the log in a second; 0: none.
+    pub stderr_lines_max: u32,
     /// The most bytes waiting for the child's stdin before requests wait too.
     pub queue_bytes_max: usize,
     /// How long a request waits for room, or for a child that is not ready, before it fails.
@@ -365,6 +373,8 @@ pub struct RouterConfig {
     pub on_ambiguous: OnAmbiguous,
     /// The capabilities mcp-mux declares to a shared child.
     pub client_capabilities: DeclaredCapabilities,
+    /// What sessions and the child may make grow.
+    pub bounds: Bounds,
 }
 
 /// What to do when a child's question could belong to several sessions (`--on-ambiguous`).

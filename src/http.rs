@@ -82,7 +82,8 @@ impl Http {
         pool: Arc<Pool>,
     ) -> Arc<Self> {
         let json_for = SharedTimeout::new(config.sse_after);
-        Arc::new(Self { config, guard, authenticator, registry, pool, modern: Arc::default(), json_for })
+        let modern = Arc::new(Modern::new(&config.bounds));
+        Arc::new(Self { config, guard, authenticator, registry, pool, modern, json_for })
     }
 
     /// Answers one request that came in on the connection with `peer`.

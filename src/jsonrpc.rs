@@ -29,12 +29,12 @@ pub use salvage::SalvageId;
 
 use crate::mcp::ids::Param;
 
-/// The deepest nesting taken from a client. Beyond it common servers' JSON parsers overflow or refuse (200 in
+/// The deepest nesting taken from a client, unless told otherwise. Beyond it common servers' JSON parsers overflow or refuse (200 in
 /// pydantic's, 128 in `serde_json`, the interpreter's stack elsewhere).
 pub const DEPTH_MAX: usize = 128;
 /// The longest id taken from a client.
 pub const ID_BYTES_MAX: usize = 4096;
-/// The most messages taken in one batch: each costs a few hundred bytes here, however few it has on the wire.
+/// The most messages taken in one batch, unless told otherwise: each costs a few hundred bytes here, however few it has on the wire.
 pub const BATCH_MAX: usize = 1024;
 
 /// A place in a message: the bytes from `start` up to, not including, `end`.
@@ -119,17 +119,18 @@ enum Method {
 pub enum Body {
     /// One message.
     Single(Message),
-    /// The elements of a batch (a JSON array), one at least and [`BATCH_MAX`] at most. Each is parsed on its own: one that
+    /// The elements of a batch (a JSON array), one at least. Each is parsed on its own: one that
     /// is not a message, or is too deep, is an error in its own place, and the others stand.
     Batch(Vec<Result<Message, ParseError>>),
 }
 
-/// Parses a body that may be a batch. The elements share its buffer; the limit of depth counts within each.
+/// Parses a body that may be a batch, of `batch_max` messages at most. The elements share its buffer; the limit of depth
+/// counts within each.
 ///
 /// # Errors
 /// The body is not JSON, or not a message, or a batch of none or too many.
-pub fn parse_body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
-    scan::body(bytes, depth_max)
+pub fn parse_body(bytes: Bytes, depth_max: usize, batch_max: usize) -> Result<Body, ParseError> {
+    scan::body(bytes, depth_max, batch_max)
 }
 
 /// Why bytes are not a message.
@@ -149,6 +150,12 @@ pub enum ParseError {
     /// Nested deeper than the limit.
     #[error("nested deeper than {0} levels")]
     Depth(usize),
+    /// A batch of more messages than the limit.
+    #[error("a batch must not contain more than {0} messages")]
+    BatchLength(usize),
+    /// The id is longer than [`ID_BYTES_MAX`].
+    #[error("`id` must not be longer than {ID_BYTES_MAX} bytes")]
+    IdLength,
     /// JSON, but not a JSON-RPC message.
     #[error("{what}")]
     Envelope {

@@ -116,6 +116,14 @@ limits! {
     RequestTimeout = "request-timeout", "A request had no answer or progress for too long.";
     RequestTimeoutMax = "request-timeout-max", "A request had no answer in all that time.";
     LineBytesMax = "line-bytes-max", "A line of the server was too long.";
+    StderrLinesMax = "stderr-lines-max", "A line of the server's stderr was left out of the log.";
+    NestingMax = "nesting-max", "A client's JSON was nested too deeply.";
+    BatchMax = "batch-max", "A client's batch had too many messages.";
+    SubscriptionsMax = "subscriptions-max", "A client wanted more subscriptions than it may have.";
+    QuestionsMax = "questions-max", "The server asked a client more than it may be asked at a time.";
+    ResendBytesMax = "resend-bytes-max", "A request failed that was not kept to be sent again with its client's answers.";
+    TasksMax = "tasks-max", "The oldest task was forgotten, or keeps its process no longer: there were too many.";
+    MessageForm = "message-form", "A part of a message was too large, or there were too many of it.";
     ReplayEvents = "replay-events", "A message for a client that is not there was dropped.";
     ReplayBytes = "replay-bytes", "An answer for a client that is not there was replaced by an error.";
     StandingStreams = "standing-streams", "A session's oldest GET stream was ended: it had too many.";

@@ -183,7 +183,7 @@ impl Pool {
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
             watermark: Watermark::new("--children-max", places_max, "sessions wait for one that ends"),
-            state: Mutex::new(State { tasks: Tasks::new(tasks_keeping_max), ..State::default() }),
+            state: Mutex::new(State { tasks: Tasks::new(config.bounds, tasks_keeping_max), ..State::default() }),
             arrived: Notify::new(),
             crowded: Notify::new(),
             tasks_changed: Notify::new(),

@@ -74,7 +74,7 @@ use self::levels::Levels;
 use self::own::Own;
 use self::questions::{Asker, QuestionId, Questions};
 use self::queue::Queue;
-pub use self::rules::permit;
+pub use self::rules::{permit, subject};
 use self::subscriptions::Subscriptions;
 use self::tasks::Tasks;
 use crate::config::RouterConfig;
@@ -147,10 +147,6 @@ enum Tell {
     /// The client, and the child gets an error.
     Both,
 }
-
-/// The most `elicitationId`s remembered, and the most for one session.
-const ELICITATIONS_MAX: usize = 1024;
-const ELICITATIONS_PER_SESSION_MAX: usize = 64;
 
 impl Router {
     /// A router without a process, the first of its place.

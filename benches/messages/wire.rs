@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box, black_box_drop};
-use mcp_mux::jsonrpc::{Body, DEPTH_MAX, Frame, Kind, Message, Span, parse_body};
+use mcp_mux::jsonrpc::{BATCH_MAX, Body, DEPTH_MAX, Frame, Kind, Message, Span, parse_body};
 use mcp_mux::mcp::Era;
 
 use crate::world::{CLIENT_ID, World};
@@ -18,7 +18,9 @@ fn parse_request(bencher: Bencher<'_, '_>, size: usize) {
     let message = single(&body, DEPTH_MAX);
     assert_eq!((message.kind(), message.method(), message.bytes()), (Kind::Request, "tools/call", &body));
     let bencher = bencher.counter(ItemsCount::new(1_usize)).counter(BytesCount::new(size));
-    bencher.with_inputs(|| body.clone()).bench_local_values(|body| black_box_drop(parse_body(body, DEPTH_MAX)));
+    bencher
+        .with_inputs(|| body.clone())
+        .bench_local_values(|body| black_box_drop(parse_body(body, DEPTH_MAX, BATCH_MAX)));
 }
 
 #[divan::bench(args = SIZES)]
@@ -27,7 +29,9 @@ fn parse_response(bencher: Bencher<'_, '_>, size: usize) {
     let message = single(&line, CHILD_DEPTH_MAX);
     assert_eq!((message.kind(), message.id_as_u64(), message.bytes()), (Kind::Result, Some(12345), &line));
     let bencher = bencher.counter(ItemsCount::new(1_usize)).counter(BytesCount::new(size));
-    bencher.with_inputs(|| line.clone()).bench_local_values(|line| black_box_drop(parse_body(line, CHILD_DEPTH_MAX)));
+    bencher
+        .with_inputs(|| line.clone())
+        .bench_local_values(|line| black_box_drop(parse_body(line, CHILD_DEPTH_MAX, BATCH_MAX)));
 }
 
 #[divan::bench(args = SIZES)]
@@ -71,7 +75,7 @@ fn round(bencher: Bencher<'_, '_>, size: usize) {
 }
 
 fn single(bytes: &Bytes, depth_max: usize) -> Message {
-    match parse_body(bytes.clone(), depth_max) {
+    match parse_body(bytes.clone(), depth_max, BATCH_MAX) {
         Ok(Body::Single(message)) => message,
         other => panic!("it is one message, and not {other:?}"),
     }

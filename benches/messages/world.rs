@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_mux::config::{DeclaredCapabilities, OnAmbiguous, RouterConfig};
+use mcp_mux::config::{Bounds, DeclaredCapabilities, OnAmbiguous, RouterConfig};
 use mcp_mux::jsonrpc::{Frame, Message};
 use mcp_mux::mcp::{Era, Revision};
 use mcp_mux::router::{Origin, Output, Payload, Profile, Router, SessionKey, Sharing, Stage, StreamId};
@@ -116,6 +116,7 @@ fn config() -> RouterConfig {
         queue_timeout: Duration::from_secs(60),
         on_ambiguous: OnAmbiguous::Reject,
         client_capabilities: DeclaredCapabilities { roots: true, sampling: true, elicitation: true },
+        bounds: Bounds::default(),
     }
 }
 

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_mux::config::{DeclaredCapabilities, OnAmbiguous, RouterConfig};
+use mcp_mux::config::{Bounds, DeclaredCapabilities, OnAmbiguous, RouterConfig};
 use mcp_mux::error::Reject;
 use mcp_mux::jsonrpc::{DEPTH_MAX, Frame, Kind, Message, RawId};
 use mcp_mux::mcp::{Era, LogLevel, Revision};
@@ -169,6 +169,7 @@ impl World {
             // Where no question is ambiguous it would be refused.
             on_ambiguous: if sharing == Sharing::Private { OnAmbiguous::Reject } else { on_ambiguous },
             client_capabilities: DeclaredCapabilities { roots: true, sampling: true, elicitation: true },
+            bounds: Bounds::default(),
         };
         let mut world = Self {
             router: Router::new(config, sharing, era),

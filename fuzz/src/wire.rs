@@ -16,7 +16,7 @@ pub fn run(data: &[u8]) {
     let message = Message::parse(bytes.clone(), DEPTH_MAX);
     check(data, &message);
     check_salvage(data, message.as_ref().ok());
-    check_body(data, &message, jsonrpc::parse_body(bytes.clone(), DEPTH_MAX));
+    check_body(data, &message, jsonrpc::parse_body(bytes.clone(), DEPTH_MAX, BATCH_MAX));
     for line in data.split(|byte| *byte == b'\n') {
         if let Some(found) = Message::find_trailing(&Bytes::copy_from_slice(line), DEPTH_MAX) {
             let blanked: Vec<u8> = line.iter().map(|byte| if *byte == b'\r' { b' ' } else { *byte }).collect();

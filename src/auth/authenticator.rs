@@ -13,10 +13,11 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::accounts::Accounts;
 use super::credentials::{Ambiguous, Credentials};
 use super::jwt::{TokenError, Verified, Verifier};
 use super::tokens::{Holder, Tokens};
-use super::usage::{Accounts, Allowance, Rate};
+use super::usage::{Allowance, Rate};
 use super::{Admission, Certificate, Denial, Principal, Rules, Source, Validity};
 use crate::config::ConfigErrors;
 use crate::config::principals::{PrincipalConfig, PrincipalsConfig, RateLimit, Terms};

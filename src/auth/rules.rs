@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use serde::Serialize;
 
 use crate::config::principals::NamesConfig;
@@ -31,6 +32,17 @@ struct Limits {
     tools: Vec<NamesConfig>,
     resources: Vec<NamesConfig>,
     prompts: Vec<NamesConfig>,
+}
+
+/// What a request is about, as far as rules say something of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Nothing of what they are about.
+    Free,
+    /// What has this name.
+    Named(What, CompactString),
+    /// It cannot be told.
+    Unclear,
 }
 
 impl Rules {
@@ -80,6 +92,15 @@ impl Rules {
             What::Prompt => &limits.prompts,
         };
         permissions.iter().all(|permission| permission.admits(name))
+    }
+
+    /// Whether a request about this may be made.
+    pub fn admit(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Free => true,
+            Subject::Named(what, name) => self.admits(*what, name),
+            Subject::Unclear => self.is_everything(),
+        }
     }
 
     /// Bytes that no other rules have; none where everything is admitted.

@@ -121,7 +121,10 @@ impl Running {
         let pump = async move { pump(&backlog, &own_lane, stdin).await };
         let pump = over.clone().run_until_cancelled_owned(pump).instrument(span.clone());
         let tail = Tail::default();
-        let stderr = over.clone().run_until_cancelled_owned(stderr::drain(stderr, tail.clone())).instrument(span);
+        let stderr = over
+            .clone()
+            .run_until_cancelled_owned(stderr::drain(stderr, tail.clone(), config.stderr_lines_max))
+            .instrument(span);
         Self {
             pid,
             lines: Some(LineReader::new(stdout, config.line_bytes_max)),

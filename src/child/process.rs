@@ -136,6 +136,7 @@ mod tests {
             env: BTreeMap::from([("GREETING".to_owned(), "hello world".to_owned())]),
             inherit_env: InheritEnv::Minimal,
             line_bytes_max: 1024,
+            stderr_lines_max: 1000,
             queue_bytes_max: 1024,
             queue_timeout: Duration::from_secs(1),
             start_timeout: Duration::from_secs(1),

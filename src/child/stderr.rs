@@ -2,7 +2,7 @@
 //! last lines kept for error texts.
 //!
 //! Lines go to the target `mcp_mux::child::stderr` at INFO, under the span `child` with the child's name and pid, cut at
-//! 8 KiB; past 1,000 lines a second they are only counted.
+//! 8 KiB; past `--stderr-lines-max` lines a second they are only counted.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep_until};
 
 use super::text::printable;
+use crate::metrics::{Limit, limit_hit};
 use crate::telemetry::flood::Flood;
 
 /// The log target of a child's stderr.
 pub(super) const TARGET: &str = "mcp_mux::child::stderr";
 /// The longest line in the log.
 const LINE_BYTES_MAX: usize = 8 * 1024;
-/// The most lines in the log in a second.
-const LINES_PER_SECOND_MAX: u32 = 1000;
 /// How many lines are kept for error texts.
 const TAIL_LINES_MAX: usize = 20;
 /// How long a line kept for error texts may be.
@@ -45,11 +44,11 @@ impl Tail {
     }
 }
 
-/// Reads until the end, or an error, which is one.
-pub(super) async fn drain(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
+/// Reads until the end, or an error, which is one. So many lines a second are logged.
+pub(super) async fn drain(mut stderr: impl AsyncRead + Unpin, tail: Tail, lines_max: u32) {
     let mut buffer = vec![0; READ_BYTES];
     let mut lines = LineCutter::default();
-    let mut log = Log { tail, flood: Flood::new(LINES_PER_SECOND_MAX) };
+    let mut log = Log { tail, flood: Flood::new(lines_max) };
     loop {
         let due = log.flood.due();
         let read = tokio::select! {
@@ -91,6 +90,7 @@ impl Log {
         }
         self.tail.push(printable(line, TAIL_LINE_BYTES_MAX));
         if !self.flood.admit(now) {
+            limit_hit(Limit::StderrLinesMax);
             return;
         }
         let text = printable(line, LINE_BYTES_MAX);
@@ -140,6 +140,9 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
+    use crate::metrics::limit_hits;
+
+    const LINES_MAX: u32 = 1000;
 
     async fn drained(pieces: &[&[u8]]) -> Vec<String> {
         let (mut child, ours) = tokio::io::duplex(64);
@@ -150,7 +153,7 @@ mod tests {
             }
             drop(child);
         };
-        tokio::join!(write, drain(ours, tail.clone()));
+        tokio::join!(write, drain(ours, tail.clone(), LINES_MAX));
         tail.lines()
     }
 
@@ -163,8 +166,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_and_an_endless_line_are_drained_and_the_last_lines_kept() {
         let flood: String = (0..5000).map(|line| format!("line {line}\n")).collect();
+        let before = limit_hits(Limit::StderrLinesMax);
         let endless = vec![b'x'; 1024 * 1024];
         let lines = drained(&[flood.as_bytes(), &endless]).await;
+        assert!(limit_hits(Limit::StderrLinesMax) >= before + 4000);
         assert_eq!(lines.len(), TAIL_LINES_MAX);
         assert_eq!(lines[0], "line 4981");
         assert!(lines[19].ends_with("… (7168 bytes more)"), "{}", lines[19]);

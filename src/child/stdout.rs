@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::lines::Line;
 use super::text::printable;
-use crate::jsonrpc::{Body, Message, ParseError, SalvageId, parse_body};
+use crate::jsonrpc::{BATCH_MAX, Body, Message, ParseError, SalvageId, parse_body};
 use crate::metrics::{Limit, limit_hit};
 use crate::telemetry::flood::Flood;
 
@@ -69,7 +69,7 @@ pub(super) fn read(line: Line, line_bytes_max: usize) -> Reading {
     if line.trim_ascii().is_empty() {
         return Reading::Blank;
     }
-    let error = match parse_body(line.clone(), DEPTH_MAX) {
+    let error = match parse_body(line.clone(), DEPTH_MAX, BATCH_MAX) {
         Ok(Body::Single(message)) => return Reading::Message(message),
         Ok(Body::Batch(messages)) => return Reading::Batch(messages),
         Err(error) => error,
@@ -79,11 +79,20 @@ pub(super) fn read(line: Line, line_bytes_max: usize) -> Reading {
         let noise = line.trim_ascii_end().len().saturating_sub(message.bytes().len());
         return Reading::AfterNoise(message, line.slice(..noise));
     }
+    count(&error);
     let mut salvage = SalvageId::default();
     salvage.feed(&line);
     match salvage.id() {
         Some(id) => Reading::Unusable { id, what: error.to_string() },
         None => Reading::Noise(line),
+    }
+}
+
+/// Counts what is wrong with a message if that is how much there is of it.
+fn count(error: &ParseError) {
+    match error {
+        ParseError::Depth(_) | ParseError::BatchLength(_) | ParseError::IdLength => limit_hit(Limit::MessageForm),
+        ParseError::Utf8(_) | ParseError::Json { .. } | ParseError::Batch | ParseError::Envelope { .. } => {}
     }
 }
 
@@ -121,6 +130,7 @@ impl Noise {
 
     /// What stands in a batch was no message; it is not shown, as what stands beside it.
     pub(super) fn in_batch(&mut self, error: &ParseError, now: Instant) {
+        count(error);
         if self.count(now) {
             tracing::warn!(lines = self.lines, %error, "the child wrote a batch with something in it that is no message");
         }
@@ -174,6 +184,7 @@ fn presentable(line: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::limit_hits;
 
     fn reading(line: &str) -> Reading {
         read(Line::Whole(Bytes::copy_from_slice(line.as_bytes())), 1000)
@@ -201,6 +212,24 @@ mod tests {
         let overlong = read(Line::Overlong { id: Some(12), bytes: 2000 }, 1000);
         let Reading::Unusable { id: 12, what } = overlong else { panic!("it is an answer") };
         assert_eq!(what, "it has 2000 bytes, more than 1000 (--line-bytes-max)");
+    }
+
+    #[test]
+    fn a_message_that_is_too_much_is_counted() {
+        let message = |id: &str, value: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{value}}}"#);
+        let nested = |levels: usize| message("1", &format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
+        let id = |bytes: usize| message(&format!("\"{}\"", "x".repeat(bytes - 2)), "{}");
+        let batch = |count: usize| format!("[{}]", vec![message("1", "{}"); count].join(","));
+        for (fits, too_much) in [(nested(1023), nested(1024)), (id(4096), id(4097)), (batch(1024), batch(1025))] {
+            assert!(matches!(reading(&fits), Reading::Message(_) | Reading::Batch(_)));
+            let before = limit_hits(Limit::MessageForm);
+            assert!(!matches!(reading(&too_much), Reading::Message(_) | Reading::Batch(_)));
+            assert!(limit_hits(Limit::MessageForm) > before);
+        }
+        let before = limit_hits(Limit::MessageForm);
+        let Reading::Batch(messages) = reading(&format!("[{}]", nested(1024))) else { panic!("it is a batch") };
+        Noise::new().in_batch(messages[0].as_ref().unwrap_err(), Instant::now());
+        assert!(limit_hits(Limit::MessageForm) > before);
     }
 
     #[test]

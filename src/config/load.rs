@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
 use super::values;
 use super::{
-    ChildConfig, Config, ConfigErrors, ConnectionConfig, DeclaredCapabilities, ForwardedConfig, GuardConfig,
+    Bounds, ChildConfig, Config, ConfigErrors, ConnectionConfig, DeclaredCapabilities, ForwardedConfig, GuardConfig,
     HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem, RouterConfig,
     SessionConfig, SessionMode, TelemetryConfig,
 };
@@ -71,16 +71,17 @@ impl Reader {
 /// None means that a problem was recorded; every value is read before the first one is missed.
 fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let listen = read_listen(&cli, reader);
+    let bounds = read_bounds(&cli, reader);
     let tls = tls::read(&cli, reader);
-    let http = read_http(&cli, reader);
+    let http = read_http(&cli, bounds, reader);
     let guard = read_guard(&cli, reader, listen.as_ref());
     let auth = auth::read(&cli, reader, tls.as_ref());
     let session = read_session(&cli, reader);
-    let router = read_router(&cli, reader);
+    let router = read_router(&cli, bounds, reader);
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
     let log_format = reader.read("log-format", &cli.log_format, values::log_format);
     let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
-    let pool = read_pool(&cli, reader);
+    let pool = read_pool(&cli, bounds, reader);
     let principals = principals::read(&cli, reader, session.as_ref(), pool.as_ref());
     let exposed_file = cli.origins.exposed_file();
     let client_capabilities = cli.client_capabilities.clone();
@@ -168,7 +169,7 @@ fn read_connection(cli: &Cli, reader: &mut Reader) -> Option<ConnectionConfig> {
     })
 }
 
-fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
+fn read_http(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<HttpConfig> {
     let path = reader.read("path", &cli.path, values::path);
     let sse_path = reader.read("sse-path", &cli.sse_path, values::path);
     let message_path = reader.read("message-path", &cli.message_path, values::path);
@@ -198,12 +199,30 @@ fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
         headers_max: headers_max?,
         body_bytes_max: body_bytes_max?,
         body_timeout: body_timeout?,
+        bounds: bounds?,
         sse_after: sse_after?,
         keep_alive: keep_alive?,
         sessions: if stateless? { SessionMode::Stateless } else { SessionMode::Sessions },
         forwarded: ForwardedConfig { trusted: trusted?, header: header? },
         // None: a problem was recorded. Some(None): none was given.
         public_url: public_url.map_or(Some(None), |url| url.map(Some))?,
+    })
+}
+
+fn read_bounds(cli: &Cli, reader: &mut Reader) -> Option<Bounds> {
+    let nesting_max = reader.read("nesting-max", &cli.nesting_max, values::nesting);
+    let batch_max = reader.read("batch-max", &cli.batch_max, values::count);
+    let subscriptions_max = reader.read("subscriptions-max", &cli.subscriptions_max, values::count);
+    let questions_max = reader.read("questions-max", &cli.questions_max, values::count);
+    let resend_bytes_max = reader.read("resend-bytes-max", &cli.resend_bytes_max, values::size);
+    let tasks_max = reader.read("tasks-max", &cli.tasks_max, values::tasks);
+    Some(Bounds {
+        nesting_max: nesting_max?,
+        batch_max: batch_max?,
+        subscriptions_max: subscriptions_max?,
+        questions_max: questions_max?,
+        resend_bytes_max: resend_bytes_max?,
+        tasks_max: tasks_max?,
     })
 }
 
@@ -248,7 +267,7 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
     })
 }
 
-fn read_router(cli: &Cli, reader: &mut Reader) -> Option<RouterConfig> {
+fn read_router(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<RouterConfig> {
     let request_timeout = reader.read("request-timeout", &cli.request_timeout, values::optional_duration);
     let request_timeout_max = reader.read("request-timeout-max", &cli.request_timeout_max, values::optional_duration);
     let in_flight_max = reader.read("in-flight-max", &cli.in_flight_max, values::some_count);
@@ -270,10 +289,11 @@ fn read_router(cli: &Cli, reader: &mut Reader) -> Option<RouterConfig> {
         queue_timeout: queue_timeout?,
         on_ambiguous: on_ambiguous?,
         client_capabilities: capabilities?,
+        bounds: bounds?,
     })
 }
 
-fn read_pool(cli: &Cli, reader: &mut Reader) -> Option<PoolConfig> {
+fn read_pool(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<PoolConfig> {
     let isolation = reader.read("isolation", &cli.isolation, values::isolation);
     let size = reader.read("pool", &cli.pool, values::some_count);
     let warm = reader.read("warm", &cli.warm, values::count);
@@ -328,6 +348,7 @@ fn read_pool(cli: &Cli, reader: &mut Reader) -> Option<PoolConfig> {
         queue_timeout: queue_timeout?,
         header_env: header_env?,
         cache_bytes: cache_bytes?,
+        bounds: bounds?,
     })
 }
 
@@ -358,6 +379,7 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
     }
     let clean_env = reader.read("clean-env", &cli.clean_env, values::switch);
     let line_bytes_max = reader.read("line-bytes-max", &cli.line_bytes_max, values::some_size);
+    let stderr_lines_max = reader.read("stderr-lines-max", &cli.stderr_lines_max, values::lines);
     let queue_bytes_max = reader.read("queue-bytes-max", &cli.queue_bytes_max, values::some_size);
     let queue_timeout = reader.read("queue-timeout", &cli.queue_timeout, values::duration);
     let start_timeout = reader.read("start-timeout", &cli.start_timeout, values::some_duration);
@@ -375,6 +397,7 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
         env,
         inherit_env: if clean_env? { InheritEnv::Minimal } else { InheritEnv::All },
         line_bytes_max: line_bytes_max?,
+        stderr_lines_max: stderr_lines_max?,
         queue_bytes_max: queue_bytes_max?,
         queue_timeout: queue_timeout?,
         start_timeout: start_timeout?,

@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 use super::allow::Authority;
 use super::principals::Rate;
 use super::{
-    ClientAuth, DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous, OnChildExit,
+    Bounds, ClientAuth, DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous,
+    OnChildExit,
 };
 use crate::mcp::Era;
 
@@ -104,6 +105,22 @@ pub(super) fn headers(text: &str) -> Result<NonZeroUsize, Wanted> {
 pub(super) fn streams(text: &str) -> Result<u32, Wanted> {
     let count = text.trim().parse().ok().filter(|count| (1..=10_000).contains(count));
     count.ok_or_else(|| "a whole number, 1 to 10000".to_owned())
+}
+
+/// A number of levels: from what the protocol's own messages need to what is taken from a server.
+pub(super) fn nesting(text: &str) -> Result<usize, Wanted> {
+    count(text).ok().filter(|count| (8..=1024).contains(count)).ok_or_else(|| "a whole number, 8 to 1024".to_owned())
+}
+
+/// A number of tasks.
+pub(super) fn tasks(text: &str) -> Result<usize, Wanted> {
+    let least = Bounds::TASKS_MIN;
+    count(text).ok().filter(|count| *count >= least).ok_or_else(|| format!("a whole number, {least} or more"))
+}
+
+/// A number of lines, also zero.
+pub(super) fn lines(text: &str) -> Result<u32, Wanted> {
+    text.trim().parse().map_err(|_| format!("a whole number from 0 to {}", u32::MAX))
 }
 
 /// A number that is not zero, or none at all.

@@ -1,6 +1,6 @@
-//! Members put into an object and taken out of it, with everything else left as it is spelled.
+//! Members put into an object, set in it and taken out of it, as edits of the text: everything else stays as it is spelled.
 
-use crate::jsonrpc::{Duplicate, Frame, Message, Span};
+use crate::jsonrpc::{Duplicate, Frame, Member, Message, Span};
 
 /// Puts members (JSON text without braces, not empty) at the beginning of the object at `object`.
 #[must_use]
@@ -11,70 +11,90 @@ pub fn insert(frame: Frame, message: &Message, object: Span, members: &str) -> F
     frame.replace(at, format!("{members}{separator}"))
 }
 
+/// The object at `object` with these members (names, and values as JSON text) set, and these taken out. Another spelling
+/// of such a name counts as that name, so that none of them passes for it: a second one is taken out.
+///
+/// To be the last that edits the beginning of the object: what is added goes there.
+#[must_use]
+pub fn object(mut frame: Frame, message: &Message, object: Span, set: &[(&str, &str)], unset: &[&str]) -> Frame {
+    let members = message.members(object);
+    let mut missing: Vec<_> = set.iter().map(|entry| Some(*entry)).collect();
+    let mut kept = Vec::with_capacity(members.len());
+    for member in &members {
+        let sets = set.iter().position(|(name, _)| message.is_named(*member, name));
+        let value = sets.and_then(|at| missing.get_mut(at)).and_then(Option::take);
+        if let Some((_, value)) = value {
+            frame = frame.replace(member.value, value);
+        }
+        let goes = unset.iter().any(|name| message.is_named(*member, name)) || sets.is_some() && value.is_none();
+        kept.push(!goes);
+    }
+    frame = gaps(&members, &kept).into_iter().fold(frame, |frame, gap| frame.replace(gap, ""));
+    let added: Vec<String> =
+        missing.iter().flatten().map(|(name, value)| format!("{}:{value}", serde_json::Value::from(*name))).collect();
+    if added.is_empty() {
+        return frame;
+    }
+    let comma = if kept.contains(&true) { "," } else { "" };
+    frame.replace(Span { start: object.start + 1, end: object.start + 1 }, format!("{}{comma}", added.join(",")))
+}
+
+/// The message's `params` with these members set and taken out, be there `params` or not.
+#[must_use]
+pub fn params(frame: Frame, message: &Message, set: &[(&str, &str)], unset: &[&str]) -> Frame {
+    if let Some(params) = message.params() {
+        return object(frame, message, params, set, unset);
+    }
+    let members: Vec<String> =
+        set.iter().map(|(name, value)| format!("{}:{value}", serde_json::Value::from(*name))).collect();
+    let end = message.bytes().len().saturating_sub(1);
+    frame.replace(Span { start: end, end }, format!(r#","params":{{{}}}"#, members.join(",")))
+}
+
 /// Where these members of the object at `object` are, with the commas that go with them: ascending, not overlapping.
 ///
 /// # Errors
-/// One of them occurs twice.
+/// One of them occurs twice, or in another upper or lower case.
 pub fn extents(message: &Message, object: Span, names: &[&str]) -> Result<Vec<Span>, Duplicate> {
-    let mut runs: Vec<Span> = Vec::new();
-    for value in message.values(object, names)? {
-        let span = extent(message.bytes(), value);
-        match runs.last_mut() {
-            Some(run) if run.end == span.start => run.end = span.end,
-            Some(_) | None => runs.push(span),
-        }
+    if message.values(object, names)?.is_empty() {
+        return Ok(Vec::new());
     }
-    // What stands before a run at the end of the object has lost what its comma was for.
-    if let Some(run) = runs.last_mut()
-        && let Some(before) = message.bytes().get(..run.start)
-        && message.bytes().get(run.end..).is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b'}'))
-    {
-        let before = before.trim_ascii_end();
-        if before.last() == Some(&b',') {
-            run.start = before.len() - 1;
-        }
-    }
-    Ok(runs)
+    let members = message.members(object);
+    let is_kept = |member: &Member| !names.iter().any(|name| message.is_named(*member, name));
+    let kept: Vec<bool> = members.iter().map(is_kept).collect();
+    Ok(gaps(&members, &kept))
 }
 
 /// Takes members out of the object at `object`.
 ///
 /// # Errors
-/// One of them occurs twice.
+/// As [`extents`].
 pub fn remove(frame: Frame, message: &Message, object: Span, names: &[&str]) -> Result<Frame, Duplicate> {
-    Ok(extents(message, object, names)?.into_iter().fold(frame, |frame, span| frame.replace(span, "")))
+    Ok(extents(message, object, names)?.into_iter().fold(frame, |frame, gap| frame.replace(gap, "")))
 }
 
-/// From a member's name up to the next member's, or to the end of its value if it is the last.
-fn extent(bytes: &[u8], value: Span) -> Span {
-    let before = bytes.get(..value.start).unwrap_or_default().trim_ascii_end();
-    let name = before.strip_suffix(b":").unwrap_or(before).trim_ascii_end();
-    let name = name.strip_suffix(b"\"").unwrap_or(name);
-    let after = bytes.get(value.end..).unwrap_or_default();
-    let rest = after.trim_ascii_start();
-    let end = match rest.strip_prefix(b",") {
-        Some(next) => bytes.len() - next.trim_ascii_start().len(),
-        None => value.end,
-    };
-    Span { start: opening_quote(name), end }
-}
-
-/// Where the string starts that `text` ends in the middle of: at the last quote that is not escaped.
-fn opening_quote(text: &[u8]) -> usize {
-    let mut end = text.len();
-    while let Some(at) = text.get(..end).and_then(|text| text.iter().rposition(|byte| *byte == b'"')) {
-        let slashes = text.get(..at).unwrap_or_default().iter().rev().take_while(|byte| **byte == b'\\').count();
-        if slashes % 2 == 0 {
-            return at;
+/// What goes with those that are not kept: each with the comma behind it, those at the end with the one before them.
+fn gaps(members: &[Member], kept: &[bool]) -> Vec<Span> {
+    let last_kept = kept.iter().rposition(|kept| *kept);
+    let behind = last_kept.map_or(0, |last| last + 1);
+    let mut gaps = Vec::new();
+    for ((member, next), kept) in members.iter().zip(members.iter().skip(1)).zip(kept).take(behind) {
+        if !kept {
+            gaps.push(Span { start: member.name.start, end: next.name.start });
         }
-        end = at;
     }
-    0
+    if let (Some(first), Some(last)) = (members.get(behind), members.last()) {
+        let before = last_kept.and_then(|last| members.get(last));
+        gaps.push(Span { start: before.map_or(first.name.start, |kept| kept.value.end), end: last.value.end });
+    }
+    gaps
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
     use crate::jsonrpc::DEPTH_MAX;
@@ -104,7 +124,7 @@ mod tests {
         for (params, expected) in [
             (r#"{"a":1}"#, "{}"),
             (r#"{"a":1,"b":2}"#, "{}"),
-            (r#"{ "a" : 1 , "x" : 1e2 , "b" : [2] }"#, r#"{ "x" : 1e2  }"#),
+            (r#"{ "a" : 1 , "x" : 1e2 , "b" : [2] }"#, r#"{ "x" : 1e2 }"#),
             (r#"{"x":"}","a":{"y":","},"b":2}"#, r#"{"x":"}"}"#),
             (r#"{"b":2,"x":0}"#, r#"{"x":0}"#),
             (r#"{"x":0,"a":1,"y":0,"b":2,"z":0}"#, r#"{"x":0,"y":0,"z":0}"#),
@@ -116,6 +136,60 @@ mod tests {
             let span = message.params().expect("params");
             let frame = Frame::new(message.bytes().clone());
             assert_eq!(params_of(remove(frame, &message, span, &["b", "a"]).expect("once")), expected, "{params}");
+        }
+    }
+
+    fn edited(params: &str, set: &[(&str, &str)], unset: &[&str]) -> String {
+        let message = message(params);
+        params_of(super::params(Frame::new(message.bytes().clone()), &message, set, unset))
+    }
+
+    #[test]
+    fn members_are_set_and_taken_out_and_the_rest_stays_as_it_is() {
+        for (params, set, unset, expected) in [
+            ("{}", &[("a", "1")][..], &[][..], r#"{"a":1}"#),
+            (r#"{ "x" : 1.0 }"#, &[("a", "1")], &[], r#"{"a":1, "x" : 1.0 }"#),
+            (r#"{"x":1,"a":2}"#, &[("a", "1")], &[], r#"{"x":1,"a":1}"#),
+            (r#"{"a":1,"b":2}"#, &[], &["a"], r#"{"b":2}"#),
+            (r#"{"a":1,"b":2}"#, &[], &["b"], r#"{"a":1}"#),
+            (r#"{"a":1 , "b":2 }"#, &[], &["a", "b"], "{ }"),
+            (r#"{"a":1,"b":2}"#, &[("c", "3")], &["a", "b"], r#"{"c":3}"#),
+            (r#"{"a":1,"b":2,"c":3}"#, &[("z", "0")], &["a", "c"], r#"{"z":0,"b":2}"#),
+            (r#"{"a":1,"A":2,"\u0061":3,"b":4}"#, &[("a", "0")], &[], r#"{"a":0,"b":4}"#),
+            (r#"{"a":1,"A":2}"#, &[], &["a"], "{}"),
+        ] {
+            assert_eq!(edited(params, set, unset), expected, "{params}");
+        }
+    }
+
+    #[test]
+    fn params_that_are_absent_are_made() {
+        let message = Message::parse(r#"{"jsonrpc":"2.0","method":"x"}"#.into(), DEPTH_MAX).expect("a message");
+        let made = params(Frame::new(message.bytes().clone()), &message, &[("a", "1"), ("b", "2")], &[]).into_bytes();
+        assert_eq!(&made[..], br#"{"jsonrpc":"2.0","method":"x","params":{"a":1,"b":2}}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn an_edited_object_is_what_it_is_as_a_map(
+            members in prop::collection::btree_map("[a-f]", 0..9u8, 0..6),
+            set in prop::collection::btree_map("[a-h]", 10..19u8, 0..4),
+            unset in prop::collection::btree_set("[a-h]", 0..4),
+            space in " {0,2}",
+        ) {
+            let unset: Vec<_> = unset.into_iter().filter(|name| !set.contains_key(name)).collect();
+            let spelled: Vec<_> = members.iter().map(|(name, value)| format!(r#"{space}"{name}"{space}:{value}"#)).collect();
+            let values: Vec<_> = set.iter().map(|(name, value)| (name.as_str(), value.to_string())).collect();
+            let values: Vec<_> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let unset: Vec<_> = unset.iter().map(String::as_str).collect();
+            let edited = edited(&format!("{{{}{space}}}", spelled.join(",")), &values, &unset);
+            let edited: Value = serde_json::from_str(&edited).expect("JSON");
+            let mut expected = members;
+            expected.extend(set.clone());
+            expected.retain(|name, _| !unset.contains(&name.as_str()));
+            let expected: serde_json::Map<String, Value> =
+                expected.into_iter().map(|(name, value)| (name, value.into())).collect();
+            prop_assert_eq!(edited, Value::Object(expected));
         }
     }
 }

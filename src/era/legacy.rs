@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::edit;
-use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message, RawId, Span};
+use crate::jsonrpc::{self, Frame, Kind, Message, RawId, Span};
 use crate::mcp::ids::{PROGRESS_TOKEN, Param, RELATED_TASK, meta};
 use crate::mcp::{MODERN_REVISION, Revision, code, method};
 
@@ -167,7 +167,7 @@ pub fn input_request(message: &Message) -> Option<String> {
             frame = edit::remove(frame, message, object, &[PROGRESS_TOKEN]).ok()?;
         }
     }
-    let message = Message::parse(frame.into_bytes(), DEPTH_MAX).ok()?;
+    let message = Message::parse(frame.into_bytes(), usize::MAX).ok()?;
     let params = message.params().map_or_else(String::new, |span| format!(r#","params":{}"#, message.text(span)));
     Some(format!(r#"{{"method":{}{params}}}"#, Value::from(message.method())))
 }
@@ -223,6 +223,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::jsonrpc::DEPTH_MAX;
 
     fn message(text: &str) -> Message {
         Message::parse(text.to_owned().into(), DEPTH_MAX).expect("a message")

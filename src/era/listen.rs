@@ -2,46 +2,60 @@
 //!
 //! Spec: 2026-07-28, Subscriptions.
 
-use std::fmt;
-
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::discover::News;
 use super::edit;
-use crate::jsonrpc::{self, Frame, Message, RawId};
+use crate::jsonrpc::{self, Frame, Message, RawId, Span, decode_str};
 use crate::mcp::ids::{Param, meta};
 use crate::mcp::method;
 
 /// The `notifications` of a `subscriptions/listen` request.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the specification's")]
 pub struct Filter {
     pub tools_list_changed: bool,
     pub prompts_list_changed: bool,
     pub resources_list_changed: bool,
-    #[serde(deserialize_with = "bounded")]
     pub resource_subscriptions: Vec<String>,
 }
 
-/// What is asked for is none, or more than one may have.
+/// Why what is asked for cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("params.notifications must be a filter, with no more than {SUBSCRIPTIONS_MAX} resourceSubscriptions")]
-pub struct NoFilter;
-
-/// The most resources that one listener, or session, may subscribe to.
-pub const SUBSCRIPTIONS_MAX: usize = 4096;
+pub enum NoFilter {
+    /// It is none.
+    #[error(
+        "params.notifications must be a filter: an object with `true` or `false` for each list, and \
+         `resourceSubscriptions` an array of strings"
+    )]
+    Malformed,
+    /// It is more than one may have.
+    #[error("params.notifications must not have more than {0} resourceSubscriptions (--subscriptions-max)")]
+    TooMany(usize),
+}
 
 impl Filter {
-    /// Reads it.
+    /// Reads it, and of the resources no further than to one too many.
     ///
     /// # Errors
     /// It is missing, not what it has to be, or too much.
-    pub fn read(message: &Message) -> Result<Self, NoFilter> {
+    pub fn read(message: &Message, subscriptions_max: usize) -> Result<Self, NoFilter> {
+        let names = ["toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions"];
         let span = message.params().and_then(|params| message.member(params, "notifications").ok()?);
-        serde_json::from_str(message.text(span.ok_or(NoFilter)?)).map_err(|_| NoFilter)
+        let object = span.filter(|span| message.text(*span).starts_with('{')).ok_or(NoFilter::Malformed)?;
+        let [tools, prompts, resources, uris] = message.named(object, names).map_err(|_| NoFilter::Malformed)?;
+        let wanted = |list: Option<Span>| match list.map(|span| message.text(span)) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(NoFilter::Malformed),
+        };
+        let uris = uris.map(|span| texts(message, span, subscriptions_max)).transpose()?;
+        Ok(Self {
+            tools_list_changed: wanted(tools)?,
+            prompts_list_changed: wanted(prompts)?,
+            resources_list_changed: wanted(resources)?,
+            resource_subscriptions: uris.unwrap_or_default(),
+        })
     }
 
     /// What of it a child can do.
@@ -87,28 +101,19 @@ impl Filter {
     }
 }
 
-/// Reads no further than to what is too much.
-fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct Texts;
-    impl<'de> Visitor<'de> for Texts {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "no more than {SUBSCRIPTIONS_MAX} strings")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut texts = Vec::new();
-            while let Some(text) = seq.next_element()? {
-                if texts.len() >= SUBSCRIPTIONS_MAX {
-                    return Err(A::Error::invalid_length(texts.len() + 1, &self));
-                }
-                texts.push(text);
-            }
-            Ok(texts)
-        }
+/// The strings of the array at `array`.
+fn texts(message: &Message, array: Span, count_max: usize) -> Result<Vec<String>, NoFilter> {
+    if !message.text(array).starts_with('[') {
+        return Err(NoFilter::Malformed);
     }
-    deserializer.deserialize_seq(Texts)
+    let mut texts = Vec::new();
+    for element in message.elements(array) {
+        if texts.len() >= count_max {
+            return Err(NoFilter::TooMany(count_max));
+        }
+        texts.push(decode_str(message.text(element)).ok_or(NoFilter::Malformed)?.into_owned());
+    }
+    Ok(texts)
 }
 
 /// A notification of the child as an event of this subscription.
@@ -146,9 +151,10 @@ mod tests {
 
     fn filter(notifications: &str) -> Result<Filter, NoFilter> {
         let params = format!(r#"{{"notifications":{notifications}}}"#);
-        Filter::read(&message(&format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{params}}}"#
-        )))
+        Filter::read(
+            &message(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{params}}}"#)),
+            3,
+        )
     }
 
     // spec: 2026-07-28 basic/patterns/subscriptions, Acknowledgment
@@ -175,13 +181,16 @@ mod tests {
     #[test]
     fn what_is_no_filter_is_none() {
         assert_eq!(filter("{}"), Ok(Filter::default()));
-        for wrong in ["7", r#"{"resourceSubscriptions":"a"}"#, r#"{"resourceSubscriptions":[7]}"#, "null"] {
-            assert_eq!(filter(wrong), Err(NoFilter), "{wrong}");
+        let wrong = ["7", "[]", r#"{"resourceSubscriptions":"a"}"#, r#"{"resourceSubscriptions":[7]}"#, "null"];
+        let unclear = [r#"{"toolsListChanged":1}"#, r#"{"toolsListChanged":true,"toolsListChanged":false}"#];
+        for wrong in wrong.into_iter().chain(unclear) {
+            assert_eq!(filter(wrong), Err(NoFilter::Malformed), "{wrong}");
         }
-        assert_eq!(Filter::read(&message(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#)), Err(NoFilter));
+        let without = message(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#);
+        assert_eq!(Filter::read(&without, 3), Err(NoFilter::Malformed));
         let many = |count| format!(r#"{{"resourceSubscriptions":[{}]}}"#, vec![r#""a""#; count].join(","));
-        assert_eq!(filter(&many(4096)).map(|filter| filter.resource_subscriptions.len()), Ok(4096));
-        assert_eq!(filter(&many(4097)), Err(NoFilter));
+        assert_eq!(filter(&many(3)).map(|filter| filter.resource_subscriptions.len()), Ok(3));
+        assert_eq!(filter(&many(4)), Err(NoFilter::TooMany(3)));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use self::steps::{Last, respond};
 use super::body::Body;
 use super::request::{self, Accept};
 use super::{Caller, Http};
+use crate::config::Bounds;
 use crate::era::discover::Introduction;
 use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
@@ -51,11 +52,14 @@ use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
 pub(super) struct Modern {
     /// None where the system has no randomness: then nothing that needs it can be had.
     sealer: Option<Sealer>,
+    /// The most questions of a child that one exchange may have open.
+    questions_max: usize,
 }
 
-impl Default for Modern {
-    fn default() -> Self {
-        Self { sealer: Sealer::random().ok() }
+impl Modern {
+    /// With the limits of `bounds`.
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        Self { sealer: Sealer::random().ok(), questions_max: bounds.questions_max }
     }
 }
 
@@ -170,7 +174,7 @@ impl Http {
                 Ok(Last::ok(frame).into_response(accept))
             }
             method::LISTEN => {
-                let filter = Filter::read(message).map_err(|error| Fault::Params(error.to_string()))?;
+                let filter = Filter::read(message, self.config.bounds.subscriptions_max)?;
                 let listening = Listening::begin(owned, id, filter, introduction.news)?;
                 Ok(self.say(listening, accept).await)
             }

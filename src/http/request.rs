@@ -14,6 +14,7 @@ use crate::config::HttpConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, ParseError, RawId};
 use crate::mcp::{MODERN_REVISION, Revision, header};
+use crate::metrics::{Limit, limit_hit};
 
 /// A request that is refused: why, and which JSON-RPC request the answer is to name.
 #[derive(Debug)]
@@ -33,11 +34,26 @@ impl From<Reject> for Refusal {
 impl From<ParseError> for Refusal {
     fn from(error: ParseError) -> Self {
         let text = error.to_string();
+        if let Some(limit) = limit_of(&error) {
+            limit_hit(limit);
+        }
         match error {
             ParseError::Utf8(_) | ParseError::Json { .. } => Reject::Parse(text).into(),
-            ParseError::Depth(_) | ParseError::Batch => Reject::InvalidRequest(text).into(),
+            ParseError::Depth(_) | ParseError::Batch | ParseError::BatchLength(_) | ParseError::IdLength => {
+                Reject::InvalidRequest(text).into()
+            }
             ParseError::Envelope { id, .. } => Self { reject: Reject::InvalidRequest(text), id },
         }
+    }
+}
+
+/// The limit that a message goes beyond, if that is what is wrong with it.
+const fn limit_of(error: &ParseError) -> Option<Limit> {
+    match error {
+        ParseError::Depth(_) => Some(Limit::NestingMax),
+        ParseError::BatchLength(_) => Some(Limit::BatchMax),
+        ParseError::IdLength => Some(Limit::MessageForm),
+        ParseError::Utf8(_) | ParseError::Json { .. } | ParseError::Batch | ParseError::Envelope { .. } => None,
     }
 }
 
@@ -226,7 +242,7 @@ where
     let bytes = tokio::time::timeout(config.body_timeout, read)
         .await
         .map_err(|_| Reject::BodyTimeout(config.body_timeout).counted())??;
-    Ok(jsonrpc::parse_body(bytes, jsonrpc::DEPTH_MAX)?)
+    Ok(jsonrpc::parse_body(bytes, config.bounds.nesting_max, config.bounds.batch_max)?)
 }
 
 /// A body in one piece: the very buffer it arrived in where that was one, else copied once.

@@ -1,6 +1,7 @@
 //! The transports over a child that the test plays. Time is paused: waits cost nothing and cannot be too short.
 
 mod admission;
+mod bounds;
 mod connection;
 mod legacy;
 mod modern;
@@ -67,6 +68,7 @@ fn config() -> HttpConfig {
         headers_max: std::num::NonZeroUsize::new(100).expect("not zero"),
         body_bytes_max: 1000,
         body_timeout: Duration::from_secs(10),
+        bounds: crate::config::Bounds::default(),
         sse_after: Duration::from_secs(1),
         keep_alive: Duration::from_secs(15),
         sessions: SessionMode::Sessions,

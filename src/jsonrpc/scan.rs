@@ -15,8 +15,11 @@ use bytestring::ByteString;
 
 use self::grammar::{Cursor, Fault};
 pub(super) use self::names::{Name, Spelling};
-use super::{BATCH_MAX, Body, ID_BYTES_MAX, Kind, Member, Message, Method, ParseError, Parts, RawId, Span, decode_str};
+use super::{Body, ID_BYTES_MAX, Kind, Member, Message, Method, ParseError, Parts, RawId, Span, decode_str};
 use crate::mcp::ids::Param;
+
+/// What is wrong with an id that is; the error says how long it may be.
+const ID_TOO_LONG: &str = "`id` is too long";
 
 /// Each attempt may read the rest of the line, so that more of them would make a long line of noise expensive.
 const TRAILING_ATTEMPTS_MAX: usize = 16;
@@ -29,7 +32,7 @@ pub(super) fn message(bytes: Bytes, depth_max: usize) -> Result<Message, ParseEr
     element.into_message(text)
 }
 
-pub(super) fn body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
+pub(super) fn body(bytes: Bytes, depth_max: usize, batch_max: usize) -> Result<Body, ParseError> {
     let mut cursor = Cursor::new(&bytes, depth_max);
     cursor.whitespace();
     if cursor.peek() != Some(b'[') {
@@ -38,9 +41,13 @@ pub(super) fn body(bytes: Bytes, depth_max: usize) -> Result<Body, ParseError> {
     let text = utf8(bytes)?;
     let mut cursor = Cursor::new(text.as_bytes(), depth_max);
     cursor.whitespace();
-    let elements = read_batch(&mut cursor, depth_max).map_err(|fault| parse_error(&cursor, fault, depth_max))?;
-    if elements.is_empty() || elements.len() > BATCH_MAX {
-        return Err(ParseError::Envelope { what: "a batch must contain between 1 and 1024 messages", id: None });
+    let elements = read_batch(&mut cursor, depth_max, batch_max);
+    let elements = elements.map_err(|fault| parse_error(&cursor, fault, depth_max))?;
+    if elements.is_empty() {
+        return Err(ParseError::Envelope { what: "a batch must contain a message", id: None });
+    }
+    if elements.len() > batch_max {
+        return Err(ParseError::BatchLength(batch_max));
     }
     // Blanked before it is cut, so that the elements share one buffer.
     let text = one_line(text);
@@ -208,6 +215,9 @@ impl Element {
         }
         let id = self.id(&text);
         let (kind, method) = self.check(&text, id).map_err(|what| {
+            if what == ID_TOO_LONG {
+                return ParseError::IdLength;
+            }
             // An error that bears the id of a response would be taken for the answer to another request.
             let answerable = self.field(Field::Method).is_some() || !self.is_response();
             let id = id.ok().flatten().filter(|_| answerable && !matches!(self.flaw, Some(Flaw::Field(Field::Id))));
@@ -240,9 +250,7 @@ impl Element {
         let answers_nothing =
             [Field::Method, Field::Result].iter().all(|field| self.field(*field).is_none()) && self.is_response();
         match first(text, span) {
-            Some(b'"' | b'-' | b'0'..=b'9') if span.end - span.start > ID_BYTES_MAX => {
-                Err("`id` must not be longer than 4096 bytes")
-            }
+            Some(b'"' | b'-' | b'0'..=b'9') if span.end - span.start > ID_BYTES_MAX => Err(ID_TOO_LONG),
             Some(b'"' | b'-' | b'0'..=b'9') => Ok(Some(span)),
             Some(b'n') if answers_nothing => Ok(None),
             Some(b'n') => Err("`id` must not be null; it must be a string or a number"),
@@ -292,11 +300,15 @@ impl Element {
 }
 
 /// The elements of the array that starts here; one that is too deep is an error in its own place. Gives up behind
-/// `BATCH_MAX + 1` of them, which is one too many whatever follows.
-fn read_batch(cursor: &mut Cursor<'_>, depth_max: usize) -> Result<Vec<Result<Element, ParseError>>, Fault> {
+/// `batch_max + 1` of them, which is one too many whatever follows.
+fn read_batch(
+    cursor: &mut Cursor<'_>,
+    depth_max: usize,
+    batch_max: usize,
+) -> Result<Vec<Result<Element, ParseError>>, Fault> {
     let mut elements = Vec::new();
     let mut more = cursor.open_array()?;
-    while more && elements.len() <= BATCH_MAX {
+    while more && elements.len() <= batch_max {
         let mut ahead = cursor.restart(depth_max);
         let mut element = Element::read(&mut ahead).map(Ok);
         if matches!(element, Err(Fault::Depth)) {

@@ -216,7 +216,8 @@ impl Pool {
         if state.closed {
             return Err(Reject::ShuttingDown);
         }
-        let found: Vec<Found> = tenant.tasks.iter().map(|id| state.tasks.find(id, tenant.principal())).collect();
+        let found: Vec<Found> =
+            tenant.tasks.iter().map(|id| state.tasks.find(id, tenant.principal(), tenant.rules())).collect();
         if found.contains(&Found::Anothers) {
             return Err(Reject::InvalidParams("taskId: no such task".to_owned()));
         }
@@ -232,10 +233,10 @@ impl Pool {
     fn note_task(self: &Arc<Self>, id: &str, principal: &Principal, child: u64, news: TaskNews) {
         let (mut state, now) = (self.lock(), Instant::now());
         let free = match news {
-            TaskNews::Made(ttl) if state.members.is_of_use(child) && state.members.take(child).is_some() => {
-                state.tasks.make(id, principal, child, ttl, now)
+            TaskNews::Made(subject, ttl) if state.members.is_of_use(child) && state.members.take(child).is_some() => {
+                state.tasks.make(id, (principal, subject), child, ttl, now)
             }
-            TaskNews::Made(_) => Vec::new(),
+            TaskNews::Made(..) => Vec::new(),
             TaskNews::GoesOn(ttl) => {
                 state.tasks.go_on(id, principal, ttl, now);
                 Vec::new()

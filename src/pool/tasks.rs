@@ -1,6 +1,7 @@
 //! Whose the tasks are that modern exchanges have made, and which child has them. An exchange ends with the answer that
 //! names its task; whoever comes with that name later is to reach the same child, if it acts for the same principal. To
-//! another one the task does not exist.
+//! another one the task does not exist; nor does it to one that may not use any more what the request was about that made it
+//! (the rules have changed, or another token of the same principal's says less): a task belongs to its tool.
 //!
 //! A task that goes on keeps its child as a lease does. When its end was told, or the time to live that its server gave it
 //! is over, it keeps it no longer; until that time it is still known whose it is.
@@ -17,22 +18,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::auth::Principal;
+use crate::auth::{Principal, Rules, Subject};
+use crate::config::Bounds;
+use crate::metrics::{Limit, limit_hit};
 
 /// What became known of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskNews {
-    /// A request made it. So long it lives; without a limit as far as its server is concerned, if that says nothing.
-    Made(Option<Duration>),
+    /// A request about this made it. So long it lives; without a limit as far as its server is concerned, if that says nothing.
+    Made(Subject, Option<Duration>),
     /// It goes on. The same.
     GoesOn(Option<Duration>),
     /// It has come to its end, or does not exist.
     Over,
 }
 
-/// The most tasks known of one principal, and in all.
-const PER_PRINCIPAL_MAX: usize = 4096;
-const TASKS_MAX: usize = 16_384;
 /// The longest name of one that is known.
 const ID_BYTES_MAX: usize = 1024;
 /// How long one is known whose server sets no limit, or a longer one, from when it was last told of.
@@ -44,6 +44,7 @@ type Age = u64;
 /// The tasks that are known.
 #[derive(Debug)]
 pub(super) struct Tasks {
+    bounds: Bounds,
     /// The most that may keep a child.
     keeping_max: usize,
     tasks: BTreeMap<Age, Task>,
@@ -58,6 +59,8 @@ pub(super) struct Tasks {
 struct Task {
     id: Arc<str>,
     principal: Principal,
+    /// What the request was about that made it.
+    subject: Subject,
     child: u64,
     made: Instant,
     end: Instant,
@@ -68,7 +71,7 @@ struct Task {
 pub(super) enum Found {
     /// Its own task, on this child.
     Own(u64),
-    /// Another's.
+    /// Another's, or of what it may not use any more.
     Anothers,
     /// Not known.
     Nothing,
@@ -77,6 +80,7 @@ pub(super) enum Found {
 impl Default for Tasks {
     fn default() -> Self {
         Self {
+            bounds: Bounds::default(),
             keeping_max: usize::MAX,
             tasks: BTreeMap::new(),
             by_id: HashMap::new(),
@@ -89,14 +93,14 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// None yet, and never more that keep a child.
-    pub(super) fn new(keeping_max: usize) -> Self {
-        Self { keeping_max, ..Self::default() }
+    /// None yet, and never more than `bounds` has, nor more that keep a child.
+    pub(super) fn new(bounds: Bounds, keeping_max: usize) -> Self {
+        Self { bounds, keeping_max, ..Self::default() }
     }
 
-    /// Whose a name is.
-    pub(super) fn find(&self, id: &str, principal: &Principal) -> Found {
-        if let Some((_, task)) = self.own(id, principal) {
+    /// Whose a name is to a principal that may use so much.
+    pub(super) fn find(&self, id: &str, principal: &Principal, rules: &Rules) -> Found {
+        if let Some((_, task)) = self.own(id, principal).filter(|(_, task)| rules.admit(&task.subject)) {
             return Found::Own(task.child);
         }
         if self.by_id.contains_key(id) { Found::Anothers } else { Found::Nothing }
@@ -107,38 +111,49 @@ impl Tasks {
         ages.filter_map(|age| Some((*age, self.tasks.get(age)?))).find(|(_, task)| task.principal == *principal)
     }
 
-    /// A request of `principal` made this task. It keeps its child from now on. Returns the children that others do not
+    /// A request of `principal` about `subject` made this task. It keeps its child from now on. Returns the children that others do not
     /// keep any longer; where it keeps none itself, its own.
     pub(super) fn make(
         &mut self,
         id: &str,
-        principal: &Principal,
+        (principal, subject): (&Principal, Subject),
         child: u64,
         ttl: Option<Duration>,
         now: Instant,
     ) -> Vec<u64> {
         if id.len() > ID_BYTES_MAX {
+            limit_hit(Limit::MessageForm);
             return vec![child];
         }
         let mut free = Vec::new();
         // Its server has forgotten the one that had the name before.
         free.extend(self.own(id, principal).map(|(age, _)| age).and_then(|age| self.forget(age)));
-        let of_principal = self.by_principal.get(principal);
-        let too_many = of_principal.filter(|own| own.len() >= PER_PRINCIPAL_MAX).and_then(|own| own.first().copied());
-        let oldest = self.tasks.first_key_value().map(|(age, _)| *age).filter(|_| self.tasks.len() >= TASKS_MAX);
-        free.extend(too_many.or(oldest).and_then(|age| self.forget(age)));
+        if let Some(oldest) = self.in_the_way(principal) {
+            limit_hit(Limit::TasksMax);
+            free.extend(self.forget(oldest));
+        }
         self.last += 1;
         let (age, id): (Age, Arc<str>) = (self.last, id.into());
         let end = now + ttl.unwrap_or(TIME_MAX).min(TIME_MAX);
         self.by_id.entry(id.clone()).or_default().insert(age);
         self.by_principal.entry(principal.clone()).or_default().insert(age);
         self.by_end.insert((end, age));
-        self.tasks.insert(age, Task { id, principal: principal.clone(), child, made: now, end });
+        self.tasks.insert(age, Task { id, principal: principal.clone(), subject, child, made: now, end });
         self.keeping.insert(age);
         if self.keeping.len() > self.keeping_max {
+            limit_hit(Limit::TasksMax);
             free.extend(self.keeping.first().copied().and_then(|age| self.release(age)));
         }
         free
+    }
+
+    /// The task that makes room for another one of this principal's, if there is none.
+    fn in_the_way(&self, principal: &Principal) -> Option<Age> {
+        let own = self.by_principal.get(principal);
+        if let Some(own) = own.filter(|own| own.len() >= self.bounds.tasks_per_principal_max()) {
+            return own.first().copied();
+        }
+        self.tasks.first_key_value().map(|(age, _)| *age).filter(|_| self.tasks.len() >= self.bounds.tasks_max)
     }
 
     /// A task goes on.
@@ -203,32 +218,52 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::What;
+    use crate::config::principals::NamesConfig;
+    use crate::metrics::limit_hits;
 
     fn principals() -> (Principal, Principal) {
         (Principal::named("a"), Principal::named("b"))
     }
 
     const NONE: [u64; 0] = [];
+    const ALL: Rules = Rules::everything();
     const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
 
     #[test]
     fn a_task_is_its_principals_until_its_time_is_over() {
         let (mut tasks, (a, b), now) = (Tasks::default(), principals(), Instant::now());
-        assert_eq!(tasks.make("t", &a, 7, MINUTE, now), NONE);
-        assert_eq!((tasks.find("t", &a), tasks.find("t", &b)), (Found::Own(7), Found::Anothers));
-        assert_eq!(tasks.find("u", &a), Found::Nothing);
+        assert_eq!(tasks.make("t", (&a, Subject::Free), 7, MINUTE, now), NONE);
+        assert_eq!((tasks.find("t", &a, &ALL), tasks.find("t", &b, &ALL)), (Found::Own(7), Found::Anothers));
+        assert_eq!(tasks.find("u", &a, &ALL), Found::Nothing);
         assert_eq!((tasks.end("t", &b), tasks.end("t", &a), tasks.end("t", &a)), (None, Some(7), None));
-        assert_eq!(tasks.find("t", &b), Found::Anothers, "it can still be asked for");
+        assert_eq!(tasks.find("t", &b, &ALL), Found::Anothers, "it can still be asked for");
         assert_eq!(tasks.next_end(), Some(now + Duration::from_secs(60)));
         assert_eq!(tasks.expire(now + Duration::from_secs(60)), NONE);
-        assert_eq!((tasks.find("t", &a), tasks.next_end()), (Found::Nothing, None));
+        assert_eq!((tasks.find("t", &a, &ALL), tasks.next_end()), (Found::Nothing, None));
         assert!(tasks.by_id.is_empty() && tasks.by_principal.is_empty() && tasks.keeping.is_empty());
+    }
+
+    #[test]
+    fn a_task_is_there_for_who_may_use_what_its_request_was_about() {
+        let (mut tasks, (a, _), now) = (Tasks::default(), principals(), Instant::now());
+        let deny = NamesConfig { allow: None, deny: vec!["write".to_owned()] };
+        let rules = Rules::new(vec![deny], Vec::new(), Vec::new());
+        let of = |name: &str| Subject::Named(What::Tool, name.into());
+        for (number, (subject, expected)) in
+            (0..).zip([(of("read"), true), (of("write"), false), (Subject::Free, true), (Subject::Unclear, false)])
+        {
+            tasks.make("t", (&a, subject.clone()), number, MINUTE, now);
+            assert_eq!(tasks.find("t", &a, &ALL), Found::Own(number), "{subject:?}");
+            let found = if expected { Found::Own(number) } else { Found::Anothers };
+            assert_eq!(tasks.find("t", &a, &rules), found, "{subject:?}");
+        }
     }
 
     #[test]
     fn one_that_goes_on_keeps_its_child_for_as_long_as_its_server_says() {
         let (mut tasks, (a, _), now) = (Tasks::default(), principals(), Instant::now());
-        tasks.make("t", &a, 7, MINUTE, now);
+        tasks.make("t", (&a, Subject::Free), 7, MINUTE, now);
         let later = now + Duration::from_secs(30);
         tasks.go_on("t", &a, Some(Duration::from_secs(90)), later);
         assert_eq!(tasks.expire(now + Duration::from_secs(89)), NONE);
@@ -240,28 +275,63 @@ mod tests {
     #[test]
     fn principals_may_have_tasks_of_one_name_and_the_newest_of_ones_own_counts() {
         let (mut tasks, (a, b), now) = (Tasks::default(), principals(), Instant::now());
-        tasks.make("t", &a, 1, MINUTE, now);
-        tasks.make("t", &b, 2, MINUTE, now);
-        assert_eq!(tasks.make("t", &a, 3, MINUTE, now), [1]);
-        assert_eq!((tasks.find("t", &a), tasks.find("t", &b)), (Found::Own(3), Found::Own(2)));
+        tasks.make("t", (&a, Subject::Free), 1, MINUTE, now);
+        tasks.make("t", (&b, Subject::Free), 2, MINUTE, now);
+        assert_eq!(tasks.make("t", (&a, Subject::Free), 3, MINUTE, now), [1]);
+        assert_eq!((tasks.find("t", &a, &ALL), tasks.find("t", &b, &ALL)), (Found::Own(3), Found::Own(2)));
+    }
+
+    fn at_most(tasks_max: usize) -> Bounds {
+        Bounds { tasks_max, ..Bounds::default() }
     }
 
     #[test]
     fn the_oldest_makes_room() {
-        let (mut tasks, (a, b), now) = (Tasks::new(PER_PRINCIPAL_MAX + 1), principals(), Instant::now());
-        tasks.make("b", &b, 1, None, now);
-        for n in 0..PER_PRINCIPAL_MAX {
-            assert_eq!(tasks.make(&format!("a{n}"), &a, 2, None, now), NONE);
+        let (mut tasks, (a, b), now) = (Tasks::new(at_most(16), usize::MAX), principals(), Instant::now());
+        let before = limit_hits(Limit::TasksMax);
+        tasks.make("b", (&b, Subject::Free), 1, None, now);
+        for n in 0..4 {
+            assert_eq!(tasks.make(&format!("a{n}"), (&a, Subject::Free), 2, None, now), NONE);
         }
-        assert_eq!(tasks.make("a", &a, 2, None, now), [2], "the principal's own");
-        assert_eq!((tasks.find("a0", &a), tasks.find("b", &b)), (Found::Nothing, Found::Own(1)));
-        let mut tasks = Tasks::new(2);
+        assert_eq!(
+            tasks.make("a", (&a, Subject::Free), 2, None, now),
+            [2],
+            "the principal's own: it may have a quarter"
+        );
+        assert_eq!((tasks.find("a0", &a, &ALL), tasks.find("b", &b, &ALL)), (Found::Nothing, Found::Own(1)));
+        for n in 0..11 {
+            assert_eq!(tasks.make("t", (&Principal::named(&format!("c{n}")), Subject::Free), 3, None, now), NONE);
+        }
+        assert_eq!(
+            tasks.make("t", (&Principal::named("d"), Subject::Free), 3, None, now),
+            [1],
+            "the oldest of all: there are 16"
+        );
+        assert_eq!((tasks.find("b", &b, &ALL), tasks.tasks.len()), (Found::Nothing, 16));
+        assert!(limit_hits(Limit::TasksMax) >= before + 2);
+    }
+
+    #[test]
+    fn the_oldest_keeps_its_child_no_longer() {
+        let (mut tasks, (a, _), now) = (Tasks::new(Bounds::default(), 2), principals(), Instant::now());
+        let before = limit_hits(Limit::TasksMax);
         for n in 0..3 {
-            let free = tasks.make(&format!("a{n}"), &a, n, None, now);
+            let free = tasks.make(&format!("a{n}"), (&a, Subject::Free), n, None, now);
             assert_eq!(free, if n == 2 { vec![0] } else { Vec::new() });
         }
-        assert_eq!(tasks.find("a0", &a), Found::Own(0), "whose it is, is known");
-        assert_eq!(Tasks::new(0).make("t", &a, 7, None, now), [7]);
-        assert_eq!(tasks.make(&"x".repeat(2000), &a, 9, None, now), [9]);
+        assert_eq!(tasks.find("a0", &a, &ALL), Found::Own(0), "whose it is, is known");
+        assert!(limit_hits(Limit::TasksMax) > before);
+        assert_eq!(Tasks::new(Bounds::default(), 0).make("t", (&a, Subject::Free), 7, None, now), [7]);
+    }
+
+    #[test]
+    fn a_task_with_a_long_name_is_not_known() {
+        let (mut tasks, (a, _), now) = (Tasks::default(), principals(), Instant::now());
+        let before = limit_hits(Limit::MessageForm);
+        assert_eq!(tasks.make(&"x".repeat(ID_BYTES_MAX), (&a, Subject::Free), 9, None, now), NONE);
+        let long = "x".repeat(ID_BYTES_MAX + 1);
+        assert_eq!(tasks.make(&long, (&a, Subject::Free), 9, None, now), [9]);
+        assert_eq!(tasks.find(&long, &a, &ALL), Found::Nothing);
+        assert!(limit_hits(Limit::MessageForm) > before);
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Ask, Pool, Spawn};
 use crate::child::{ChildHandle, Eras, Tenancy};
-use crate::config::{Isolation, PoolConfig};
+use crate::config::{Bounds, Isolation, PoolConfig};
 use crate::mcp::Era;
 use crate::router::Sharing;
 
@@ -23,6 +23,7 @@ pub(crate) fn config(isolation: Isolation) -> PoolConfig {
         queue_timeout: Duration::from_secs(60),
         header_env: Vec::new(),
         cache_bytes: 0,
+        bounds: Bounds::default(),
     }
 }
 

@@ -28,7 +28,8 @@ impl Router {
             self.tell_level(change);
         }
         for uri in subscriptions {
-            let verdict = self.subscriptions.subscribe(session, &uri);
+            // It has them already, however many it may have now.
+            let verdict = self.subscriptions.subscribe(session, &uri, usize::MAX);
             self.subscriptions.enroll(session, &uri);
             if verdict == Verdict::TellChild && self.is_ready() {
                 self.subscribe_child(&uri);

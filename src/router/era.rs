@@ -9,14 +9,13 @@
 //! - `rounds`: what the child wants to be told before it goes on (`input_required`);
 //! - `listen`: mcp-mux's own subscription, on behalf of all legacy sessions, and those of modern clients;
 //! - `kept`: results that the child need not be asked for again;
-//! - `discover`: the handshake; `edit`: members of objects as edits of the text.
+//! - `discover`: the handshake.
 //!
 //! A modern client's exchange passes through: ids, progress token and `subscriptionId` are replaced, and nothing else.
 //!
 //! `Era` is asked here, where the other files name what they want to know. DESIGN section 5, "Legacy client, modern child".
 
 pub(super) mod discover;
-mod edit;
 mod kept;
 mod listen;
 mod rounds;
@@ -28,7 +27,7 @@ mod words;
 use tokio::time::Instant;
 
 pub(super) use self::listen::Listen;
-pub(super) use self::rounds::{ORIGINAL_BYTES_MAX, Rounds};
+pub(super) use self::rounds::Rounds;
 pub(super) use self::words::ClientWords;
 use super::Router;
 use super::from_child::{NEWS_MAX, is_news};
@@ -198,7 +197,7 @@ impl Router {
             (Between::Modern, Purpose::Listen) => listen::end_for_client(message, frame, &client_id),
             (Between::Modern, _) => {
                 if let Some(told) = tasks::told(message) {
-                    self.tasks.note_of_exchange(told);
+                    self.tasks.note_of_exchange(told, self.config.bounds.tasks_per_session_max());
                 }
                 frame
             }

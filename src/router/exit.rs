@@ -13,14 +13,13 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Router;
-use super::era::ORIGINAL_BYTES_MAX;
 use super::id_table::ChildId;
 use super::in_flight::{Attempt, InFlight, Phase, WriteOrder};
 use super::io::{ChildExit, SessionKey};
 use super::own::Own;
 use super::purpose::{Purpose, progress_token};
 use crate::error::Reject;
-use crate::jsonrpc::{DEPTH_MAX, Kind, Message};
+use crate::jsonrpc::{Kind, Message};
 use crate::mcp::method;
 
 /// Why nothing is accepted.
@@ -107,7 +106,7 @@ impl Router {
         let mut senders = self.queue.take_handed_out();
         for line in unwritten.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
             // What cannot be read was not written by us; whatever it was counts as written.
-            let Ok(message) = Message::parse(Bytes::copy_from_slice(line), DEPTH_MAX) else { continue };
+            let Ok(message) = Message::parse(Bytes::copy_from_slice(line), usize::MAX) else { continue };
             match message.kind() {
                 Kind::Request => {
                     let Some(id) = ChildId::from_response(&message) else { continue };
@@ -156,7 +155,7 @@ impl Router {
     /// The message of a request that was handed out, if it was kept.
     pub(super) fn kept_message(&self, id: ChildId) -> Option<Message> {
         let message = self.requests.get(id)?.kept.clone()?;
-        Message::parse(message, DEPTH_MAX).ok()
+        Message::parse(message, usize::MAX).ok()
     }
 
     /// Keeps a request's message when it is handed out, if that may be of use: to repeat it, or since what is written in
@@ -164,7 +163,8 @@ impl Router {
     pub(super) fn keep_message(&mut self, id: ChildId, message: &Message) {
         let Some(request) = self.requests.get(id) else { return };
         let of_use = matches!(request.phase, Phase::Follows(_)) || may_be_repeated(request, message);
-        let fits = self.requests.original_bytes().saturating_add(message.bytes().len()) <= ORIGINAL_BYTES_MAX;
+        let bytes = self.requests.original_bytes().saturating_add(message.bytes().len());
+        let fits = bytes <= self.config.bounds.resend_bytes_max;
         if request.purpose.may_ask() && fits {
             self.requests.keep_original(id, Bytes::copy_from_slice(message.bytes()));
         }

@@ -12,12 +12,13 @@ use super::io::{Payload, SessionKey, Stage, StreamId};
 use super::need::Need;
 use super::purpose::Purpose;
 use super::questions::{Asker, Question};
-use super::{ELICITATIONS_MAX, ELICITATIONS_PER_SESSION_MAX, Router, with_id};
+use super::{Router, with_id};
 use crate::config::OnAmbiguous;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, ID_BYTES_MAX, Kind, Message, RawId, decode_str};
 use crate::mcp::ids::{PROGRESS_TOKEN, Param};
 use crate::mcp::{Era, LogLevel, code, method};
+use crate::metrics::{Limit, limit_hit};
 
 impl Router {
     /// A message from the child.
@@ -113,7 +114,7 @@ impl Router {
             Purpose::CreatesTask => {
                 let progress = request.token.as_ref().map(|(_, token)| (id, token.clone()));
                 if let Some(task) = created_task(message) {
-                    self.tasks.insert(task, session, progress);
+                    self.tasks.insert(task, session, progress, self.config.bounds.tasks_per_session_max());
                 }
             }
             Purpose::ListsTasks => match self.tasks.filter_list(session, message) {
@@ -204,7 +205,7 @@ impl Router {
         let scope = self.sharing.scope(of_task);
         let asker = Asker::Child { request: child_request.clone(), token };
         let question = Question { session, stream, asker, scope };
-        let id = match self.questions.open(question) {
+        let id = match self.questions.open(question, self.config.bounds.questions_max) {
             Ok(id) => id,
             Err(why) => return self.refuse_child(&child_request, "not-possible", why),
         };
@@ -369,18 +370,24 @@ impl Router {
         }
     }
 
-    fn remember_elicitation(&mut self, id: String, session: SessionKey) {
-        if id.len() > ID_BYTES_MAX || self.elicitations.iter().any(|(known, asked)| *known == id && *asked == session) {
+    pub(super) fn remember_elicitation(&mut self, id: String, session: SessionKey) {
+        if id.len() > ID_BYTES_MAX {
+            return limit_hit(Limit::MessageForm);
+        }
+        if self.elicitations.iter().any(|(known, asked)| *known == id && *asked == session) {
             return;
         }
-        let own = self.elicitations.iter().filter(|(_, asked)| *asked == session).count();
-        if own >= ELICITATIONS_PER_SESSION_MAX {
-            let oldest = self.elicitations.iter().position(|(_, asked)| *asked == session);
-            oldest.map(|at| self.elicitations.remove(at));
-        } else if self.elicitations.len() >= ELICITATIONS_MAX {
-            self.elicitations.pop_front();
-        }
         self.elicitations.push_back((id, session));
+        let own = self.elicitations.iter().filter(|(_, asked)| *asked == session).count();
+        let oldest = if own > self.config.bounds.elicitations_per_session_max() {
+            self.elicitations.iter().position(|(_, asked)| *asked == session)
+        } else {
+            (self.elicitations.len() > self.config.bounds.elicitations_max()).then_some(0)
+        };
+        if let Some(oldest) = oldest {
+            limit_hit(Limit::QuestionsMax);
+            self.elicitations.remove(oldest);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::ids::Param;
 use crate::mcp::{LogLevel, code, method};
+use crate::metrics::{Limit, limit_hit};
 
 /// Whether a request is on its way, or has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,12 +291,14 @@ impl Router {
     }
 
     fn subscribe(&mut self, id: ChildId, session: SessionKey, uri: String, now: Instant) {
-        match self.subscriptions.subscribe(session, &uri) {
+        match self.subscriptions.subscribe(session, &uri, self.config.bounds.subscriptions_max) {
             Verdict::Done => self.respond(id, "{}"),
             Verdict::Follow(own) => self.follow(id, own),
             Verdict::TooMany => {
-                let limit = super::subscriptions::PER_SESSION_MAX;
-                self.reject(id, Reject::InvalidParams(format!("this session has {limit} subscriptions already")));
+                let limit = self.config.bounds.subscriptions_max;
+                limit_hit(Limit::SubscriptionsMax);
+                let what = format!("this session has {limit} subscriptions already (--subscriptions-max)");
+                self.reject(id, Reject::InvalidParams(what));
             }
             Verdict::TellChild => {
                 if self.is_modern() {

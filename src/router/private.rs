@@ -24,6 +24,7 @@ use crate::config::{OnAmbiguous, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::method;
+use crate::metrics::{Limit, limit_hit};
 
 impl Sharing {
     /// What of the configuration applies. Where there is one session no question is ambiguous, and turns keep nothing
@@ -136,10 +137,15 @@ impl Router {
                 // The child has it already.
                 let _ = self.levels.put(session, Some(Some(*level)));
             }
-            Purpose::Subscribe(uri) => match self.subscriptions.subscribe(session, uri) {
-                Verdict::TooMany => tracing::warn!("too many subscriptions: one will not outlive the process"),
-                Verdict::Done | Verdict::TellChild | Verdict::Follow(_) => self.subscriptions.enroll(session, uri),
-            },
+            Purpose::Subscribe(uri) => {
+                match self.subscriptions.subscribe(session, uri, self.config.bounds.subscriptions_max) {
+                    Verdict::TooMany => {
+                        limit_hit(Limit::SubscriptionsMax);
+                        tracing::warn!("too many subscriptions: one will not outlive the process");
+                    }
+                    Verdict::Done | Verdict::TellChild | Verdict::Follow(_) => self.subscriptions.enroll(session, uri),
+                }
+            }
             Purpose::Unsubscribe(uri) => {
                 let _ = self.subscriptions.unsubscribe(session, uri);
             }

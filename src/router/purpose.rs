@@ -4,6 +4,7 @@ use crate::error::Reject;
 use crate::jsonrpc::{ID_BYTES_MAX, Message, RawId, Span};
 use crate::mcp::ids::{PROGRESS_TOKEN, Param};
 use crate::mcp::{LogLevel, method};
+use crate::metrics::{Limit, limit_hit};
 
 /// What a request is to the router, found out once when it is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,7 @@ impl Purpose {
             },
             method::SUBSCRIBE | method::UNSUBSCRIBE => match text(Param::Uri) {
                 Some(uri) if uri.len() > URI_BYTES_MAX => {
+                    limit_hit(Limit::MessageForm);
                     return Err(invalid(&format!("uri must not be longer than {URI_BYTES_MAX} bytes")));
                 }
                 Some(uri) if message.method() == method::SUBSCRIBE => Self::Subscribe(uri),
@@ -89,6 +91,7 @@ pub(super) fn progress_token(message: &Message) -> Result<Option<(Span, RawId)>,
     let Some(span) = token else { return Ok(None) };
     let text = message.text(span);
     if text.len() > ID_BYTES_MAX {
+        limit_hit(Limit::MessageForm);
         let what = format!("params._meta.progressToken must not be longer than {ID_BYTES_MAX} bytes");
         return Err(Reject::InvalidRequest(what));
     }

@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::id_table::ChildId;
 use super::io::{SessionKey, StreamId};
 use crate::jsonrpc::RawId;
-
-/// The most open questions per session.
-const PER_SESSION_MAX: usize = 256;
+use crate::metrics::{Limit, limit_hit};
 
 /// A question's number; its id on the session's side is made of it. The generation is that of the router, so that the
 /// questions of a child and of its successor, which a session may be asked at the same time, have different ids.
@@ -116,16 +114,17 @@ impl Questions {
         Self { generation, last: 0, open, by_child_request, by_session }
     }
 
-    /// Opens one.
+    /// Opens one, of which a session may have so many.
     ///
     /// # Errors
     /// For the child: it uses the id of another open question, or the session has too many.
-    pub(super) fn open(&mut self, question: Question) -> Result<QuestionId, &'static str> {
+    pub(super) fn open(&mut self, question: Question, per_session_max: usize) -> Result<QuestionId, &'static str> {
         if question.asker.request().is_some_and(|request| self.by_child_request.contains_key(request)) {
             return Err("a request with this id is open already");
         }
-        if self.by_session.get(&question.session).is_some_and(|count| *count >= PER_SESSION_MAX) {
-            return Err("too many requests to this client are open");
+        if self.by_session.get(&question.session).copied().unwrap_or_default() >= per_session_max {
+            limit_hit(Limit::QuestionsMax);
+            return Err("too many requests to this client are open (--questions-max)");
         }
         *self.by_session.entry(question.session).or_default() += 1;
         self.last += 1;

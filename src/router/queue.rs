@@ -10,6 +10,7 @@ use std::iter::Peekable;
 use super::id_table::ChildId;
 use super::io::SessionKey;
 use crate::jsonrpc::Message;
+use crate::metrics::{Limit, limit_hit};
 
 /// The most notifications kept for a child that is not ready, and the most that can be kept when it exits.
 const NOTIFICATIONS_MAX: usize = 1024;
@@ -63,6 +64,7 @@ impl Queue {
     /// A notification waits from now on, unless too many do already.
     pub(super) fn put_notification(&mut self, place: Place, session: SessionKey, message: Message) {
         if self.notifications.len() >= NOTIFICATIONS_MAX {
+            limit_hit(Limit::MessagesWaiting);
             return tracing::debug!(method = message.method(), "dropped a client's notification: too many wait");
         }
         self.bytes += message.bytes().len();
@@ -201,12 +203,14 @@ mod tests {
     #[test]
     fn notifications_are_bounded_and_go_with_their_session() {
         let mut queue = Queue::default();
+        let before = crate::metrics::limit_hits(Limit::MessagesWaiting);
         for n in 0..2000 {
             let place = queue.place_behind();
             queue.put_notification(place, SessionKey(n % 2), notification("n"));
             queue.note_notification(SessionKey(n));
         }
         assert_eq!(queue.len(), NOTIFICATIONS_MAX);
+        assert!(crate::metrics::limit_hits(Limit::MessagesWaiting) >= before + 976);
         queue.drop_notifications(Some(SessionKey(1)));
         assert_eq!(queue.len(), NOTIFICATIONS_MAX / 2);
         queue.drop_notifications(None);

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use super::Router;
 use super::id_table::ChildId;
 use super::io::{Profile, Sender, SessionKey};
-use crate::auth::{Rules, What};
+use crate::auth::{Rules, Subject, What};
 use crate::error::{Named, Reject};
 use crate::jsonrpc::{Frame, Message, Span, decode_str};
 use crate::mcp::ids::Param;
@@ -60,6 +60,19 @@ pub fn permit(rules: &Rules, era: Era, message: &Message) -> Result<(), Reject> 
         || Reject::InvalidParams("task: a list cannot be asked for as a task".to_owned()),
         Reject::NotAllowed,
     ))
+}
+
+/// What a request names that it is to use: whatever comes of it belongs to that.
+pub fn subject(message: &Message) -> Subject {
+    let (what, member) = match Names::of(message.method()) {
+        Some(Names::Tool) => (What::Tool, "name"),
+        Some(Names::Prompt) => (What::Prompt, "name"),
+        Some(Names::Resource) => (What::Resource, Param::Uri.name()),
+        Some(Names::Reference | Names::Subscriptions | Names::Entries(_)) | None => return Subject::Free,
+    };
+    let name = message.params().and_then(|params| message.member(params, member).ok().flatten());
+    let name = name.and_then(|span| decode_str(message.text(span)));
+    name.map_or(Subject::Unclear, |name| Subject::Named(what, name.into()))
 }
 
 /// Whether what a completion is for is admitted: by its type, and by whatever else it may be taken for.

@@ -1,5 +1,6 @@
 //! The rules of DESIGN section 4, one scenario each.
 
+mod bounds;
 mod cancelled;
 mod exits;
 mod private;

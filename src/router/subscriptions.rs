@@ -9,8 +9,6 @@ use super::io::SessionKey;
 
 /// How many folders up a part of a resource is looked for.
 const PARTS_MAX: usize = 64;
-/// The most resources one session may be subscribed to.
-pub(super) const PER_SESSION_MAX: usize = crate::era::listen::SUBSCRIPTIONS_MAX;
 
 /// Who is subscribed to what.
 #[derive(Debug, Default)]
@@ -42,13 +40,13 @@ pub(super) enum Verdict {
 }
 
 impl Subscriptions {
-    /// A session wants to subscribe.
-    pub(super) fn subscribe(&mut self, session: SessionKey, uri: &str) -> Verdict {
+    /// A session wants to subscribe, and may be subscribed to so many.
+    pub(super) fn subscribe(&mut self, session: SessionKey, uri: &str, per_session_max: usize) -> Verdict {
         let own = self.by_session.get(&session);
         if own.is_some_and(|uris| uris.contains(uri)) {
             return Verdict::Done;
         }
-        if own.is_some_and(|uris| uris.len() >= PER_SESSION_MAX) {
+        if own.map_or(0, BTreeSet::len) >= per_session_max {
             return Verdict::TooMany;
         }
         let Some(entry) = self.by_uri.get_mut(uri) else { return Verdict::TellChild };
@@ -206,12 +204,12 @@ mod tests {
     #[test]
     fn child_sees_the_first_subscriber_and_the_last_one_leave() {
         let mut subscriptions = Subscriptions::default();
-        assert_eq!(subscriptions.subscribe(A, "x:/1"), Verdict::TellChild);
+        assert_eq!(subscriptions.subscribe(A, "x:/1", 9), Verdict::TellChild);
         subscriptions.begin("x:/1", ChildId(7));
-        assert_eq!(subscriptions.subscribe(B, "x:/1"), Verdict::Follow(ChildId(7)));
+        assert_eq!(subscriptions.subscribe(B, "x:/1", 9), Verdict::Follow(ChildId(7)));
         subscriptions.confirm(A, "x:/1");
         assert!(!subscriptions.resolve("x:/1"));
-        assert_eq!(subscriptions.subscribe(B, "x:/1"), Verdict::Done);
+        assert_eq!(subscriptions.subscribe(B, "x:/1", 9), Verdict::Done);
         assert_eq!(subscriptions.unsubscribe(A, "x:/1"), Verdict::Done);
         assert_eq!(subscriptions.leave(B), (BTreeSet::from(["x:/1".to_owned()]), vec!["x:/1".to_owned()]));
         assert_eq!((subscriptions.len(), subscriptions.by_session.len()), (0, 0));
@@ -220,7 +218,7 @@ mod tests {
     #[test]
     fn who_unsubscribes_before_the_child_has_answered_is_not_subscribed_by_the_answer() {
         let mut subscriptions = Subscriptions::default();
-        subscriptions.subscribe(A, "x:/1");
+        subscriptions.subscribe(A, "x:/1", 9);
         subscriptions.begin("x:/1", ChildId(7));
         assert_eq!(subscriptions.unsubscribe(A, "x:/1"), Verdict::Done);
         subscriptions.confirm(A, "x:/1");

@@ -11,13 +11,7 @@ use super::id_table::ChildId;
 use super::io::SessionKey;
 use crate::era::tasks::Told;
 use crate::jsonrpc::{Duplicate, Message, RawId, Span};
-
-/// The most tasks remembered per session; beyond it the oldest is forgotten, which to its owner looks as if its time
-/// to live were over.
-const PER_SESSION_MAX: usize = 1024;
-
-/// The most tasks of exchanges that keep a process from being replaced; beyond it the oldest does not.
-const OF_EXCHANGES_MAX: usize = 1024;
+use crate::metrics::{Limit, limit_hit};
 
 /// The tasks of one child.
 #[derive(Debug, Default)]
@@ -48,8 +42,15 @@ enum Rest {
 }
 
 impl Tasks {
-    /// A request of `owner` made this task. `progress`: our token and the client's.
-    pub(super) fn insert(&mut self, id: String, owner: SessionKey, progress: Option<(ChildId, RawId)>) {
+    /// A request of `owner` made this task. `progress`: our token and the client's. So many are remembered of a session, one
+    /// at least; beyond it the oldest is forgotten, which to its owner looks as if its time to live were over.
+    pub(super) fn insert(
+        &mut self,
+        id: String,
+        owner: SessionKey,
+        progress: Option<(ChildId, RawId)>,
+        per_session_max: usize,
+    ) {
         if let Some(other) = self.by_id.get(&id) {
             tracing::warn!(
                 same_owner = other.owner == owner,
@@ -59,12 +60,13 @@ impl Tasks {
         }
         let own = self.by_session.entry(owner).or_default();
         own.push_back(id.clone());
-        let oldest = if own.len() > PER_SESSION_MAX { own.pop_front() } else { None };
+        let oldest = if own.len() > per_session_max { own.pop_front() } else { None };
         if let Some((token, _)) = &progress {
             self.by_token.insert(*token, id.clone());
         }
         self.by_id.insert(id, Task { owner, progress, rest: Rest::Some });
         if let Some(oldest) = oldest {
+            limit_hit(Limit::TasksMax);
             self.end_progress(&oldest);
             self.by_id.remove(&oldest);
         }
@@ -102,12 +104,13 @@ impl Tasks {
         !self.of_exchanges.is_empty() || self.by_id.values().any(|task| task.rest == Rest::Some)
     }
 
-    /// An exchange was told of a task.
-    pub(super) fn note_of_exchange(&mut self, told: Told) {
+    /// An exchange was told of a task. So many keep a process from being replaced; beyond it the oldest does not.
+    pub(super) fn note_of_exchange(&mut self, told: Told, keeping_max: usize) {
         if told.is_over {
             self.of_exchanges.retain(|id| *id != told.id);
         } else if told.is_new && !self.is_of_exchange(&told.id) {
-            if self.of_exchanges.len() >= OF_EXCHANGES_MAX {
+            if self.of_exchanges.len() >= keeping_max {
+                limit_hit(Limit::TasksMax);
                 self.of_exchanges.pop_front();
             }
             self.of_exchanges.push_back(told.id);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::{DeclaredCapabilities, OnAmbiguous};
+use crate::config::{Bounds, DeclaredCapabilities, OnAmbiguous};
 use crate::jsonrpc::DEPTH_MAX;
 use crate::mcp::{Era, LogLevel};
 
@@ -38,6 +38,7 @@ pub(super) fn config() -> RouterConfig {
         queue_timeout: Duration::from_secs(60),
         on_ambiguous: OnAmbiguous::Reject,
         client_capabilities: DeclaredCapabilities { roots: true, sampling: true, elicitation: true },
+        bounds: Bounds::default(),
     }
 }
 

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::error::Reject;
 use crate::mcp::{Era, LogLevel, Revision};
+use crate::metrics::{Limit, limit_hit};
 use crate::router::{ClientCapabilities, Profile, StreamId};
 
 /// The id a client names its session by. A secret: whoever knows it can act for the client, so `Debug` and `Display`
@@ -110,6 +111,7 @@ impl SessionRecord {
     pub fn keep_initialize(&mut self, params: Option<&str>) -> Result<(), Reject> {
         let Some(params) = params else { return Ok(()) };
         if params.len() > INITIALIZE_BYTES_MAX {
+            limit_hit(Limit::MessageForm);
             return Err(Reject::InvalidParams(format!(
                 "params of initialize larger than {INITIALIZE_BYTES_MAX} bytes"
             )));
@@ -257,7 +259,9 @@ mod tests {
     fn too_large_params_are_refused() {
         let mut record = SessionRecord::new(SessionId::random(), 0);
         let params = format!(r#"{{"x":"{}"}}"#, "x".repeat(INITIALIZE_BYTES_MAX));
+        let before = crate::metrics::limit_hits(Limit::MessageForm);
         assert!(matches!(record.keep_initialize(Some(&params)), Err(Reject::InvalidParams(_))));
+        assert!(crate::metrics::limit_hits(Limit::MessageForm) > before);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::super::*;
 use crate::child::lookup::SpawnError;
 use crate::child::process::{Launch, Process};
 use crate::child::supervisor::{EndedBy, Exit, Liveness, Order};
-use crate::config::{DeclaredCapabilities, InheritEnv, OnAmbiguous, OnChildExit};
+use crate::config::{Bounds, DeclaredCapabilities, InheritEnv, OnAmbiguous, OnChildExit};
 use crate::mcp::Revision;
 use crate::router::StreamId;
 
@@ -156,6 +156,7 @@ pub(in crate::child) fn child_config(command: &[&str]) -> ChildConfig {
         env: BTreeMap::new(),
         inherit_env: InheritEnv::All,
         line_bytes_max: 2000,
+        stderr_lines_max: 1000,
         queue_bytes_max: 1000,
         queue_timeout: QUEUE_TIMEOUT,
         start_timeout: START_TIMEOUT,
@@ -177,6 +178,7 @@ pub(in crate::child) fn router_config() -> RouterConfig {
         queue_timeout: Duration::from_secs(60),
         on_ambiguous: OnAmbiguous::Reject,
         client_capabilities: DeclaredCapabilities { roots: true, sampling: true, elicitation: true },
+        bounds: Bounds::default(),
     }
 }
 

@@ -53,6 +53,10 @@ fn defaults_are_those_of_the_help_text() {
     assert!(config.child.env.is_empty());
     assert_eq!(config.child.inherit_env, InheritEnv::All);
     assert_eq!(config.child.line_bytes_max, 16 << 20);
+    assert_eq!(config.child.stderr_lines_max, 1000);
+    for bounds in [config.http.bounds, config.router.bounds, config.pool.bounds] {
+        assert_eq!(bounds, Bounds::default());
+    }
     assert_eq!(config.child.queue_bytes_max, 64 << 20);
     assert_eq!(config.child.queue_timeout, Duration::from_secs(60));
     assert_eq!(config.child.start_timeout, Duration::from_secs(60));
@@ -360,4 +364,43 @@ fn an_unused_process_stays_unless_it_is_a_principals_or_told_otherwise() {
     assert_eq!(idle(&["--isolation", "principal"]), Some(300));
     assert_eq!(idle(&["--isolation", "principal", "--child-idle-timeout", "none"]), None);
     assert_eq!(idle(&["--child-idle-timeout", "7"]), Some(7));
+}
+
+#[test]
+fn what_messages_may_make_grow_can_be_chosen() {
+    let args = [
+        "--nesting-max=8",
+        "--batch-max=0",
+        "--subscriptions-max=1",
+        "--questions-max=2",
+        "--resend-bytes-max=1KiB",
+        "--tasks-max=16",
+        "--stderr-lines-max=0",
+    ];
+    let config = load(&args).unwrap();
+    let expected = Bounds {
+        nesting_max: 8,
+        batch_max: 0,
+        subscriptions_max: 1,
+        questions_max: 2,
+        resend_bytes_max: 1024,
+        tasks_max: 16,
+    };
+    assert_eq!((config.http.bounds, config.router.bounds, config.pool.bounds), (expected, expected, expected));
+    assert_eq!((expected.tasks_per_principal_max(), expected.tasks_per_session_max()), (4, 1));
+    assert_eq!(config.child.stderr_lines_max, 0);
+    for (arg, wanted) in [
+        ("--nesting-max=7", "8 to 1024"),
+        ("--nesting-max=1025", "8 to 1024"),
+        ("--batch-max=-1", "a whole number, 0 or more"),
+        ("--subscriptions-max=many", "a whole number, 0 or more"),
+        ("--questions-max=", "a whole number, 0 or more"),
+        ("--resend-bytes-max=x", "a size"),
+        ("--tasks-max=15", "16 or more"),
+        ("--stderr-lines-max=4294967296", "0 to 4294967295"),
+    ] {
+        let problem = problem(&[arg]);
+        let flag = arg.split('=').next().unwrap();
+        assert!(problem.contains(flag) && problem.contains(wanted), "{problem}");
+    }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::activity::{Activity, Phase};
-use crate::auth::usage::network;
+use crate::auth::accounts::network;
 use crate::config::ListenConfig;
 use crate::metrics::{self, Limit, OpenConnection, limit_hit};
 use crate::telemetry::watermark::Watermark;

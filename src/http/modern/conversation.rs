@@ -28,6 +28,7 @@ use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::ids::Param;
 use crate::mcp::{Era, LogLevel, code, method};
+use crate::metrics::{Limit, limit_hit};
 use crate::router::ClientCapabilities;
 use crate::router::need::Need;
 use crate::session::{Answer, Item, Owned, StreamReader};
@@ -172,15 +173,28 @@ impl Conversation {
         if !need.is_met_by(self.capabilities) {
             return self.refuse_undeclared(&id, need).await;
         }
-        let bytes = self.open_bytes();
-        let possible = method::may_require_input(&self.method) && self.open.len() < QUESTIONS_MAX;
+        let possible = method::may_require_input(&self.method);
         let request = legacy::input_request(message).filter(|_| possible);
-        let Some(request) = request.filter(|request| bytes == 0 || bytes + request.len() <= QUESTIONS_BYTES_MAX) else {
+        let Some(request) = request.filter(|request| self.has_room_for(request)) else {
             let message = "the client cannot be asked that during this request";
             return self.refuse(&id, &json!({"code": code::QUESTION_REFUSED, "message": message})).await;
         };
         self.ask(need, Some(id), request);
         Ok(())
+    }
+
+    /// Whether the client may be asked one more thing.
+    fn has_room_for(&self, request: &str) -> bool {
+        let bytes = self.open_bytes();
+        let limit = if self.open.len() >= self.modern.questions_max {
+            Limit::QuestionsMax
+        } else if bytes > 0 && bytes + request.len() > QUESTIONS_BYTES_MAX {
+            Limit::MessageForm
+        } else {
+            return true;
+        };
+        limit_hit(limit);
+        false
     }
 
     fn ask(&mut self, need: Need, id: Option<RawId>, request: String) {
@@ -232,7 +246,13 @@ impl Conversation {
             if !required.is_empty() {
                 // What the child asked before it gave up is pointless now.
                 self.open.clear();
-                required.into_iter().take(QUESTIONS_MAX).for_each(|one| self.ask(Need::ElicitationUrl, None, one));
+                let limit = self.modern.questions_max;
+                if required.len() > limit {
+                    limit_hit(Limit::QuestionsMax);
+                    let what = format!("it requires more than {limit} elicitations at once (--questions-max)");
+                    return self.fail(Reject::ChildAnswerUnusable(what).into());
+                }
+                required.into_iter().for_each(|one| self.ask(Need::ElicitationUrl, None, one));
                 self.again = true;
                 return self.park();
             }
@@ -305,7 +325,5 @@ impl Exchange for Conversation {
 const GATHER: Duration = Duration::from_millis(30);
 /// The same from the first one on, however many there are.
 const GATHER_MAX: Duration = Duration::from_millis(500);
-/// The most questions of a round.
-const QUESTIONS_MAX: usize = 256;
 /// The most bytes of the questions of a round, if there is more than one.
 const QUESTIONS_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 
 use super::steps::Last;
 use crate::era::envelope::EnvelopeError;
+use crate::era::listen::NoFilter;
 use crate::error::Reject;
 use crate::jsonrpc::{self, RawId};
 use crate::mcp::{Era, MODERN_REVISION, code};
+use crate::metrics::{Limit, limit_hit};
 
 /// Why a modern request gets an error of mcp-mux's own.
 #[derive(Debug)]
@@ -46,7 +48,21 @@ impl From<Reject> for Fault {
 
 impl From<EnvelopeError> for Fault {
     fn from(error: EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::TooLarge => limit_hit(Limit::MessageForm),
+            EnvelopeError::Missing(_) | EnvelopeError::Malformed(..) | EnvelopeError::Twice(_) => {}
+        }
         Self::Envelope(error)
+    }
+}
+
+impl From<NoFilter> for Fault {
+    fn from(error: NoFilter) -> Self {
+        match error {
+            NoFilter::TooMany(_) => limit_hit(Limit::SubscriptionsMax),
+            NoFilter::Malformed => {}
+        }
+        Self::Params(error.to_string())
     }
 }
 

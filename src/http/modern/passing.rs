@@ -4,12 +4,14 @@ use super::fault::{Fault, status_of};
 use super::hand_over;
 use super::steps::{Exchange, Last, Said};
 use super::tools::Listing;
+use crate::auth::Subject;
 use crate::era::tasks::{self, Told};
 use crate::era::{legacy, listen};
 use crate::error::Reject;
 use crate::jsonrpc::{Message, RawId};
 use crate::mcp::{Era, code, method};
 use crate::pool::TaskNews;
+use crate::router::subject;
 use crate::session::{Answer, Item, Owned, StreamReader};
 
 /// An exchange that is passed through.
@@ -22,6 +24,8 @@ pub(super) struct Passing {
     listing: Option<Listing>,
     /// The tasks that it is about.
     tasks: Vec<String>,
+    /// What a task belongs to that it makes.
+    subject: Subject,
     /// After the readers, which are to leave first.
     owned: Owned,
 }
@@ -35,7 +39,7 @@ impl Passing {
         let reader = hand_over(session, message.clone()).await?;
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
         let (method, tasks) = (message.method().into(), tasks::named(message).unwrap_or_default());
-        Ok(Self { reader, standing, id, method, listing, tasks, owned })
+        Ok(Self { reader, standing, id, method, listing, tasks, subject: subject(message), owned })
     }
 
     /// Keeps in mind what the child tells of tasks: whoever asks for one is to reach this child again.
@@ -43,7 +47,7 @@ impl Passing {
         let session = self.owned.session();
         if let Some(Told { id, is_new, is_over, ttl }) = tasks::told(message) {
             if is_new {
-                session.note_task(&id, TaskNews::Made(ttl));
+                session.note_task(&id, TaskNews::Made(self.subject.clone(), ttl));
             } else if !self.tasks.contains(&id) {
                 return;
             }

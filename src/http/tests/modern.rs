@@ -16,27 +16,27 @@ use crate::mcp::{Era, LogLevel};
 use crate::router::Payload;
 use crate::session::testing::Arrival;
 
-const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{},"url":{}},"sampling":{}}"#;
+pub(super) const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{},"url":{}},"sampling":{}}"#;
 const VERSION: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
 const TOOLS: &str = r#"{"tools":[{"name":"t"},{"name":"h","inputSchema":{"properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}]}"#;
 const INITIALIZED: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{"listChanged":true},"resources":{"subscribe":true}},"serverInfo":{"name":"s","version":"1"}}"#;
 
 /// A request: method, what is in `params` beside `_meta`, what is in `_meta` beside what is required.
-fn body(id: &str, method: &str, params: &str, meta: &str) -> String {
+pub(super) fn body(id: &str, method: &str, params: &str, meta: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}"_meta":{{{META}{meta}}}}}}}"#)
 }
 
-fn call(id: &str, more: &str, meta: &str) -> String {
+pub(super) fn call(id: &str, more: &str, meta: &str) -> String {
     body(id, "tools/call", &format!(r#""name":"t","arguments":{{"a":1}},{more}"#), meta)
 }
 
-fn headers<'a>(method: &'a str, name: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
+pub(super) fn headers<'a>(method: &'a str, name: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let mut headers = vec![VERSION, ("mcp-method", method)];
     headers.extend(name.map(|name| ("mcp-name", name)));
     headers
 }
 
-fn calling() -> Vec<(&'static str, &'static str)> {
+pub(super) fn calling() -> Vec<(&'static str, &'static str)> {
     headers("tools/call", Some("t"))
 }
 
@@ -46,7 +46,7 @@ fn result(id: &str, result: &str) -> String {
 
 impl FakeChild {
     /// Is introduced to, as by every exchange.
-    async fn meets(&mut self) {
+    pub(super) async fn meets(&mut self) {
         let (_, profile) = self.next().await.attached();
         assert_eq!((profile.era, profile.revision), (Era::Modern, None));
         self.answers("initialize", INITIALIZED).await;
@@ -87,7 +87,7 @@ impl FakeChild {
 }
 
 /// What a client is told: status, code, and of which request.
-async fn code(answered: Answered) -> (u16, i64, Value) {
+pub(super) async fn code(answered: Answered) -> (u16, i64, Value) {
     let status = answered.status.as_u16();
     let body = answered.json().await;
     (status, body["error"]["code"].as_i64().unwrap_or(0), body["id"].clone())

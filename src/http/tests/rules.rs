@@ -52,6 +52,9 @@ fn served(era: Era, change: impl FnOnce(&mut HttpConfig)) -> Served {
                 let hints = if era == Era::Modern { r#","ttlMs":60000,"cacheScope":"public""# } else { "" };
                 serde_json::from_str(&format!(r#"{{"tools":[{TOOLS}]{hints}}}"#)).expect("JSON")
             }
+            "tools/call" if line["params"]["arguments"]["task"] == true => {
+                json!({"resultType": "task", "taskId": "t", "status": "working", "ttlMs": 60000})
+            }
             _ => json!({"content": [line["params"]["name"]]}),
         };
         if !matches!(method, "initialize" | "server/discover" | "notifications/initialized" | "subscriptions/listen") {
@@ -241,4 +244,28 @@ async fn what_one_may_not_see_is_still_known_of_for_the_others() {
         served.modern(&reader(), "tools/call", Some("read"), r#""name":"read","#).await;
         assert_eq!(served.read(), [("tools/call".to_owned(), json!("read"))], "it is known by now");
     }
+}
+
+// spec: SEP-2663, Security Considerations: a task is of no use to who may not have it.
+#[tokio::test(start_paused = true)]
+async fn a_task_is_not_there_for_who_may_not_use_the_tool_any_more_that_it_is_of() {
+    let served = served(Era::Modern, |_| {});
+    let (writer, reader) = (named("a", &["read", "write"]), named("a", &["read"]));
+    let started = r#""name":"write","arguments":{"task":true},"#;
+    let started = served.modern(&writer, "tools/call", Some("write"), started).await.json().await;
+    assert_eq!(started["result"]["resultType"], "task");
+    served.read();
+    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+        let of_task = r#""taskId":"t","#;
+        let refused = served.modern(&reader, method, Some("t"), of_task).await.json().await;
+        assert_eq!((&refused["error"]["code"], &refused["id"]), (&json!(-32602), &json!(1)), "{method}");
+        assert_eq!(refused["error"]["message"], "invalid params: taskId: no such task", "{method}");
+        assert_eq!(served.read(), [], "{method}");
+        let served_to = served.modern(&writer, method, Some("t"), of_task).await.json().await;
+        assert!(served_to["result"].is_object(), "{method}");
+        assert_eq!(served.read().len(), 1, "{method}");
+    }
+    let listen = r#""notifications":{"taskIds":["t"]},"#;
+    let refused = served.modern(&reader, "subscriptions/listen", None, listen).await.json().await;
+    assert_eq!(refused["error"]["message"], "invalid params: taskId: no such task");
 }

@@ -1,6 +1,7 @@
 //! Tasks of modern exchanges: who reaches the child that has one, and for how long it is kept (SEP-2663).
 
 use super::*;
+use crate::auth::Subject;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -17,7 +18,7 @@ async fn a_task_is_found_on_the_child_that_has_it_and_by_its_principal_only() {
     let world = world(|config| config.size = count(3), Isolation::Shared).await;
     let (first, second) = (world.lease_of("a", &[]).await.unwrap(), world.lease_of("a", &[]).await.unwrap());
     assert!(first.number() != second.number());
-    second.note_task("t", TaskNews::Made(Some(MINUTE)));
+    second.note_task("t", TaskNews::Made(Subject::Free, Some(MINUTE)));
     let number = second.number();
     drop(second);
     for _ in 0..6 {
@@ -43,7 +44,7 @@ async fn a_task_keeps_the_child_of_an_exchange_until_its_end_or_its_time_is_over
     for (id, ends) in [("told", true), ("expired", false)] {
         let lease = world.lease_of("a", &[]).await.unwrap();
         let number = lease.number();
-        lease.note_task(id, TaskNews::Made(Some(MINUTE)));
+        lease.note_task(id, TaskNews::Made(Subject::Free, Some(MINUTE)));
         drop(lease);
         tokio::time::sleep(MINUTE / 2).await;
         assert_eq!(world.asked(number).await, Asked::Nothing);
@@ -68,7 +69,7 @@ async fn tasks_keep_no_more_than_half_of_the_children_there_may_be() {
     let mut numbers = Vec::new();
     for id in ["1", "2", "3"] {
         let lease = world.lease_of("a", &[]).await.unwrap();
-        lease.note_task(id, TaskNews::Made(None));
+        lease.note_task(id, TaskNews::Made(Subject::Free, None));
         numbers.push(lease.number());
     }
     let asked = [world.asked(numbers[0]).await, world.asked(numbers[1]).await, world.asked(numbers[2]).await];
@@ -79,7 +80,7 @@ async fn tasks_keep_no_more_than_half_of_the_children_there_may_be() {
 async fn a_task_goes_with_its_child() {
     let world = world(|config| config.size = count(2), Isolation::Shared).await;
     let lease = world.lease_of("a", &[]).await.unwrap();
-    lease.note_task("t", TaskNews::Made(None));
+    lease.note_task("t", TaskNews::Made(Subject::Free, None));
     world.set(lease.number(), failed());
     assert!(world.lease_of("a", &["t"]).await.unwrap().number() != lease.number());
 }

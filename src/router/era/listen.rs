@@ -18,7 +18,7 @@ use super::super::in_flight::{Attempt, Phase};
 use super::super::io::Payload;
 use super::super::purpose::Purpose;
 use super::super::{Router, raw};
-use super::edit;
+use crate::era::edit;
 use crate::jsonrpc::{self, Frame, Message, RawId, Span};
 use crate::mcp::ids::{Param, meta};
 use crate::mcp::method;

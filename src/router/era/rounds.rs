@@ -18,22 +18,18 @@ use super::super::need::Need;
 use super::super::purpose::progress_token;
 use super::super::questions::{Asker, Question, QuestionId, Scope};
 use super::super::{Router, Tell, with_id};
-use super::edit;
+use crate::era::edit;
 use crate::error::Reject;
-use crate::jsonrpc::{self, DEPTH_MAX, Frame, Message, Span, decode_str};
+use crate::jsonrpc::{self, Frame, Message, ParseError, Span, decode_str};
 use crate::mcp::ids::Param;
 use crate::mcp::method;
+use crate::metrics::{Limit, limit_hit};
 
-/// The most bytes of messages that are kept while the child may ask for more. Where it does so for one that came when there
-/// were too many, that one fails.
-pub(in crate::router) const ORIGINAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often a request is sent again, as in official clients.
 const ROUNDS_MAX: u8 = 10;
 /// How long a request rests before the second time, and at most.
 const REST: Duration = Duration::from_millis(50);
 const REST_MAX: Duration = Duration::from_secs(2);
-/// The most that a client is asked in one round.
-const QUESTIONS_MAX: usize = 64;
 /// The most that the answers of one round, and what the child wants to have again, may add to the request.
 const ANSWERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -83,7 +79,7 @@ impl Router {
         for Wanted { key, request } in wanted {
             let asker = Asker::Round(id);
             let question = Question { session: origin.session, stream: origin.stream, asker, scope: Scope::Round };
-            match self.questions.open(question) {
+            match self.questions.open(question, self.config.bounds.questions_max) {
                 Ok(question) => {
                     frames.push(question_frame(&request, question));
                     if let Some(round) = self.rounds.by_request.get_mut(&id) {
@@ -115,13 +111,15 @@ impl Router {
         let request = self.requests.get(id).ok_or("it is over")?;
         let session = request.origin.session;
         if request.rounds >= ROUNDS_MAX {
+            limit_hit(Limit::MessageForm);
             return Err(format!("it still asks for input after {ROUNDS_MAX} rounds"));
         }
         if request.original.is_none() {
-            let limit = ORIGINAL_BYTES_MAX;
+            limit_hit(Limit::ResendBytesMax);
+            let limit = self.config.bounds.resend_bytes_max;
             return Err(format!(
                 "it asks for input, and the request was not kept to be sent again: together with others that were in \
-                 flight it is larger than {limit} bytes"
+                 flight it is larger than {limit} bytes (--resend-bytes-max)"
             ));
         }
         let member = |name: &str| answer.member(result, name).map_err(|_| format!("`{name}` is not unique"));
@@ -130,6 +128,7 @@ impl Router {
             return Err("`requestState` is not a string".to_owned());
         }
         if state.is_some_and(|state| state.len() > ANSWERS_BYTES_MAX) {
+            limit_hit(Limit::MessageForm);
             return Err(format!("`requestState` is larger than {ANSWERS_BYTES_MAX} bytes"));
         }
         let inputs = member("inputRequests")?;
@@ -140,8 +139,10 @@ impl Router {
             return Err("`inputRequests` is not an object".to_owned());
         }
         let inputs = inputs.map(|span| answer.members(span)).unwrap_or_default();
-        if inputs.len() > QUESTIONS_MAX {
-            return Err(format!("it asks for more than {QUESTIONS_MAX} inputs at once"));
+        let limit = self.config.bounds.questions_max;
+        if inputs.len() > limit {
+            limit_hit(Limit::QuestionsMax);
+            return Err(format!("it asks for more than {limit} inputs at once (--questions-max)"));
         }
         let mut keys = BTreeSet::new();
         let mut wanted = Vec::with_capacity(inputs.len());
@@ -181,6 +182,7 @@ impl Router {
         let result = message.text(result);
         round.bytes = round.bytes.saturating_add(key.len() + result.len());
         if round.bytes > ANSWERS_BYTES_MAX {
+            limit_hit(Limit::MessageForm);
             let what = format!("the answers to what the server asks are larger than {ANSWERS_BYTES_MAX} bytes");
             return self.reject(id, Reject::InvalidRequest(what));
         }
@@ -214,9 +216,15 @@ impl Router {
     fn send_again(&mut self, id: ChildId, now: Instant) {
         let Some(round) = self.rounds.by_request.remove(&id) else { return };
         let Some(original) = self.requests.get(id).and_then(|request| request.original.clone()) else { return };
-        let message = match completed(original, &round) {
+        let message = match completed(original, &round, self.config.bounds.nesting_max) {
             Ok(message) => message,
-            Err(what) => return self.reject(id, Reject::InvalidRequest(what)),
+            Err(error) => {
+                if matches!(error, ParseError::Depth(_)) {
+                    limit_hit(Limit::NestingMax);
+                }
+                let what = format!("the answers to what the server asks cannot be passed on: {error}");
+                return self.reject(id, Reject::InvalidRequest(what));
+            }
         };
         let Some(request) = self.requests.remove(id) else { return };
         let (session, place) = (request.origin.session, self.queue.place_behind());
@@ -294,9 +302,9 @@ fn question_frame(request: &Message, id: QuestionId) -> Frame {
     frame
 }
 
-/// A request with what the child wanted to have.
-fn completed(original: Bytes, round: &Round) -> Result<Message, String> {
-    let original = Message::parse(original, DEPTH_MAX).map_err(|error| error.to_string())?;
+/// A request with what the child wanted to have, which came from its client too.
+fn completed(original: Bytes, round: &Round, nesting_max: usize) -> Result<Message, ParseError> {
+    let original = Message::parse(original, usize::MAX)?;
     let answers: Vec<String> = round.answers.iter().map(|(key, answer)| format!("{key}:{answer}")).collect();
     let answers = format!("{{{}}}", answers.join(","));
     let (mut set, mut unset) = (Vec::new(), Vec::new());
@@ -312,6 +320,5 @@ fn completed(original: Bytes, round: &Round) -> Result<Message, String> {
         }
     }
     let frame = edit::params(Frame::new(original.bytes().clone()), &original, &set, &unset);
-    Message::parse(frame.into_bytes(), DEPTH_MAX)
-        .map_err(|error| format!("the answers to what the server asks cannot be passed on: {error}"))
+    Message::parse(frame.into_bytes(), nesting_max)
 }

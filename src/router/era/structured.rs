@@ -11,7 +11,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::edit;
+use crate::era::edit;
 use crate::jsonrpc::{Frame, Message, Span, decode_str};
 
 const SCHEMA: &str = "outputSchema";

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::io::{ClientCapabilities, Profile};
 use super::super::purpose::Purpose;
-use super::{edit, structured};
+use super::structured;
 use crate::config::DeclaredCapabilities;
+use crate::era::edit;
 use crate::jsonrpc::{self, Frame, Message, Span, decode_str};
 use crate::mcp::ids::{Param, meta};
 use crate::mcp::{LogLevel, MODERN_REVISION, code, method};

@@ -83,14 +83,3 @@ async fn what_is_answered_without_log_messages_asks_for_none() {
         harness.child.next().await.detached();
     }
 }
-
-#[tokio::test(start_paused = true)]
-async fn more_resources_than_may_be_are_refused() {
-    let mut harness = harness_with(|http, _| http.body_bytes_max = 200_000);
-    let filter = format!(r#""notifications":{{"resourceSubscriptions":[{}]}},"#, vec![r#""a""#; 4097].join(","));
-    let (body, headers, child) =
-        (body("1", "subscriptions/listen", &filter, ""), headers("subscriptions/listen", None), &mut harness.child);
-    let (answered, ()) = tokio::join!(harness.http.ask(request("POST", "/mcp", &headers, &body)), child.meets());
-    assert_eq!(code(answered).await, (200, -32602, json!(1)));
-    harness.child.next().await.detached();
-}

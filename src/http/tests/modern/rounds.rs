@@ -1,6 +1,7 @@
 //! Requests over several rounds.
 
 use super::*;
+use crate::metrics::{Limit, limit_hits};
 
 pub(super) const QUESTION: &str = r#"{"jsonrpc":"2.0","id":"mcp-mux-0-1","method":"elicitation/create","params":{"mode":"url","elicitationId":"e","message":"m","url":"https://x"}}"#;
 pub(super) const ANOTHER: &str =
@@ -180,6 +181,45 @@ async fn a_required_elicitation_is_asked_and_then_the_request_is_sent_again() {
         tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &body)), child.answers("tools/call", "{}"));
     let answer = answered.json().await;
     assert_eq!((&answer["id"], &answer["result"]["resultType"]), (&json!(2), &json!("complete")));
+    harness.child.next().await.detached();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_asked_no_more_in_a_round_than_it_may_be() {
+    let large = ANOTHER.replace("1}}", &format!(r#"1,"x":"{}"}}}}"#, "x".repeat(16 << 20)));
+    for (questions_max, second, limit) in [(1, ANOTHER, Limit::QuestionsMax), (2, large.as_str(), Limit::MessageForm)] {
+        let mut harness = harness_with(|http, _| http.bounds.questions_max = questions_max);
+        let (before, child) = (limit_hits(limit), &mut harness.child);
+        let (answered, ()) =
+            tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+                let (origin, _) = child.is_called().await;
+                child.message(origin, QUESTION);
+                child.message(origin, second);
+                let (_, refusal) = child.next().await.sent();
+                assert_eq!(refusal.id(), Some(RawId::from_json("\"mcp-mux-0-2\"")));
+                assert!(refusal.error().is_some());
+            });
+        let result = answered.json().await["result"].clone();
+        assert_eq!(result["inputRequests"].as_object().expect("questions").len(), 1);
+        assert!(limit_hits(limit) > before, "{limit:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_elicitations_than_a_client_may_be_asked_cannot_be_required() {
+    let mut harness = harness_with(|http, _| http.bounds.questions_max = 1);
+    let one = r#"{"mode":"url","elicitationId":"e","url":"https://x","message":"m"}"#;
+    let error = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32042,"message":"m","data":{{"elicitations":[{one},{one}]}}}}}}"#
+    );
+    let (before, child) = (limit_hits(Limit::QuestionsMax), &mut harness.child);
+    let (answered, ()) =
+        tokio::join!(harness.http.ask(request("POST", "/mcp", &calling(), &call("1", "", ""))), async {
+            let (origin, _) = child.is_called().await;
+            child.respond(origin, &error);
+        });
+    assert_eq!(code(answered).await, (200, -31003, json!(1)));
+    assert!(limit_hits(Limit::QuestionsMax) > before);
     harness.child.next().await.detached();
 }
 

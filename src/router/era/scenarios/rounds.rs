@@ -1,8 +1,8 @@
 //! What a modern child wants to be told, asked of a legacy client (2026-07-28, Multi Round-Trip Requests).
 
-use super::super::ORIGINAL_BYTES_MAX;
 use super::*;
-use crate::config::RouterConfig;
+use crate::config::{Bounds, RouterConfig};
+use crate::metrics::{Limit, limit_hits};
 
 const FORM: &str = r#"{"method":"elicitation/create","params":{"mode":"form","message":"m","requestedSchema":{"type":"object","properties":{}}}}"#;
 const URL: &str = r#"{"method":"elicitation/create","params":{"mode":"url","message":"m","url":"https://a.example/"}}"#;
@@ -188,13 +188,15 @@ fn cancelling_detaching_time_and_exits_end_a_request_that_asks() {
 
 #[test]
 fn large_requests_are_kept_up_to_a_bound_for_all_and_what_was_not_kept_fails_when_the_child_asks() {
-    let (mut world, session) = with_session(ASKABLE);
-    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(ORIGINAL_BYTES_MAX / 2));
+    let (mut world, session) = bounded(Bounds { resend_bytes_max: 10_000, ..Bounds::default() });
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(5_000));
     let asks = input_required(&format!(r#""a":{FORM}"#), "");
     for _ in 0..3 {
         let [kept, not_kept] = ["1", "2"].map(|id| world.calls(session, 1, id, &large));
+        let before = limit_hits(Limit::ResendBytesMax);
         world.child_answers(not_kept, &asks);
         assert_eq!(world.seen_by(session), [Seen::Rejected("2".to_owned(), "child-answer-unusable")]);
+        assert!(limit_hits(Limit::ResendBytesMax) > before);
         world.child_answers(kept, &asks);
         let asked = questions(&mut world, session);
         answers(&mut world, session, &asked[0].0, "{}");
@@ -208,13 +210,8 @@ fn large_requests_are_kept_up_to_a_bound_for_all_and_what_was_not_kept_fails_whe
 #[test]
 fn what_cannot_be_asked_is_an_unusable_answer() {
     let (mut world, session) = with_session(ASKABLE);
-    for inputs in [
-        r#""a":{"method":"tools/call"}"#,
-        r#""a":{}"#,
-        r#""a":7"#,
-        &format!(r#""a":{FORM},"\u0061":{FORM}"#),
-        &(0..65).map(|n| format!(r#""{n}":{FORM}"#)).collect::<Vec<_>>().join(","),
-    ] {
+    for inputs in [r#""a":{"method":"tools/call"}"#, r#""a":{}"#, r#""a":7"#, &format!(r#""a":{FORM},"\u0061":{FORM}"#)]
+    {
         let id = world.calls(session, 1, "1", "{}");
         world.child_answers(id, &input_required(inputs, ""));
         assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")], "{inputs}");
@@ -225,6 +222,72 @@ fn what_cannot_be_asked_is_an_unusable_answer() {
         assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")], "{result}");
     }
     assert_eq!(world.router.stats().questions, 0);
+}
+
+/// A world with a session, under these bounds.
+fn bounded(bounds: Bounds) -> (World, SessionKey) {
+    let mut world = World::modern_with(RouterConfig { bounds, ..config() });
+    let session = world.attach(1, ASKABLE);
+    world.child.clear();
+    (world, session)
+}
+
+#[test]
+fn a_client_is_asked_no_more_at_a_time_than_it_may_be() {
+    let (mut world, session) = bounded(Bounds { questions_max: 2, ..Bounds::default() });
+    let three = ["a", "b", "c"].map(|key| format!(r#""{key}":{FORM}"#)).join(",");
+    let one = format!(r#""a":{FORM}"#);
+    let before = limit_hits(Limit::QuestionsMax);
+    let [first, second, third] = ["1", "2", "3"].map(|id| world.calls(session, 1, id, "{}"));
+    world.child_answers(first, &input_required(&three, ""));
+    assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
+    assert!(limit_hits(Limit::QuestionsMax) > before, "of one round");
+    let before = limit_hits(Limit::QuestionsMax);
+    world.child_answers(second, &input_required(&one, ""));
+    world.child_answers(third, &input_required(&format!(r#"{one},"b":{FORM}"#), ""));
+    assert_eq!(world.seen_by(session).last(), Some(&Seen::Rejected("3".to_owned(), "child-answer-unusable")));
+    assert!(limit_hits(Limit::QuestionsMax) > before, "of several requests");
+    assert_eq!(world.router.stats().questions, 1);
+}
+
+#[test]
+fn a_request_is_sent_again_ten_times_and_no_more() {
+    let (mut world, session) = with_session(NONE);
+    let mut id = world.calls(session, 1, "1", "{}");
+    let before = limit_hits(Limit::MessageForm);
+    for _ in 0..10 {
+        world.child_answers(id, &input_required("", "\"a\""));
+        world.advance(Duration::from_secs(2));
+        id = id_of(&world.child.pop_back().unwrap());
+    }
+    world.child_answers(id, &input_required("", "\"a\""));
+    assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "child-answer-unusable")]);
+    assert!(limit_hits(Limit::MessageForm) > before);
+}
+
+#[test]
+fn what_goes_with_a_request_that_is_sent_again_is_bounded() {
+    let large = format!("\"{}\"", "x".repeat(16 << 20));
+    let (mut world, session) = bounded(Bounds { nesting_max: 8, ..Bounds::default() });
+    let id = world.calls(session, 1, "1", "{}");
+    let before = limit_hits(Limit::MessageForm);
+    world.child_answers(id, &input_required("", &large));
+    assert_eq!(
+        world.seen_by(session),
+        [Seen::Rejected("1".to_owned(), "child-answer-unusable")],
+        "what the child wants"
+    );
+    assert!(limit_hits(Limit::MessageForm) > before);
+    let deep = format!("{}{}", "[".repeat(6), "]".repeat(6));
+    for (answer, limit) in [(large, Limit::MessageForm), (deep, Limit::NestingMax)] {
+        let id = world.calls(session, 1, "1", "{}");
+        world.child_answers(id, &input_required(&format!(r#""a":{FORM}"#), ""));
+        let asked = questions(&mut world, session);
+        let before = limit_hits(limit);
+        answers(&mut world, session, &asked[0].0, &answer);
+        assert_eq!(world.seen_by(session), [Seen::Rejected("1".to_owned(), "invalid-request")], "what its client says");
+        assert!(limit_hits(limit) > before, "{limit:?}");
+    }
 }
 
 #[test]
