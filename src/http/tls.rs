@@ -102,11 +102,12 @@ impl Tls {
 /// What a connection's handshake has shown of the client.
 pub(super) fn peer(connection: &ServerConnection) -> TlsPeer {
     let first = connection.peer_certificates().and_then(|chain| chain.first());
-    let certificate = match first {
-        None => ClientCertificate::None,
-        Some(der) => certificate::subject(der).map_or(ClientCertificate::Unnamed, ClientCertificate::Named),
-    };
-    TlsPeer { certificate }
+    TlsPeer { certificate: first.map_or(ClientCertificate::None, |der| client_certificate(der)) }
+}
+
+/// What a client's certificate (DER) says of whom it is for. That it may be believed is not found out here.
+pub fn client_certificate(der: &[u8]) -> ClientCertificate {
+    certificate::subject(der).map_or(ClientCertificate::Unnamed, ClientCertificate::Named)
 }
 
 fn read(files: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
