@@ -245,7 +245,8 @@ fn tlv(tag: u8, content: &[&[u8]]) -> Vec<u8> {
         _ => {
             let length = content.len().to_be_bytes();
             let digits: Vec<_> = length.into_iter().skip_while(|byte| *byte == 0).collect();
-            der.extend([0x80 | digits.len() as u8].into_iter().chain(digits));
+            der.push(0x80 | u8::try_from(digits.len()).unwrap_or_default());
+            der.extend(digits);
         }
     }
     der.extend(content);
