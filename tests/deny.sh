@@ -9,8 +9,8 @@ if [ "$(cargo deny --version 2>/dev/null)" != "cargo-deny $version" ]; then
     tools=$PWD/tests/.tools/cargo-deny-$version
     PATH=$tools/bin:$PATH
     if [ ! -x "$tools/bin/cargo-deny" ]; then
-        # Not optimised: that would take twice as long, and it has little to do.
-        CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --debug --root "$tools" --version "=$version" cargo-deny
+        # Not optimised, nor fit for a debugger: that would take twice as long, and it has little to do.
+        CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --debug --root "$tools" --version "=$version" cargo-deny
         rm -rf "$tools/build"
     fi
 fi

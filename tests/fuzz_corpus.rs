@@ -64,4 +64,6 @@ corpora! {
     connection_holds: "connection",
     sse_holds: "sse",
     config_holds: "config",
+    jwt_holds: "jwt",
+    certificate_holds: "certificate",
 }

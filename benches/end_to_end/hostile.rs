@@ -7,6 +7,7 @@
 //! is checked. All of it goes to loopback, is bounded in number and in time, and ends by itself.
 
 mod attack;
+mod http2;
 
 use std::io::{Error, Result};
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use crate::Era;
 use crate::load::{Answers, Tally, Target, Transport, exchange, open_session};
 use crate::report::Row;
 use crate::request::Request;
-use crate::subject::Server;
+use crate::subject::{CONNECTIONS_MAX, Server};
 use crate::wire::Connection;
 
 /// What is measured, and how long.
@@ -50,7 +51,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let attacks = Attack::ALL.into_iter().filter(|attack| options.only.is_empty() || options.only.contains(attack));
     let parts = [None].into_iter().chain(attacks.map(Some)).chain([None]);
     for part in parts {
-        let server = Server::mux(&program, Era::Legacy)?;
+        let connections_max = part.map_or(CONNECTIONS_MAX, Attack::connections_max);
+        let server = Server::mux_with(&program, Era::Legacy, connections_max)?;
         let target = server.target(Transport::Streamable, Answers::Own);
         let attacker = part.map(|attack| Attacker::start(attack, &target, time)).transpose()?;
         let tally = LocalSet::new().block_on(&runtime, honest(&target, time, attacker.is_some()))?;

@@ -11,6 +11,9 @@ use crate::load::{Answers, Target, Transport};
 use crate::process::Process;
 use crate::request::answer_length;
 
+/// More connections than any load makes.
+pub(crate) const CONNECTIONS_MAX: usize = 60_000;
+
 /// A server that is up.
 pub(crate) struct Server {
     pub(crate) process: Process,
@@ -22,9 +25,15 @@ pub(crate) struct Server {
 impl Server {
     /// mcp-mux in front of the child.
     pub(crate) fn mux(program: &Path, era: Era) -> Result<Self> {
+        Self::mux_with(program, era, CONNECTIONS_MAX)
+    }
+
+    /// The same, with no more connections than these, of any number of addresses.
+    pub(crate) fn mux_with(program: &Path, era: Era, connections_max: usize) -> Result<Self> {
+        let connections_max = connections_max.to_string();
         let mut command = Command::new(program);
-        command.args(["--port", "0", "--log-level", "error", "--sessions-max", "100000", "--connections-max", "60000"]);
-        command.args(["--connections-per-address-max", "60000"]);
+        command.args(["--port", "0", "--log-level", "error", "--sessions-max", "100000"]);
+        command.args(["--connections-max", &connections_max, "--connections-per-address-max", &connections_max]);
         let era = match era {
             Era::Legacy => "legacy",
             Era::Modern => "modern",

@@ -4,12 +4,14 @@
 //! every committed input, on any toolchain. Inputs are text, one operation a line, save those of `wire` and `connection`,
 //! which are what comes over the wire.
 
+mod certificate;
 mod config;
 mod connection;
 mod events;
 mod http;
 mod input;
 mod judge;
+mod jwt;
 mod router;
 mod sse;
 mod wire;
@@ -19,13 +21,15 @@ mod world;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     ("wire", wire::run),
     ("router", router::run),
     ("http", http::run),
     ("connection", connection::run),
     ("sse", sse::run),
     ("config", config::run),
+    ("jwt", jwt::run),
+    ("certificate", certificate::run),
 ];
 
 /// The target of that name.

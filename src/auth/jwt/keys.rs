@@ -9,6 +9,7 @@ use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPubli
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::object;
 use crate::config::jwt::Algorithm;
 
 /// The keys of a JWK set that can be used here.
@@ -87,7 +88,7 @@ impl KeySet {
     /// # Errors
     /// It is none, or one of too many keys.
     pub(super) fn parse(document: &[u8]) -> Result<Self, NotKeys> {
-        let Document { keys } = serde_json::from_slice(document).map_err(|_| NotKeys::Format)?;
+        let Document { keys } = object(document).ok_or(NotKeys::Format)?;
         if keys.len() > KEYS_MAX {
             return Err(NotKeys::TooMany);
         }
@@ -122,7 +123,7 @@ impl KeySet {
 impl Key {
     /// None for a key that is not for signatures, or that no accepted algorithm has.
     fn read(jwk: Value) -> Option<Self> {
-        let jwk: Jwk = serde_json::from_value(jwk).ok()?;
+        let jwk: Jwk = serde_json::from_value(Some(jwk).filter(Value::is_object)?).ok()?;
         let for_signatures = jwk.usage.as_deref().is_none_or(|usage| usage == "sig")
             && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
         if !for_signatures {

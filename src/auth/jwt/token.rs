@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use super::Fault;
+use super::{Fault, object};
 use crate::config::jwt::Algorithm;
 
 /// A signed token in its three parts.
@@ -64,7 +64,7 @@ impl<'a> Token<'a> {
             return Err(Fault::Malformed);
         }
         let header = decode(header)?;
-        let header: Header = serde_json::from_slice(&header).map_err(|_| Fault::Malformed)?;
+        let header: Header = object(&header).ok_or(Fault::Malformed)?;
         let algorithm = Algorithm::named(&header.alg).filter(|algorithm| accepted.contains(algorithm));
         let algorithm = algorithm.ok_or(Fault::Algorithm)?;
         // RFC 7515, 4.1.11: extensions that must be understood; none is.
@@ -152,6 +152,8 @@ mod tests {
             (r#"{"alg":"ES256","typ":"logout+jwt"}"#, Err(Fault::Kind)),
             (r#"{"alg":"ES256","typ":"dpop+jwt"}"#, Err(Fault::Kind)),
             (r#"{"alg":"ES256","typ":""}"#, Err(Fault::Kind)),
+            // spec: RFC 7515, 4: "a JSON object".
+            (r#"["ES256",null,null]"#, Err(Fault::Malformed)),
             ("[]", Err(Fault::Malformed)),
             ("", Err(Fault::Malformed)),
             ("null", Err(Fault::Malformed)),

@@ -184,15 +184,18 @@ fn a_point_that_is_not_on_the_curve_verifies_nothing() {
 #[test]
 fn one_bad_key_does_not_spoil_the_others() {
     let ec = Signer::new(Algorithm::Es256, Some("a"));
-    let keys = parse(&json!({"keys": [1, {}, {"kty": "oct", "kid": "a"}, ec.jwk(), {"kty": 7}], "more": true}));
-    assert_eq!((keys.len(), keys.unusable()), (1, 4));
+    // A key is an object (RFC 7517, 4), not a list of its members' values.
+    let list = json!(["OKP", null, null, null, "a", "Ed25519", null, null, encode([7; 32]), null]);
+    let keys = parse(&json!({"keys": [1, {}, {"kty": "oct", "kid": "a"}, ec.jwk(), {"kty": 7}, list], "more": true}));
+    assert_eq!((keys.len(), keys.unusable()), (1, 5));
     assert!(find(&keys, Some("a"), Algorithm::Es256).is_ok());
     assert_eq!(parse(&json!({"keys": []})).len(), 0);
 }
 
 #[test]
 fn what_is_no_key_set_is_not_taken_for_an_empty_one() {
-    for document in ["", "null", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":null}"#, "<html>", r#"{"kty":"RSA"}"#] {
+    let list = r#"[[{"kty":"RSA"}]]"#;
+    for document in ["", "null", "[]", list, "{}", r#"{"keys":{}}"#, r#"{"keys":null}"#, "<html>", r#"{"kty":"RSA"}"#] {
         assert_eq!(KeySet::parse(document.as_bytes()).unwrap_err(), NotKeys::Format, "{document}");
     }
     let many = |count| json!({"keys": vec![json!({}); count]}).to_string();
