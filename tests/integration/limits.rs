@@ -89,7 +89,7 @@ fn sources(folder: &Path) -> String {
 fn body_of<'a>(test: &str, sources: &'a str) -> Option<&'a str> {
     let (before, after) = sources.split_once(&format!("fn {test}("))?;
     let line = before.rsplit('\n').next().unwrap_or_default();
-    let indent = &line[..line.len() - line.trim_start().len()];
+    let indent = " ".repeat(line.len() - line.trim_start().len());
     after.split(&format!("\n{indent}}}\n")).next()
 }
 
