@@ -96,7 +96,7 @@ impl App {
         let scheme = if tls.is_some() { "https" } else { "http" };
         if let Some(tls) = tls {
             listener = listener.with_tls(Arc::clone(&tls));
-            reloads.add("tls", move || Ok(tls.reload()?));
+            reloads.add("tls", tls.files(), move || Ok(tls.reload()?));
         }
         let proxies = config.http.forwarded.clone();
         if !proxies.trusted.is_empty() {

@@ -105,7 +105,8 @@ impl Http {
             if !status.is_success() && !late && loses_its_response(&parts) {
                 drain(body).await;
             }
-            response
+            // In HTTP/1.1 hyper leaves it out by itself.
+            if parts.method == Method::HEAD && parts.version == Version::HTTP_2 { head_of(response) } else { response }
         }
     }
 
@@ -223,6 +224,15 @@ fn check_head(request: &Parts, config: &HttpConfig) -> Result<(), Reject> {
         return Err(Reject::HeadTooLarge { limit: config.header_bytes_max }.counted());
     }
     Ok(())
+}
+
+/// What answers HEAD: the same, but for the body (RFC 9110, 9.3.2).
+fn head_of(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 /// Whether a request that is refused before its body was read may lose the response: in HTTP/2 always; in HTTP/1.1 the connection

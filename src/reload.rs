@@ -1,10 +1,12 @@
 //! What is read again while the program runs (SIGHUP).
 //!
 //! Separate from the parts that are: each knows how to read its files and that a bad one changes nothing; here is when it
-//! happens, and what the log says of it. Invariant: one after the other, never two at once; whoever asks never waits.
+//! happens, and what the log says of it. Invariant: one after the other, never two at once; whoever asks never waits; no pipe is
+//! opened, which could take for ever.
 
 use std::error::Error;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -20,15 +22,22 @@ pub(crate) struct Reloads(Vec<Reload>);
 struct Reload {
     /// What is read, as the log calls it.
     what: &'static str,
+    /// Where it is.
+    files: Vec<PathBuf>,
     again: Box<dyn Fn() -> Result<(), Failure> + Send + Sync>,
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 impl Reloads {
-    /// Adds something: `again` reads it, may wait for the file system, and changes nothing where it fails.
-    pub(crate) fn add(&mut self, what: &'static str, again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static) {
-        self.0.push(Reload { what, again: Box::new(again) });
+    /// Adds something: `again` reads it from `files`, may wait for the file system, and changes nothing where it fails.
+    pub(crate) fn add(
+        &mut self,
+        what: &'static str,
+        files: Vec<PathBuf>,
+        again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static,
+    ) {
+        self.0.push(Reload { what, files, again: Box::new(again) });
     }
 
     /// Reads everything again whenever `asked` says so. Asked several times while it is being read, it is read once more.
@@ -55,14 +64,33 @@ impl Reloads {
         if self.0.is_empty() {
             info!("SIGHUP: there is nothing to read again; SIGTERM stops mcp-mux");
         }
-        for Reload { what, again } in &self.0 {
-            match again() {
+        for reload in &self.0 {
+            let what = reload.what;
+            match reload.read() {
                 Ok(()) => info!(files = what, "read again"),
                 Err(error) => {
                     warn!(files = what, error = with_sources(&*error), "not read again: what was there stays");
                 }
             }
         }
+    }
+}
+
+impl Reload {
+    fn read(&self) -> Result<(), Failure> {
+        self.files.iter().try_for_each(|file| check_regular(file))?;
+        (self.again)()
+    }
+}
+
+/// A pipe, as a shell's `<(…)` makes one, has nothing more in it; and opening one waits for somebody who writes.
+fn check_regular(file: &Path) -> Result<(), Failure> {
+    match file.metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(format!("{} must be a regular file, to be read again", file.display()).into())
+        }
+        // Whoever reads it says what is wrong with it.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -90,12 +118,27 @@ mod tests {
         assert_eq!(with_sources(&error), "cannot read: no medium");
     }
 
+    #[test]
+    fn what_is_no_regular_file_is_not_opened_again() {
+        let good = tempfile::NamedTempFile::new().expect("a file");
+        for (files, expected) in [
+            (vec![good.path(), Path::new("/dev/zero")], Some("/dev/zero must be a regular file, to be read again")),
+            (vec![good.path(), Path::new("/no/such/file")], None),
+            (vec![], None),
+        ] {
+            let mut reloads = Reloads::default();
+            reloads.add("files", files.into_iter().map(Path::to_owned).collect(), || Ok(()));
+            let failure = reloads.0.iter().find_map(|reload| reload.read().err());
+            assert_eq!(failure.map(|failure| failure.to_string()).as_deref(), expected);
+        }
+    }
+
     /// Something whose reading begins with a word and ends when it is told to.
     fn slow(reloads: &mut Reloads) -> (Receiver<()>, SyncSender<()>) {
         let (begun, begins) = sync_channel(10);
         let (go_on, goes_on) = sync_channel::<()>(10);
         let goes_on = std::sync::Mutex::new(goes_on);
-        reloads.add("slow files", move || {
+        reloads.add("slow files", Vec::new(), move || {
             begun.send(())?;
             goes_on.lock().unwrap().recv()?;
             Ok(())
@@ -106,7 +149,7 @@ mod tests {
     #[tokio::test]
     async fn those_who_ask_while_it_is_read_get_one_more_reading_and_a_failure_stops_nothing() {
         let mut reloads = Reloads::default();
-        reloads.add("bad files", || Err("bad".into()));
+        reloads.add("bad files", Vec::new(), || Err("bad".into()));
         let (begins, go_on) = slow(&mut reloads);
         let (asked, until) = (Arc::new(Notify::new()), CancellationToken::new());
         let tasks = tokio_util::task::TaskTracker::new();

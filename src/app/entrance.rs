@@ -1,6 +1,7 @@
 //! Who may enter: what is built of the configuration for it, what is refused, and what is read again.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -67,7 +68,8 @@ pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticato
     let Methods { tokens, jwt, certificates: _ } = authenticator.methods();
     if let Some(tokens) = tokens.clone() {
         let registry = Arc::clone(registry);
-        reloads.add("tokens", move || {
+        let file = tokens.file().map(Path::to_owned);
+        reloads.add("tokens", file.into_iter().collect(), move || {
             warn_of_weak(tokens.reload()?);
             // What was opened with those that are gone.
             registry.sweep_lapsed(Instant::now());
@@ -76,7 +78,8 @@ pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticato
     }
     if let Some(jwt) = jwt.clone() {
         let registry = Arc::clone(registry);
-        reloads.add("jwks", move || {
+        let file = jwt.key_file().map(Path::to_owned);
+        reloads.add("jwks", file.into_iter().collect(), move || {
             jwt.reload();
             // Perhaps with a key that is withdrawn.
             registry.interrupt_all();
@@ -85,7 +88,8 @@ pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticato
     }
     if authenticator.has_file() {
         let (authenticator, registry) = (Arc::clone(authenticator), Arc::clone(registry));
-        reloads.add("principals", move || {
+        // It looks itself at what its file is.
+        reloads.add("principals", Vec::new(), move || {
             if authenticator.reload()? == Change::Other {
                 registry.interrupt_all();
             }

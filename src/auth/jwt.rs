@@ -20,6 +20,7 @@ pub(crate) mod testing;
 mod token;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -44,6 +45,7 @@ pub struct Verifier {
     expectations: Expectations,
     algorithms: Vec<Algorithm>,
     keeper: Keeper,
+    key_file: Option<PathBuf>,
     cache: Cache,
 }
 
@@ -169,7 +171,9 @@ impl Verifier {
 
     fn with(config: JwtConfig, keeper: Keeper) -> Arc<Self> {
         let algorithms = config.algorithms.clone();
-        Arc::new(Self { expectations: Expectations::new(config), algorithms, keeper, cache: Cache::default() })
+        let key_file = if let KeySource::File(path) = &config.keys { Some(path.clone()) } else { None };
+        let expectations = Expectations::new(config);
+        Arc::new(Self { expectations, algorithms, keeper, key_file, cache: Cache::default() })
     }
 
     /// Says what a token is worth. Where the key is known, the answer is there at the first poll; where it is not, the
@@ -233,6 +237,11 @@ impl Verifier {
     /// The scopes that every token must have.
     pub fn scopes(&self) -> &[String] {
         self.expectations.scopes()
+    }
+
+    /// `--jwks-file`.
+    pub fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref()
     }
 
     /// Reads `--jwks-file` again, or asks the issuer again. What cannot be had leaves things as they are.

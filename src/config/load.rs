@@ -84,7 +84,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let pool = read_pool(&cli, bounds, reader);
     let principals = principals::read(&cli, reader, session.as_ref(), pool.as_ref());
     let exposed_file = cli.origins.exposed_file();
-    let client_capabilities = cli.client_capabilities.clone();
+    let (client_capabilities, queue_bytes_max) = (cli.client_capabilities.clone(), cli.queue_bytes_max.clone());
     let child = read_child(cli, reader);
 
     if let (Some(pool), Some(child)) = (&pool, &child)
@@ -113,7 +113,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         && child.queue_bytes_max < http.body_bytes_max
     {
         let wanted = format!("at least as much as --body-bytes-max, {} bytes", http.body_bytes_max);
-        reader.problem("queue-bytes-max", Some(&child.queue_bytes_max.to_string()), wanted);
+        reader.problem("queue-bytes-max", Some(&queue_bytes_max), wanted);
     }
     Some(Config {
         listen: listen?,

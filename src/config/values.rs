@@ -23,6 +23,8 @@ pub(super) type Wanted = String;
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// Larger ones are mistakes, and could overflow a sum.
 const SIZE_MAX: usize = 1 << 40;
+/// The same.
+const COUNT_MAX: usize = 1_000_000_000_000;
 
 const A_DURATION: &str = "a duration of at most 3650d, such as 90 (seconds), 1.5, 500ms, 30m or 1h 30m";
 const A_SIZE: &str = "a size of at most 1TiB, such as 16777216, 16MiB, 16MB or 64k";
@@ -81,19 +83,31 @@ pub(super) fn some_size(text: &str) -> Result<usize, Wanted> {
 
 /// A number, also zero.
 pub(super) fn count(text: &str) -> Result<usize, Wanted> {
-    let count = text.trim().parse().ok().filter(|count| *count <= SIZE_MAX);
-    count.ok_or_else(|| "a whole number, 0 or more".to_owned())
+    whole_number(text, "a whole number, 0 or more")
 }
 
 /// A number that is not zero.
 pub(super) fn some_count(text: &str) -> Result<NonZeroUsize, Wanted> {
-    count(text).ok().and_then(NonZeroUsize::new).ok_or_else(|| "a whole number, 1 or more".to_owned())
+    let wanted = "a whole number, 1 or more";
+    NonZeroUsize::new(whole_number(text, wanted)?).ok_or_else(|| wanted.to_owned())
+}
+
+/// A number; where the end is, is said of one that is beyond.
+fn whole_number(text: &str, wanted: &str) -> Result<usize, Wanted> {
+    let text = text.trim();
+    // One of many digits is no `usize` either.
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let count = text.parse().ok().filter(|count| *count <= COUNT_MAX);
+    count.ok_or_else(|| if is_number { format!("a whole number of at most {COUNT_MAX}") } else { wanted.to_owned() })
 }
 
 /// The size of a request's head: from what hyper reads at once to what it keeps at all.
 pub(super) fn header_bytes(text: &str) -> Result<usize, Wanted> {
     let range = 8 * 1024..=256 * 1024;
-    size(text).ok().filter(|bytes| range.contains(bytes)).ok_or_else(|| format!("{A_SIZE}, from 8KiB to 256KiB"))
+    size(text)
+        .ok()
+        .filter(|bytes| range.contains(bytes))
+        .ok_or_else(|| "a size from 8KiB to 256KiB, such as 64KiB".to_owned())
 }
 
 /// A number of headers.

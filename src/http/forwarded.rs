@@ -169,7 +169,9 @@ fn prefix(headers: &HeaderMap) -> String {
     let Some(Ok(text)) = value else { return String::new() };
     let text = text.trim().trim_end_matches('/');
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    let path = text.starts_with('/') && !text.starts_with("//") && text.len() <= PREFIX_BYTES_MAX;
+    // Clients would resolve `.` and `..`, and so leave what stands before them.
+    let whole = text.split('/').skip(1).all(|segment| !matches!(segment, "" | "." | ".."));
+    let path = text.starts_with('/') && whole && text.len() <= PREFIX_BYTES_MAX;
     if path && text.bytes().all(plain) { text.to_owned() } else { String::new() }
 }
 
@@ -266,6 +268,11 @@ mod tests {
             ("/a b", ""),
             ("/a?b", ""),
             ("/a/b", "/a/b"),
+            ("/a//b", ""),
+            ("/..", ""),
+            ("/a/../b", ""),
+            ("/a/./b", ""),
+            ("/.a/..b/c...", "/.a/..b/c..."),
             ("/a\"", ""),
         ] {
             let found = x(&["10.0.0.1/32"], "10.0.0.1", &[("x-forwarded-prefix", prefix)]);

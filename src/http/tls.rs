@@ -77,6 +77,12 @@ impl Tls {
         Ok(())
     }
 
+    /// Its files.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let TlsConfig { cert, key, client_ca } = &self.files;
+        [cert, key].into_iter().chain(client_ca.as_ref().map(|client_ca| &client_ca.file)).cloned().collect()
+    }
+
     /// What the next handshake is done with.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current())

@@ -89,6 +89,25 @@ async fn tokens_are_taken_away_and_given_while_it_runs_and_a_broken_file_changes
     mux.stop().await;
 }
 
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_does_not_keep_others_from_being_read() {
+    let (folder, file) = tokens(&both());
+    let mut mux = Mux::start(&["--auth-token-file", &file], echo_server()).await;
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    mux.signal(Signal::HUP);
+    mux.logged(&format!("{file} must be a regular file, to be read again")).await;
+    assert_eq!(status_of_ping(&mux.client_with(ALICE)).await, StatusCode::BAD_REQUEST, "its session id is missing");
+
+    let next = folder.path().join("next");
+    std::fs::write(&next, format!("bob:{BOB}\n")).unwrap();
+    std::fs::rename(&next, &file).unwrap();
+    mux.signal(Signal::HUP);
+    mux.logged("read again files=\"tokens\"").await;
+    assert_eq!(status_of_ping(&mux.client_with(ALICE)).await, StatusCode::UNAUTHORIZED);
+    mux.stop().await;
+}
+
 // DESIGN section 2, invariant 7
 #[tokio::test]
 async fn tokens_are_in_no_log_no_error_and_no_environment_of_the_server() {

@@ -12,7 +12,6 @@
 
 mod harness;
 
-mod bounds;
 mod child_process;
 mod command_line;
 mod configuration_file;
@@ -21,6 +20,7 @@ mod eras;
 mod event_streams;
 mod http_sse;
 mod isolation;
+mod limits;
 mod load;
 mod long_answers;
 mod streamable;

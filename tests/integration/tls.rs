@@ -11,6 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -20,6 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::harness::{ACCEPT, JSON, Mux, command, echo_server, notes_server, request, run_to_end, within};
+use crate::limits::{counted, counts};
 
 /// An authority, and the files of a server that it vouches for.
 struct Files {
@@ -160,6 +162,43 @@ async fn only_clients_of_the_authority_come_in() {
     assert!(strangers.connect(&mux, Some("alice")).await.is_err(), "it does not know the server either");
     let (status, ..) = mux.stop().await;
     assert_eq!(status.code(), Some(0));
+}
+
+// spec: RFC 8446, 6.2
+#[tokio::test]
+async fn handshakes_that_fail_or_do_not_end_are_counted() {
+    let (files, strangers) = (Files::new(), Files::new());
+    let mux = files.start(&["--first-byte-timeout", "700ms"], echo_server()).await;
+    let plain = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    for (sent, received) in [
+        // A message that clients never send, one that does not go on, and HTTP, which is no handshake.
+        (&b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00"[..], &b"\x15\x03\x03\x00\x02\x02"[..]),
+        (&b"\x16\x03\x01\x02\x00\x01"[..], b""),
+        (plain, b"HTTP/1.1 400 "),
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", mux.port)).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        let read = async { while stream.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {} };
+        within("the end of a connection", read).await;
+        assert!(answer.starts_with(received), "{answer:?}");
+        assert!(!received.is_empty() || answer.is_empty(), "{answer:?}");
+    }
+    assert!(strangers.connect(&mux, None).await.is_err(), "it does not know who vouches for the server");
+
+    let mut sender = talk(files.connect(&mux, None).await.unwrap()).await;
+    let metrics = || Request::get("/metrics").header("host", "127.0.0.1").body(Full::default()).unwrap();
+    // That a client did not like the certificate is known a moment later.
+    let expected = counted(&[("tls-handshake", 3)]);
+    within("so many failed handshakes", async {
+        loop {
+            let body = sender.send_request(metrics()).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+            if counts(std::str::from_utf8(&body).unwrap()) == expected {
+                break;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -185,9 +185,26 @@ fn paths_are_plain_distinct_and_not_taken() {
 }
 
 #[test]
+fn a_number_out_of_its_range_is_told_the_range() {
+    for (args, wanted) in [
+        (["--sessions-max", "0"], "a whole number, 1 or more"),
+        (["--sessions-max", "1000000000001"], "a whole number of at most 1000000000000"),
+        (["--replay-events", "99999999999999999999999"], "a whole number of at most 1000000000000"),
+        (["--principal-in-flight-max", "1000000000001"], "a whole number of at most 1000000000000; or none"),
+        (["--headers-max", "1000000000001"], "a whole number, 1 to 10000"),
+        (["--header-bytes-max", "16MiB"], "a size from 8KiB to 256KiB, such as 64KiB"),
+        (["--body-bytes-max", "2TiB"], "a size of at most 1TiB, such as 16777216, 16MiB, 16MB or 64k, and more than 0"),
+    ] {
+        let [flag, value] = args;
+        assert_eq!(problem(&args), format!("{flag} \"{value}\": must be {wanted}"));
+    }
+    load(&["--sessions-max", " 1000000000000 "]).unwrap();
+}
+
+#[test]
 fn limits_that_contradict_each_other_are_reported() {
-    let problem_of_queue = problem(&["--body-bytes-max", "65MiB"]);
-    assert!(problem_of_queue.starts_with("--queue-bytes-max"), "{problem_of_queue}");
+    let wanted = "must be at least as much as --body-bytes-max, 68157440 bytes";
+    assert_eq!(problem(&["--body-bytes-max", "65MiB"]), format!("--queue-bytes-max \"64MiB\": {wanted}"));
     let problem_of_timeout = problem(&["--request-timeout", "2m", "--request-timeout-max", "1m"]);
     assert!(problem_of_timeout.ends_with("at least as long as --request-timeout, 2m"), "{problem_of_timeout}");
     load(&["--request-timeout", "1m", "--request-timeout-max", "1m"]).unwrap();

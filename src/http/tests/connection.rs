@@ -1,9 +1,10 @@
-//! Over hyper and a connection in memory: what a client that vanishes leaves behind.
+//! Over hyper and a connection in memory: what a client that vanishes leaves behind, and what only shows on the wire.
 
 use std::convert::Infallible;
 
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinSet;
 
@@ -19,7 +20,7 @@ fn connect(http: &Arc<Http>, tasks: &mut JoinSet<()>) -> DuplexStream {
             async move { Ok::<_, Infallible>(http.handle(request, peer()).await) }
         });
         // How the connection ends is its client's business.
-        let _ended = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service).await;
+        let _ended = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(server), service).await;
     });
     client
 }
@@ -72,4 +73,34 @@ async fn response_without_a_body_has_no_length_to_wait_for() {
     client.write_all(format!("DELETE /mcp HTTP/1.1\r\n{head}\r\n").as_bytes()).await.expect("connected");
     let read = read_until(&mut client, "\r\n\r\n").await;
     assert!(read.starts_with("HTTP/1.1 204") && !read.contains("content-length"), "{read}");
+}
+
+// spec: RFC 9110, 9.3.2
+#[tokio::test(start_paused = true)]
+async fn head_is_answered_like_get_without_the_body_over_either_http() {
+    let harness = harness();
+    let mut tasks = JoinSet::new();
+    for (path, status, length) in [("/healthz", 200, "15"), ("/nowhere", 404, "113")] {
+        let mut client = connect(&harness.http, &mut tasks);
+        let head = format!("HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        client.write_all(head.as_bytes()).await.expect("connected");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains(&format!("content-length: {length}\r\n")) && answer.ends_with("\r\n\r\n"), "{answer}");
+
+        let client = connect(&harness.http, &mut tasks);
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client)).await.expect("HTTP/2");
+        tasks.spawn(async move { drop(connection.await) });
+        let request =
+            Request::head(format!("http://localhost{path}")).body(Full::new(Bytes::new())).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["content-length"]),
+            (status, &HeaderValue::from_static(length))
+        );
+        let body = answer.into_body().collect().await.expect("that it ends as it should");
+        assert_eq!(body.to_bytes(), "");
+    }
 }

@@ -1,0 +1,102 @@
+//! The limits of event streams: what is kept for readers that are not there, and how far those that are may lag.
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{call, counted, error, hits, refusal, refused, until_counted};
+use crate::harness::{Events, JSON, Mux, SseClient, echo_server, notes_server, notification, python, within};
+
+// spec: 2025-11-25 basic/transports, Resumability and Redelivery
+#[tokio::test]
+async fn the_oldest_messages_for_nobody_are_dropped() {
+    let mux = Mux::start(&["--replay-events", "2"], notes_server()).await;
+    let session = mux.session("2025-11-25").await;
+    for uri in ["x:/1", "x:/2", "x:/3"] {
+        session.call(json!(uri), "resources/subscribe", json!({"uri": uri})).await;
+        session.tool(json!(1), "touch", json!({"uri": uri})).await;
+    }
+    let mut late = session.listen(None).await;
+    for uri in ["x:/2", "x:/3"] {
+        assert_eq!(late.message().await["params"]["uri"], uri);
+    }
+    assert_eq!(hits(&session).await, counted(&[("replay-events", 1)]));
+}
+
+/// Answers a call with progress, and then, when it is told to go on, with much text.
+const IN_TWO_STEPS: &str = r#"
+handshake()
+while True:
+    call = read()
+    if call.get("method") != "tools/call": continue
+    token = call["params"]["_meta"]["progressToken"]
+    write({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
+    while read().get("method") != "notifications/go_on": pass
+    reply(call, {"content": [{"type": "text", "text": "x" * 5000}]})
+"#;
+
+// spec: 2025-11-25 basic/transports, Resumability and Redelivery
+#[tokio::test]
+async fn an_answer_for_nobody_that_is_too_large_becomes_an_error() {
+    let mux = Mux::start(&["--child-era", "legacy", "--replay-bytes", "4kB"], python(IN_TWO_STEPS)).await;
+    let session = mux.session("2025-11-25").await;
+    let params = json!({"name": "any", "arguments": {}, "_meta": {"progressToken": "t"}});
+    let body = crate::harness::request(json!("large"), "tools/call", params);
+    let mut events = Events::new(session.post(&body).await);
+    let last = loop {
+        let event = events.next().await.unwrap();
+        if event.data.as_deref().is_some_and(|data| data.contains("progress")) {
+            break event.id;
+        }
+    };
+    drop(events);
+    // Only then is nobody there: when its connection is gone, and there is but the one that asks.
+    let gone = async { while connections(&mux).await != 1 {} };
+    within("the end of the connection", gone).await;
+    assert_eq!(session.post(&notification("notifications/go_on", json!({}))).await.status(), StatusCode::ACCEPTED);
+    until_counted(&session, &[("replay-bytes", 1)]).await;
+    let rest = session.listen(last.as_deref()).await.rest().await;
+    let message = "the answer was not kept: nobody read the stream and it is larger than 4000 bytes (--replay-bytes)";
+    assert_eq!(rest, [error(json!("large"), -31010, "answer-not-kept", message, &[])]);
+    assert_eq!(hits(&session).await, counted(&[("replay-bytes", 1)]));
+}
+
+/// How many there are, with the one that asks.
+async fn connections(mux: &Mux) -> u64 {
+    let answer = mux.client().send(Method::GET, "/metrics", &[], "").await;
+    let text = String::from_utf8(crate::harness::body(answer).await.to_vec()).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("mcp_mux_connections ")).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_oldest_of_too_many_streams_ends() {
+    let mux = Mux::start(&[], echo_server()).await;
+    let session = mux.session("2025-06-18").await;
+    let mut streams = Vec::new();
+    for _ in 0..17 {
+        streams.push(session.listen(None).await);
+    }
+    assert_eq!(streams.remove(0).rest().await, [] as [Value; 0]);
+    assert_eq!(hits(&session).await, counted(&[("standing-streams", 1)]));
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_keep_up_is_disconnected() {
+    let mux = Mux::start(&[], notes_server()).await;
+    let mut unread = SseClient::ready(&mux).await;
+    // 40 MB: more than the system takes and may be left unread.
+    let text = "x".repeat(100_000);
+    unread.post(&call("many", "log", json!({"level": "error", "message": text, "count": 400}))).await;
+    let client = mux.client();
+    let counted = async { while hits(&client).await.get("slow-consumer") != Some(&1) {} };
+    within("the end of its stream", counted).await;
+    // What it had taken already comes, and then the end.
+    while unread.events.block().await.is_some() {}
+    let answer = client.send(Method::POST, &unread.endpoint, &[JSON], &call("after", "echo", json!({}))).await;
+    let message = "session not found; it may have expired: send initialize to open a new one";
+    let message = error(Value::Null, -31011, "session-unknown", message, &[]);
+    assert_eq!(refusal(answer).await, refused(404, None, message));
+    // What came until its session was closed, was for nobody.
+    let mut counted = hits(&client).await;
+    counted.remove("replay-events");
+    assert_eq!(counted, super::counted(&[("slow-consumer", 1)]));
+}
