@@ -1,7 +1,9 @@
 use std::collections::{HashMap, HashSet};
+use std::task::Waker;
 
 use proptest::prelude::*;
 
+use super::leaving::LOST_STREAMS_MAX;
 use super::*;
 use crate::error::Reject;
 use crate::jsonrpc::RawId;
