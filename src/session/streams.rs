@@ -40,15 +40,24 @@ pub use reading::{Event, Head};
 pub use stream::Attention;
 use stream::{Abandoned, Kind, Reader, Stream};
 
-/// The bounds of a session's streams.
+/// The bounds of a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// The most events kept: sent ones for replay, and as many unsent ones that nobody is connected for.
     pub(super) events: usize,
     /// The most bytes of them, likewise.
     pub(super) bytes: usize,
+    /// The most messages that a connected reader may leave unread on a stream.
+    pub(super) unread_messages: usize,
+    /// The most bytes of them, but for one message.
+    pub(super) unread_bytes: usize,
+    /// The most standing streams that are read at once. A client needs one; those beyond are connections that broke
+    /// unnoticed, and its latest is the one it reads.
+    pub(super) standing: usize,
     /// The most requests that are not settled.
     pub(super) in_flight: usize,
+    /// The most notifications and responses that wait for room in the child's input.
+    pub(super) messages_waiting: usize,
     /// Whether events get ids, which makes streams resumable.
     pub(super) resumable: bool,
 }
@@ -104,6 +113,11 @@ impl Streams {
             ending: false,
             closed: false,
         }
+    }
+
+    /// The bounds of its session.
+    pub(super) const fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Whether the client is there: it waits for an answer or has a stream open. A request in flight whose client is
@@ -184,10 +198,10 @@ impl Streams {
     fn take_over(&mut self, id: StreamId, effects: &mut Effects) {
         self.standing.retain(|other| *other != id);
         self.standing.push(id);
-        while self.standing.len() > STANDING_STREAMS_MAX
+        while self.standing.len() > self.bounds.standing
             && let Some(oldest) = self.standing.first().copied()
         {
-            limit_hit(Limit::StandingStreams);
+            limit_hit(Limit::StreamsMax);
             self.end_reader(oldest, effects);
             self.after_leave(oldest, effects);
         }
@@ -374,6 +388,3 @@ impl Streams {
 
 /// How many pings may be in flight beyond `--in-flight-max`.
 const PINGS_MAX: usize = 8;
-/// The most standing streams of a session that are read at once. A client needs one; those beyond are connections that
-/// broke unnoticed, and its latest is the one it reads.
-const STANDING_STREAMS_MAX: usize = 16;
