@@ -385,6 +385,13 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", help_heading = LIMITS, default_value = "2m")]
     pub idle_timeout: String,
 
+    /// How long a client may take nothing of what is there for it
+    ///
+    /// Then its connection is ended: as the system sees it (Linux), and in HTTP/2 as the client's windows say. Keep-alive
+    /// comments are something to take too, so a client that is gone is noticed on every open event stream. 100ms to 20d.
+    #[arg(long, value_name = "DURATION", help_heading = LIMITS, default_value = "1m")]
+    pub untaken_timeout: String,
+
     /// The largest head of a request: its line and headers
     ///
     /// 8KiB to 256KiB; a larger one is answered with status 431.
@@ -446,6 +453,45 @@ pub struct Cli {
     /// The most bytes of events kept for replay in one session
     #[arg(long, value_name = "SIZE", help_heading = SESSIONS, default_value = "1MiB")]
     pub replay_bytes: String,
+
+    /// The most GET streams of one session at once
+    ///
+    /// A client needs one. When it opens one more, the oldest ends: mostly a connection that broke unnoticed.
+    #[arg(long, value_name = "COUNT", help_heading = SESSIONS, default_value = "16")]
+    pub streams_max: String,
+
+    /// The most notifications and responses of one session that wait for room in the server's input
+    ///
+    /// Further ones are refused with status 503. (Requests that wait count for --in-flight-max.)
+    #[arg(long, value_name = "COUNT", help_heading = SESSIONS, default_value = "64")]
+    pub messages_waiting_max: String,
+
+    /// The most messages on one stream that a connected client may leave unread
+    ///
+    /// A stream whose client is further behind is ended; where it can be resumed, nothing but the oldest messages is lost
+    /// (--replay-events). With HTTP+SSE answers count too, and the session ends. At least --replay-events.
+    #[arg(long, value_name = "COUNT", help_heading = SESSIONS, default_value = "4096")]
+    pub unread_messages_max: String,
+
+    /// The most bytes of messages on one stream that a connected client may leave unread
+    ///
+    /// As --unread-messages-max; one message more may be there, however large. Answers do not count, but for
+    /// --unread-total-bytes-max. At least --replay-bytes.
+    #[arg(long, value_name = "SIZE", help_heading = SESSIONS, default_value = "8MiB")]
+    pub unread_bytes_max: String,
+
+    /// The most modern requests that wait for their clients to come back with answers [default: half of --sessions-max]
+    ///
+    /// Each keeps its place among the sessions and what it holds in the server for --input-timeout. For one more, the one
+    /// whose time ends first is given up.
+    #[arg(long, value_name = "COUNT", help_heading = SESSIONS)]
+    pub parked_max: Option<String>,
+
+    /// The most bytes of requests that wait for their clients to come back
+    ///
+    /// As --parked-max; a single one may be larger.
+    #[arg(long, value_name = "SIZE", help_heading = SESSIONS, default_value = "64MiB")]
+    pub parked_bytes_max: String,
 
     /// How long a request may go without an answer or progress
     ///

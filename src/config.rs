@@ -87,6 +87,8 @@ pub struct ConnectionConfig {
     pub header_timeout: Duration,
     /// How long one may be without a request.
     pub idle_timeout: Duration,
+    /// How long its client may take nothing of what is there for it; at least 100 ms, at most 20 days.
+    pub untaken_timeout: Duration,
     /// The largest head of a request.
     pub header_bytes_max: usize,
     /// The most headers of a request.
@@ -251,6 +253,18 @@ pub struct SessionConfig {
     pub replay_events: usize,
     /// The most bytes of events kept for replay in one session.
     pub replay_bytes: usize,
+    /// The most GET streams of one session that are read at once.
+    pub streams_max: NonZeroUsize,
+    /// The most notifications and responses of one session that wait for room in the child's input.
+    pub messages_waiting_max: NonZeroUsize,
+    /// The most messages on one stream that a connected client may leave unread; at least `replay_events`.
+    pub unread_messages_max: NonZeroUsize,
+    /// The most bytes of messages on one stream that a connected client may leave unread; at least `replay_bytes`.
+    pub unread_bytes_max: usize,
+    /// The most modern exchanges that wait for their clients to come back.
+    pub parked_max: NonZeroUsize,
+    /// The most bytes that these hold.
+    pub parked_bytes_max: usize,
     /// How long a modern client may take to come back with what a legacy child asked.
     pub input_timeout: Duration,
     /// How long a request may go on, with that; none: for ever.

@@ -127,7 +127,7 @@ pub enum Reject {
         limit: usize,
     },
     /// Too many notifications and responses of the session wait for room in the child's input.
-    #[error("this session has {limit} messages waiting for the server already")]
+    #[error("this session has {limit} messages waiting for the server already (--messages-waiting-max)")]
     MessagesWaiting {
         /// The limit.
         limit: usize,
@@ -314,7 +314,7 @@ impl Reject {
             Self::BodyTooLarge { .. } => Some(Limit::BodyBytesMax),
             Self::BodyTimeout(_) => Some(Limit::BodyTimeout),
             Self::InFlight { .. } => Some(Limit::InFlightMax),
-            Self::MessagesWaiting { .. } => Some(Limit::MessagesWaiting),
+            Self::MessagesWaiting { .. } => Some(Limit::MessagesWaitingMax),
             Self::RateLimited { .. } => Some(Limit::Rate),
             Self::PrincipalSessions { .. } => Some(Limit::PrincipalSessionsMax),
             Self::PrincipalInFlight { .. } => Some(Limit::PrincipalInFlightMax),

@@ -69,7 +69,7 @@ thread_local! {
 
 macro_rules! limits {
     ($($variant:ident = $name:literal, $text:literal;)+) => {
-        /// A limit, named as its flag where it has one.
+        /// A limit, named as its flag; or something else that is refused and counted like one.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Limit {
             $(#[doc = $text] $variant,)+
@@ -103,14 +103,12 @@ limits! {
     Http2StreamsMax = "http2-streams-max", "A stream was refused: its connection had as many as it may have.";
     Http2ResetsMax = "http2-resets-max", "A connection was ended: too many of its streams were reset.";
     Http2FramesMax = "http2-frames-max", "A connection was ended: too many frames that carry nothing.";
-    HandshakeFailed = "tls-handshake", "A TLS handshake failed or did not end.";
-    CredentialRefused = "credential", "A credential that is not good was refused.";
     Rate = "rate", "A principal's requests came faster than they may.";
     PrincipalSessionsMax = "principal-sessions-max", "A principal had as many sessions as it may have.";
     PrincipalInFlightMax = "principal-in-flight-max", "A principal had as many requests in flight as it may have.";
     SessionsMax = "sessions-max", "There were as many sessions as there may be.";
     InFlightMax = "in-flight-max", "A session had as many requests in flight as it may have.";
-    MessagesWaiting = "messages-waiting", "A session had too many notifications or responses waiting.";
+    MessagesWaitingMax = "messages-waiting-max", "A session had too many notifications or responses waiting.";
     ChildrenMax = "children-max", "No process came free in time.";
     QueueTimeout = "queue-timeout", "There was no room for a message in time.";
     RequestTimeout = "request-timeout", "A request had no answer or progress for too long.";
@@ -126,9 +124,13 @@ limits! {
     MessageForm = "message-form", "A part of a message was too large, or there were too many of it.";
     ReplayEvents = "replay-events", "A message for a client that is not there was dropped.";
     ReplayBytes = "replay-bytes", "An answer for a client that is not there was replaced by an error.";
-    StandingStreams = "standing-streams", "A session's oldest GET stream was ended: it had too many.";
-    Parked = "parked", "What waits for a modern client to come back was given up: it was too much.";
-    SlowConsumer = "slow-consumer", "A reader that did not keep up was disconnected.";
+    StreamsMax = "streams-max", "A session's oldest GET stream was ended: it had too many.";
+    ParkedMax = "parked-max", "A modern request whose client is asked something was given up: there were too many.";
+    ParkedBytesMax = "parked-bytes-max", "Such a request was given up: they were too large.";
+    UnreadMessagesMax = "unread-messages-max", "A reader was disconnected: it left too many messages unread.";
+    UnreadBytesMax = "unread-bytes-max", "A reader was disconnected: it left too much unread.";
+    HandshakeFailed = "tls-handshake", "A TLS handshake failed or did not end.";
+    CredentialRefused = "credential", "A credential that is not good was refused.";
 }
 
 impl EncodeLabelSet for Limit {
@@ -203,22 +205,28 @@ mod tests {
         let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| ")).collect();
         for limit in Limit::ALL {
             let name = limit.as_str();
+            let Some(flag) = command.get_arguments().find(|argument| argument.get_long() == Some(name)) else {
+                let beside = format!("\n- `{name}`: ");
+                assert!(readme.contains(&beside), "{name} is not said to be counted beside the limits");
+                continue;
+            };
             let row = rows.iter().find(|row| row.ends_with(&format!("| `{name}` |")));
             let row = row.unwrap_or_else(|| panic!("{name} is not in the README's table of limits"));
-            let flag = command.get_arguments().find(|argument| argument.get_long() == Some(name));
-            let begins = match flag.map(|flag| flag.get_default_values().first()) {
-                Some(Some(default)) => format!("| `--{name}` | {} |", default.display()),
-                Some(None) => format!("| `--{name}` | none |"),
-                None => "| not a flag".to_owned(),
+            // A default that depends on other flags is in the help text alone.
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let default = match flag.get_default_values().first() {
+                Some(default) => default.display().to_string(),
+                None => help.split_once("[default: ").map_or("none", |(_, text)| text.trim_end_matches(']')).to_owned(),
             };
+            let begins = format!("| `--{name}` | {default} |");
             assert!(row.starts_with(&begins), "{row} should begin with {begins}");
         }
     }
 
     #[test]
     fn a_hit_is_counted() {
-        let before = limit_hits(Limit::MessagesWaiting);
-        limit_hit(Limit::MessagesWaiting);
-        assert!(limit_hits(Limit::MessagesWaiting) > before);
+        let before = limit_hits(Limit::MessagesWaitingMax);
+        limit_hit(Limit::MessagesWaitingMax);
+        assert!(limit_hits(Limit::MessagesWaitingMax) > before);
     }
 }

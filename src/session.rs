@@ -19,6 +19,8 @@
 //! Spec: 2025-11-25, Transports, Session Management; 2024-11-05, Transports, HTTP with SSE.
 
 mod attachment;
+mod delivery;
+mod ending;
 mod event_log;
 mod parked;
 mod queue;
@@ -38,8 +40,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
+pub use ending::CloseReason;
 pub use event_log::{EventId, NotAnEventId};
 pub use parked::Parked;
 pub use queue::{Answer, Item};
@@ -50,13 +53,13 @@ pub use streams::{Asked, Attention, Event, Head, PostForm};
 
 use crate::auth::usage::SessionPlace;
 use crate::auth::{Admission, Principal, Rules, Validity};
-use crate::child::{ChildHandle, Outbox};
+use crate::child::ChildHandle;
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::{LogLevel, Revision};
 use crate::pool::{Lease, Pool, Tenant};
-use crate::router::{ClientCapabilities, Payload, SessionKey, StreamId};
-use streams::{Bounds, Effects, Notice, Streams};
+use crate::router::{ClientCapabilities, SessionKey, StreamId};
+use streams::{Bounds, Effects, Streams};
 use unasked::Unasked;
 
 /// How a session's client is connected.
@@ -88,42 +91,6 @@ pub enum Phase {
     Initializing,
     /// `initialize` was answered.
     Open,
-}
-
-/// Why a session was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// Its client deleted it.
-    Deleted,
-    /// Its client is gone, and it cannot come back.
-    Gone,
-    /// Nothing was heard of its client for `--session-idle-timeout`.
-    Idle,
-    /// It reached `--session-max-age`.
-    Age,
-    /// Its only reader did not keep up.
-    SlowConsumer,
-    /// Its client's credential was taken away.
-    Revoked,
-    /// Its client's credential is not good any more, and it cannot outlive that.
-    Lapsed,
-    /// mcp-mux is stopping.
-    ShuttingDown,
-}
-
-impl CloseReason {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted by its client",
-            Self::Gone => "client gone",
-            Self::Idle => "idle",
-            Self::Age => "too old",
-            Self::SlowConsumer => "slow consumer",
-            Self::Revoked => "credential revoked",
-            Self::Lapsed => "credential expired",
-            Self::ShuttingDown => "shutting down",
-        }
-    }
 }
 
 /// What all sessions of a registry have in common.
@@ -394,149 +361,5 @@ impl Session {
     pub fn answer(&self, stream: StreamId, answer: Answer) {
         let effects = self.lock().streams.answer(stream, answer);
         self.apply(effects);
-    }
-
-    /// Ends the standing streams; that of HTTP+SSE as soon as what is in flight is answered.
-    pub fn end_standing_streams(&self) {
-        let effects = self.lock().streams.end_standing();
-        self.apply(effects);
-    }
-
-    /// Ends the session: its standing streams end at once, its POSTs with what the child's side settles their requests
-    /// with. What still waits for room in the child's input is not handed over any more. May be called again.
-    pub fn close(&self, reason: CloseReason) {
-        let (effects, first, lease, pending) = {
-            let mut state = self.lock();
-            let first = !std::mem::replace(&mut state.closed, true);
-            state.place = None;
-            let pending = state.streams.pending();
-            let lease = if state.on_the_way == 0 { state.lease.take() } else { None };
-            (state.streams.close(), first, lease, pending)
-        };
-        self.apply(effects);
-        self.closing.notify_waiters();
-        self.detach(lease);
-        if first && !self.transport.is_exchange() {
-            info!(session = %self.id, reason = reason.as_str(), in_flight = pending, "session closed");
-        }
-    }
-
-    /// Something came from its client.
-    fn touch(&self, now: Instant, caller: &Admission) {
-        let mut state = self.lock();
-        state.touched = now;
-        state.validity = caller.validity.clone();
-        state.streams.allow_in_flight(caller.allowance.in_flight_max);
-    }
-
-    /// Takes its place among the sessions of its principal, until it is closed.
-    fn hold(&self, place: SessionPlace) {
-        self.lock().place = Some(place);
-    }
-
-    /// From now on it ends when its client's credential does. For an exchange that may go on for ever.
-    pub fn end_with_credential(&self) {
-        self.lock().outlives_credential = false;
-    }
-
-    /// Ends what is open to its client, which comes back with what it may have then. Whether the whole session is over, and why.
-    fn interrupt(&self) -> Option<CloseReason> {
-        let effects = {
-            let mut state = self.lock();
-            if !state.outlives_credential {
-                return Some(CloseReason::Lapsed);
-            }
-            state.streams.disconnect_standing()
-        };
-        self.apply(effects);
-        None
-    }
-
-    /// Ends what is open to a client whose credential is not good any more at `now`, until it comes back with a better one.
-    /// What was accepted before goes on until it is answered. Whether the whole session is over, and why.
-    fn lapsed(&self, now: Instant) -> Option<CloseReason> {
-        let validity = self.lock().validity.clone();
-        if validity.is_revoked() {
-            Some(CloseReason::Revoked)
-        } else if validity.is_over(now) {
-            self.interrupt()
-        } else {
-            None
-        }
-    }
-
-    /// Whether it is to be taken out of the registry, and why.
-    fn expired(
-        &self,
-        now: Instant,
-        idle_timeout: Option<std::time::Duration>,
-        created_before: Option<u64>,
-    ) -> Option<CloseReason> {
-        let mut state = self.lock();
-        if state.closed {
-            return Some(CloseReason::Gone);
-        }
-        if created_before.is_some_and(|limit| state.record.created_unix_ms <= limit) {
-            return Some(CloseReason::Age);
-        }
-        if state.streams.is_busy() {
-            state.touched = now;
-        }
-        let idle = now.saturating_duration_since(state.touched);
-        idle_timeout.is_some_and(|timeout| idle >= timeout).then_some(CloseReason::Idle)
-    }
-
-    /// Does what is to be done outside the lock.
-    fn apply(&self, mut effects: Effects) {
-        let notice = effects.notice;
-        let dropped = std::mem::take(&mut effects.dropped);
-        effects.wake();
-        if let Some(child) = self.child.get().filter(|_| !dropped.is_empty()) {
-            self.shared.unasked.put(child, self.key, dropped);
-        }
-        let Some(notice) = notice else { return };
-        let first = !std::mem::replace(&mut self.lock().warned, true);
-        let what = match notice {
-            Notice::Dropped => {
-                "messages for a client that is not connected were dropped (--replay-events, --replay-bytes)"
-            }
-            Notice::AnswerNotKept => {
-                "an answer for a client that is not connected was replaced by an error (--replay-bytes)"
-            }
-            Notice::SlowConsumer => "slow consumer: a stream was ended; its client can resume it",
-            Notice::SlowSession => "slow consumer: the session was ended",
-        };
-        if first {
-            warn!(session = %self.id, "{what}");
-        } else {
-            debug!(session = %self.id, "{what}");
-        }
-        if notice == Notice::SlowSession {
-            self.close(CloseReason::SlowConsumer);
-        }
-    }
-}
-
-impl Outbox for Session {
-    fn deliver(&self, stream: StreamId, payload: Payload) {
-        let mut failed = None;
-        let effects = {
-            let mut state = self.lock();
-            if let Payload::Initialized(_, revision) = &payload {
-                state.record.revision = Some(*revision);
-                state.phase = Phase::Open;
-            }
-            let settles = !matches!(payload, Payload::Message(_));
-            let effects = state.streams.deliver(stream, payload);
-            if settles && state.phase == Phase::Initializing && self.transport == Transport::HttpSse {
-                // Nothing else can be in flight, so this was `initialize`: its client gets the error, then the end.
-                failed = Some(state.streams.end_standing());
-            }
-            effects
-        };
-        self.apply(effects);
-        if let Some(effects) = failed {
-            self.apply(effects);
-        }
     }
 }

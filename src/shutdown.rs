@@ -145,32 +145,20 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
 
     use tokio::time::Instant;
 
     use super::*;
     use crate::child::ChildHandle;
-    use crate::config::SessionConfig;
 
     #[tokio::test(start_paused = true)]
     async fn a_child_that_never_ends_is_left_after_its_ladder_and_a_margin() {
         // Nobody takes what the handle asks for.
         let (child, _inbox) = ChildHandle::for_tests();
         let pool = Pool::of(child);
-        let session = SessionConfig {
-            idle_timeout: None,
-            age_max: None,
-            in_flight_max: NonZeroUsize::MIN,
-            sessions_max: NonZeroUsize::MIN,
-            replay_events: 1,
-            replay_bytes: 1,
-            input_timeout: Duration::ZERO,
-            request_timeout_max: None,
-        };
         let stop_timeout = Duration::from_secs(7);
         let parts = Parts {
-            registry: Registry::new(session, Arc::clone(&pool)),
+            registry: Registry::new(crate::session::testing::config(), Arc::clone(&pool)),
             pool,
             connections: TaskTracker::new(),
             tasks: TaskTracker::new(),

@@ -85,7 +85,7 @@ const DNS: u8 = 0x82;
 /// The name that a certificate gives, which is always fit to be shown.
 fn name(der: &[u8]) -> Option<String> {
     match client_certificate(der) {
-        ClientCertificate::Named(name) => {
+        ClientCertificate::Named { subject: name, until: _ } => {
             assert!(!name.is_empty() && name.len() <= 1024, "{name:?}");
             assert!(!name.contains(|char: char| char.is_ascii_control()), "{name:?}");
             Some(name.to_string())

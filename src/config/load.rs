@@ -6,6 +6,7 @@ mod jwt;
 mod principals;
 mod tls;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,6 +153,7 @@ fn read_connection(cli: &Cli, reader: &mut Reader) -> Option<ConnectionConfig> {
     let first_byte_timeout = reader.read("first-byte-timeout", &cli.first_byte_timeout, values::some_duration);
     let header_timeout = reader.read("header-timeout", &cli.header_timeout, values::some_duration);
     let idle_timeout = reader.read("idle-timeout", &cli.idle_timeout, values::some_duration);
+    let untaken_timeout = reader.read("untaken-timeout", &cli.untaken_timeout, values::untaken_timeout);
     let header_bytes_max = reader.read("header-bytes-max", &cli.header_bytes_max, values::header_bytes);
     let headers_max = reader.read("headers-max", &cli.headers_max, values::headers);
     let http2_streams_max = reader.read("http2-streams-max", &cli.http2_streams_max, values::streams);
@@ -161,6 +163,7 @@ fn read_connection(cli: &Cli, reader: &mut Reader) -> Option<ConnectionConfig> {
         first_byte_timeout: first_byte_timeout?,
         header_timeout: header_timeout?,
         idle_timeout: idle_timeout?,
+        untaken_timeout: untaken_timeout?,
         header_bytes_max: header_bytes_max?,
         headers_max: headers_max?,
         http2_streams_max: http2_streams_max?,
@@ -255,6 +258,29 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
     let input_timeout = reader.read("input-timeout", &cli.input_timeout, values::duration);
     let replay_events = reader.read("replay-events", &cli.replay_events, values::count);
     let replay_bytes = reader.read("replay-bytes", &cli.replay_bytes, values::size);
+    let streams_max = reader.read("streams-max", &cli.streams_max, values::some_count);
+    let messages_waiting_max = reader.read("messages-waiting-max", &cli.messages_waiting_max, values::some_count);
+    let unread_messages_max = reader.read("unread-messages-max", &cli.unread_messages_max, values::some_count);
+    let unread_bytes_max = reader.read("unread-bytes-max", &cli.unread_bytes_max, values::some_size);
+    let parked_max = match &cli.parked_max {
+        Some(text) => reader.read("parked-max", text, values::some_count),
+        None => sessions_max.map(|max| NonZeroUsize::new(max.get() / 2).unwrap_or(NonZeroUsize::MIN)),
+    };
+    let parked_bytes_max = reader.read("parked-bytes-max", &cli.parked_bytes_max, values::some_size);
+
+    // A client that comes back is given all that was kept for it at once, and must not be too slow by that alone.
+    if let (Some(events), Some(max)) = (replay_events, unread_messages_max)
+        && max.get() < events
+    {
+        let wanted = format!("at least as much as --replay-events, {events}");
+        reader.problem("unread-messages-max", Some(&cli.unread_messages_max), wanted);
+    }
+    if let (Some(bytes), Some(max)) = (replay_bytes, unread_bytes_max)
+        && max < bytes
+    {
+        let wanted = format!("at least as much as --replay-bytes, {bytes} bytes");
+        reader.problem("unread-bytes-max", Some(&cli.unread_bytes_max), wanted);
+    }
     Some(SessionConfig {
         idle_timeout: idle_timeout?,
         age_max: age_max?,
@@ -262,6 +288,12 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
         in_flight_max: in_flight_max?,
         replay_events: replay_events?,
         replay_bytes: replay_bytes?,
+        streams_max: streams_max?,
+        messages_waiting_max: messages_waiting_max?,
+        unread_messages_max: unread_messages_max?,
+        unread_bytes_max: unread_bytes_max?,
+        parked_max: parked_max?,
+        parked_bytes_max: parked_bytes_max?,
         input_timeout: input_timeout?,
         request_timeout_max: request_timeout_max?,
     })

@@ -70,6 +70,13 @@ pub(super) fn optional_long_duration(text: &str) -> Result<Option<Duration>, Wan
 /// The shortest that is not all the time.
 const LONG_MIN: Duration = Duration::from_millis(100);
 
+/// A time that the system can be told in milliseconds (`TCP_USER_TIMEOUT`).
+pub(super) fn untaken_timeout(text: &str) -> Result<Duration, Wanted> {
+    let range = LONG_MIN..=Duration::from_secs(20 * 24 * 60 * 60);
+    let timeout = duration(text).ok().filter(|timeout| range.contains(timeout));
+    timeout.ok_or_else(|| "a duration from 100ms to 20d, such as 90 (seconds), 1.5 or 30m".to_owned())
+}
+
 /// A number of bytes, also zero.
 pub(super) fn size(text: &str) -> Result<usize, Wanted> {
     let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());

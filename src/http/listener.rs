@@ -157,7 +157,10 @@ fn bind(address: SocketAddr, config: &ListenConfig) -> io::Result<Listener> {
     socket.set_keepalive(true)?;
     // Inherited too: one that is there and takes nothing of what waits for it is let go.
     #[cfg(target_os = "linux")]
-    rustix::net::sockopt::set_tcp_user_timeout(&socket, UNTAKEN_TIMEOUT_MILLIS)?;
+    {
+        let millis = u32::try_from(config.connection.untaken_timeout.as_millis()).unwrap_or(u32::MAX);
+        rustix::net::sockopt::set_tcp_user_timeout(&socket, millis)?;
+    }
     socket.bind(address)?;
     let socket = socket.listen(BACKLOG)?;
     let local = socket.local_addr()?;
@@ -188,10 +191,6 @@ impl AcceptFailures {
 }
 
 const BACKLOG: u32 = 4096;
-/// How long a client may take nothing of what is sent to it. Comments keep every stream from being silent, so this ends
-/// the connection of any client that is gone or stuck.
-#[cfg(target_os = "linux")]
-const UNTAKEN_TIMEOUT_MILLIS: u32 = 60_000;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -117,8 +117,9 @@ impl Session {
     /// Counts a notification or a response until the returned value is dropped.
     fn message_command(&self) -> Result<MessageOnTheWay<'_>, Reject> {
         let mut state = self.lock();
-        if state.messages_on_the_way >= MESSAGES_ON_THE_WAY_MAX {
-            return Err(Reject::MessagesWaiting { limit: MESSAGES_ON_THE_WAY_MAX }.counted());
+        let limit = state.streams.bounds().messages_waiting;
+        if state.messages_on_the_way >= limit {
+            return Err(Reject::MessagesWaiting { limit }.counted());
         }
         state.messages_on_the_way += 1;
         Ok(MessageOnTheWay(self))
@@ -191,6 +192,3 @@ impl Drop for MessageOnTheWay<'_> {
         self.0.lock().messages_on_the_way -= 1;
     }
 }
-
-/// The most notifications and responses of a session that wait for room in the child's input.
-const MESSAGES_ON_THE_WAY_MAX: usize = 64;

@@ -95,8 +95,9 @@ impl<T> Parked<T> {
             }
             let room = self.bytes_max.saturating_sub(bytes);
             while waiting.values.len() >= self.limit || waiting.bytes > room {
+                let many = waiting.values.len() >= self.limit;
                 let Some(next) = waiting.remove_next() else { break };
-                limit_hit(Limit::Parked);
+                limit_hit(if many { Limit::ParkedMax } else { Limit::ParkedBytesMax });
                 displaced.push(next);
             }
             if waiting.next_deadline().is_none_or(|next| deadline < next) {
@@ -194,6 +195,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::metrics::limit_hits;
 
     #[tokio::test(start_paused = true)]
     async fn each_is_taken_once_and_in_time() {
@@ -207,7 +209,9 @@ mod tests {
         assert_eq!(parked.take(1, now + second), None);
         put(1, "a", now + second);
         put(2, "b", now + second * 2);
+        let hits = limit_hits(Limit::ParkedMax);
         put(3, "c", now + second * 3);
+        assert!(limit_hits(Limit::ParkedMax) > hits);
         assert_eq!((parked.take(1, now), parked.len()), (None, 2));
         parked.sweep(now + second * 2);
         assert_eq!((parked.take(2, now), parked.take(3, now)), (None, Some("c")));
@@ -248,7 +252,9 @@ mod tests {
         put(2, 40, 1).expect("not closed");
         put(3, 20, 2).expect("not closed");
         assert_eq!(parked.len(), 3);
+        let hits = limit_hits(Limit::ParkedBytesMax);
         put(4, 60, 4).expect("not closed");
+        assert!(limit_hits(Limit::ParkedBytesMax) > hits);
         assert_eq!((parked.take(2, now), parked.take(3, now), parked.take(1, now)), (None, None, Some(1)));
         put(5, 1000, 9).expect("not closed");
         assert_eq!((parked.take(4, now), parked.take(5, now), parked.bytes()), (None, Some(5), 0));

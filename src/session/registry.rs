@@ -44,7 +44,7 @@ impl Registry {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arc::new(Self {
             watermark: Watermark::new("--sessions-max", config.sessions_max.get(), "new sessions are refused"),
-            parked: Parked::new((config.sessions_max.get() / 2).max(1), PARKED_BYTES_MAX),
+            parked: Parked::new(config.parked_max.get(), config.parked_bytes_max),
             config,
             shared: Arc::new(Shared { pool, readers: AtomicUsize::new(0), unasked: Unasked::default() }),
             sessions: Mutex::default(),
@@ -169,17 +169,20 @@ impl Registry {
     fn build(&self, transport: Transport, tenant: Tenant, revision: Option<Revision>) -> Session {
         let now = Instant::now();
         let config = &self.config;
-        let bounds = match transport {
-            Transport::Streamable | Transport::HttpSse => Bounds {
-                events: config.replay_events,
-                in_flight: config.in_flight_max.get(),
-                bytes: config.replay_bytes,
-                resumable: transport == Transport::Streamable && config.replay_events > 0 && config.replay_bytes > 0,
-            },
+        let (events, bytes) = match transport {
+            Transport::Streamable | Transport::HttpSse => (config.replay_events, config.replay_bytes),
             // Nobody can come back to it.
-            Transport::Stateless | Transport::Modern => {
-                Bounds { events: 0, bytes: 0, in_flight: config.in_flight_max.get(), resumable: false }
-            }
+            Transport::Stateless | Transport::Modern => (0, 0),
+        };
+        let bounds = Bounds {
+            events,
+            bytes,
+            unread_messages: config.unread_messages_max.get(),
+            unread_bytes: config.unread_bytes_max,
+            standing: config.streams_max.get(),
+            in_flight: config.in_flight_max.get(),
+            messages_waiting: config.messages_waiting_max.get(),
+            resumable: transport == Transport::Streamable && events > 0 && bytes > 0,
         };
         let key = SessionKey(self.last_key.fetch_add(1, Ordering::Relaxed) + 1);
         let mut record = SessionRecord::new(SessionId::random(), self.unix_ms(now));
@@ -354,8 +357,6 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The most bytes that exchanges hold which wait for their clients to come back.
-const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an exchange may wait for its client before it has to make room for others.
 const UNDISTURBED: Duration = Duration::from_secs(5);
 /// How long after a credential has lapsed something may still be open with it.

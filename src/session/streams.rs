@@ -10,15 +10,18 @@
 //!
 //! Spec: 2025-11-25, Transports, Multiple Connections; Resumability and Redelivery.
 
+mod asked;
+mod effects;
+mod leaving;
 mod pressure;
 mod reading;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::task::Waker;
 
 use rustc_hash::FxHashMap;
 
@@ -27,175 +30,36 @@ use super::queue::{Answer, Item, Queue, compact, lasts};
 use crate::auth::usage::{Room, Usage};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
-use crate::mcp::method;
 use crate::metrics::{Limit, limit_hit};
 use crate::router::{Payload, StreamId};
 use crate::telemetry::watermark::Watermark;
 
+pub use asked::{Asked, PostForm};
+pub(super) use effects::{Effects, Notice};
 pub use reading::{Event, Head};
+pub use stream::Attention;
+use stream::{Abandoned, Kind, Reader, Stream};
 
-/// The bounds of a session's streams.
+/// The bounds of a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// The most events kept: sent ones for replay, and as many unsent ones that nobody is connected for.
     pub(super) events: usize,
     /// The most bytes of them, likewise.
     pub(super) bytes: usize,
+    /// The most messages that a connected reader may leave unread on a stream.
+    pub(super) unread_messages: usize,
+    /// The most bytes of them, but for one message.
+    pub(super) unread_bytes: usize,
+    /// The most standing streams that are read at once. A client needs one; those beyond are connections that broke
+    /// unnoticed, and its latest is the one it reads.
+    pub(super) standing: usize,
     /// The most requests that are not settled.
     pub(super) in_flight: usize,
+    /// The most notifications and responses that wait for room in the child's input.
+    pub(super) messages_waiting: usize,
     /// Whether events get ids, which makes streams resumable.
     pub(super) resumable: bool,
-}
-
-/// What a client wants of the child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// So many requests.
-    Requests(usize),
-    /// A ping, which is also taken, within reason, when as many requests are in flight as may be: it asks whether anybody
-    /// is there.
-    Ping,
-}
-
-impl Asked {
-    /// How many answers there will be.
-    pub(super) const fn answers(self) -> usize {
-        match self {
-            Self::Requests(requests) => requests,
-            Self::Ping => 1,
-        }
-    }
-
-    /// One request of this method.
-    pub fn by(method: &str) -> Self {
-        if method == method::PING { Self::Ping } else { Self::Requests(1) }
-    }
-}
-
-/// Whether a POST can be sent more than its answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PostForm {
-    /// It may become an event stream.
-    Streamable,
-    /// Its client takes nothing but the answers.
-    AnswersOnly,
-}
-
-/// What happened that an operator may want to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Notice {
-    /// Messages for a client that is not connected were given up.
-    Dropped,
-    /// A large answer for a client that is not connected was replaced by an error.
-    AnswerNotKept,
-    /// A reader was disconnected because it did not keep up.
-    SlowConsumer,
-    /// So was the only reader of the session: the session is over.
-    SlowSession,
-}
-
-/// What is to be done once the lock is released.
-#[derive(Debug, Default)]
-#[must_use = "the readers wait for it"]
-pub(super) struct Effects {
-    first: Option<Waker>,
-    rest: Vec<Waker>,
-    /// Messages that were given up. Whoever asked something in one of them still waits.
-    pub(super) dropped: Vec<Frame>,
-    /// What an operator may want to know: the gravest.
-    pub(super) notice: Option<Notice>,
-}
-
-impl Effects {
-    fn wake_later(&mut self, waker: Option<Waker>) {
-        match (&self.first, waker) {
-            (None, waker) => self.first = waker,
-            (Some(_), Some(waker)) => self.rest.push(waker),
-            (Some(_), None) => {}
-        }
-    }
-
-    /// Wakes the readers.
-    pub(super) fn wake(self) {
-        self.first.into_iter().chain(self.rest).for_each(Waker::wake);
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Post(PostForm),
-    Standing,
-    Everything,
-}
-
-#[derive(Debug)]
-struct Stream {
-    kind: Kind,
-    reader: Option<Reader>,
-    /// Requests of this stream that are not settled.
-    pending: usize,
-    /// What waits; for standing streams it is in the pool.
-    queue: Queue,
-    /// The number of the last event sent.
-    sent: u64,
-    /// Whether an event id of this stream was sent, so that its client can come back to it.
-    named: bool,
-    attention: Attention,
-}
-
-/// What the reader of a stream is to be given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attention {
-    /// Everything.
-    Full,
-    /// What will still matter when it reads on, which may be long: answers, questions, and which of them were cancelled.
-    Lasting,
-}
-
-#[derive(Debug)]
-struct Reader {
-    generation: u64,
-    /// The number of the event it is to be sent next.
-    next: u64,
-    waker: Option<Waker>,
-}
-
-impl Stream {
-    fn takes_messages(&self) -> bool {
-        match self.kind {
-            Kind::Post(PostForm::Streamable) => self.reader.is_some() || self.named,
-            Kind::Everything => self.reader.is_some(),
-            Kind::Post(PostForm::AnswersOnly) | Kind::Standing => false,
-        }
-    }
-
-    /// Whether nothing will ever come after the event `last`: all its requests are settled, everything was sent.
-    fn ended_at(&self, last: u64) -> bool {
-        matches!(self.kind, Kind::Post(_)) && self.pending == 0 && self.queue.is_empty() && last >= self.sent
-    }
-
-    /// What it counts among what waits for readers to come back.
-    fn abandoned(&self) -> Abandoned {
-        match self.reader {
-            Some(_) => Abandoned::default(),
-            None => Abandoned {
-                messages: self.queue.messages(),
-                bytes: self.queue.message_bytes() + self.queue.answer_bytes(),
-            },
-        }
-    }
-
-    fn waker(&mut self) -> Option<Waker> {
-        self.reader.as_mut().and_then(|reader| reader.waker.take())
-    }
-}
-
-/// What waits for readers to come back, over all streams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Abandoned {
-    messages: usize,
-    /// Of messages and answers.
-    bytes: usize,
 }
 
 /// The streams of one session.
@@ -249,6 +113,11 @@ impl Streams {
             ending: false,
             closed: false,
         }
+    }
+
+    /// The bounds of its session.
+    pub(super) const fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Whether the client is there: it waits for an answer or has a stream open. A request in flight whose client is
@@ -329,10 +198,10 @@ impl Streams {
     fn take_over(&mut self, id: StreamId, effects: &mut Effects) {
         self.standing.retain(|other| *other != id);
         self.standing.push(id);
-        while self.standing.len() > STANDING_STREAMS_MAX
+        while self.standing.len() > self.bounds.standing
             && let Some(oldest) = self.standing.first().copied()
         {
-            limit_hit(Limit::StandingStreams);
+            limit_hit(Limit::StreamsMax);
             self.end_reader(oldest, effects);
             self.after_leave(oldest, effects);
         }
@@ -496,81 +365,6 @@ impl Streams {
         }
     }
 
-    // --- leaving ---
-
-    /// Disconnects a stream's reader: its next poll ends.
-    fn end_reader(&mut self, id: StreamId, effects: &mut Effects) {
-        if let Some(reader) = self.change(id, |stream| stream.reader.take()).flatten() {
-            self.readers -= 1;
-            effects.wake_later(reader.waker);
-        }
-    }
-
-    /// A stream has lost its reader.
-    fn after_leave(&mut self, id: StreamId, effects: &mut Effects) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let unfinished = match stream.kind {
-            Kind::Standing => {
-                self.standing.retain(|other| *other != id);
-                true
-            }
-            Kind::Post(_) | Kind::Everything => stream.pending > 0 || !stream.queue.is_empty(),
-        };
-        if stream.named {
-            if unfinished {
-                self.lost.push_back(id);
-            }
-            self.relieve_abandoned(effects);
-            if self.lost.len() > LOST_STREAMS_MAX
-                && let Some(oldest) = self.lost.pop_front()
-            {
-                self.give_up(oldest, effects);
-            }
-        } else {
-            let queue = self.change(id, |stream| std::mem::take(&mut stream.queue));
-            self.give_to_pool(queue.unwrap_or_default());
-        }
-        self.remove_if_done(id);
-        self.serve_pool(effects);
-    }
-
-    /// The unsent messages of a stream that nobody can come back to go to the standalone side.
-    fn give_to_pool(&mut self, mut queue: Queue) {
-        if !self.closed {
-            for (seq, frame) in queue.take_messages() {
-                self.pool.push(seq, Item::Message(frame));
-            }
-        }
-    }
-
-    /// Nobody came back to this stream for too long.
-    fn give_up(&mut self, id: StreamId, effects: &mut Effects) {
-        self.log.forget(id);
-        let queue = self.change(id, |stream| {
-            stream.named = false;
-            std::mem::take(&mut stream.queue)
-        });
-        effects.dropped.extend(queue.unwrap_or_default().take_messages().into_iter().map(|(_, frame)| frame));
-        self.remove_if_done(id);
-    }
-
-    fn remove_if_done(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get(&id) else { return };
-        if stream.reader.is_some() || stream.pending > 0 {
-            return;
-        }
-        let done = match stream.kind {
-            Kind::Post(_) => !stream.named || (stream.queue.is_empty() && !self.log.holds(id)),
-            Kind::Standing => !stream.named,
-            Kind::Everything => true,
-        };
-        if done {
-            self.change(id, |stream| stream.queue = Queue::default());
-            self.streams.remove(&id);
-            self.lost.retain(|other| *other != id);
-        }
-    }
-
     /// An event that is about to be sent: it gets its id and is kept.
     fn event(&mut self, id: StreamId, frame: Frame) -> Event {
         if !self.bounds.resumable || self.closed {
@@ -594,9 +388,3 @@ impl Streams {
 
 /// How many pings may be in flight beyond `--in-flight-max`.
 const PINGS_MAX: usize = 8;
-/// The most standing streams of a session that are read at once. A client needs one; those beyond are connections that
-/// broke unnoticed, and its latest is the one it reads.
-const STANDING_STREAMS_MAX: usize = 16;
-/// The most streams of a session that wait for their reader to come back. Beyond it the one that has waited longest is
-/// given up, with what it holds.
-const LOST_STREAMS_MAX: usize = 256;

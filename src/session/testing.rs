@@ -127,6 +127,12 @@ pub(crate) fn config() -> SessionConfig {
         in_flight_max: NonZeroUsize::new(300).expect("not zero"),
         replay_events: 16,
         replay_bytes: 64 * 1024,
+        streams_max: NonZeroUsize::new(16).expect("not zero"),
+        messages_waiting_max: NonZeroUsize::new(64).expect("not zero"),
+        unread_messages_max: NonZeroUsize::new(4096).expect("not zero"),
+        unread_bytes_max: 8 << 20,
+        parked_max: NonZeroUsize::new(4).expect("not zero"),
+        parked_bytes_max: 64 << 20,
         input_timeout: Duration::from_secs(120),
         request_timeout_max: None,
     }

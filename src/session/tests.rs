@@ -8,7 +8,11 @@ use http::HeaderMap;
 use super::testing::{Arrival, Own};
 use super::*;
 use crate::auth::Admission;
-use crate::router::Origin;
+use crate::child::Outbox;
+use crate::config::SessionConfig;
+use crate::jsonrpc::Message;
+use crate::metrics::{Limit, limit_hits};
+use crate::router::{Origin, Payload};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
 
@@ -120,4 +124,51 @@ async fn a_question_that_no_client_reads_is_answered_to_the_child_that_asked() {
     };
     assert_eq!((from.session, answer.id().is_some()), (key, true));
     assert!(first.try_next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_session_has_the_limits_of_the_configuration() {
+    let (two, kibibyte) = (NonZeroUsize::new(2).unwrap(), 1024);
+    let config = SessionConfig {
+        streams_max: two,
+        unread_messages_max: two,
+        unread_bytes_max: kibibyte,
+        parked_max: two,
+        parked_bytes_max: kibibyte,
+        ..testing::config()
+    };
+    let testing::Shared { registry, pool, .. } = testing::registry(config);
+    let tenant = pool.tenant(&Admission::anonymous(), &HeaderMap::new()).unwrap();
+    let owned = registry.open(Transport::Streamable, tenant).unwrap();
+    let session = owned.session();
+    let limits =
+        [Limit::StreamsMax, Limit::UnreadMessagesMax, Limit::UnreadBytesMax, Limit::ParkedMax, Limit::ParkedBytesMax];
+    let before = limits.map(limit_hits);
+    let has_ended = |reader: &StreamReader| {
+        let polled = reader.poll_event(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        matches!(polled, std::task::Poll::Ready(None))
+    };
+
+    let [first, second, third] = [(); 3].map(|()| session.open_standing().unwrap());
+    assert_eq!([&first, &second, &third].map(has_ended), [true, false, false]);
+    for text in ["1", "2", "3"] {
+        session.deliver(StreamId::STANDALONE, Payload::Message(testing::frame(text)));
+    }
+    assert!(has_ended(&third));
+    // The other has what the third left unread.
+    assert!(!has_ended(&second) && !has_ended(&second) && !has_ended(&second));
+    for _ in 0..2 {
+        session.deliver(StreamId::STANDALONE, Payload::Message(testing::frame(&"x".repeat(kibibyte + 1))));
+    }
+    assert!(has_ended(&second));
+
+    let later = Instant::now() + Duration::from_secs(1);
+    for number in 0..3 {
+        registry.park(number, Box::new(()), 1, later).unwrap();
+    }
+    assert_eq!(registry.parked().len(), 2);
+    registry.park(3, Box::new(()), kibibyte + 1, later).unwrap();
+    assert_eq!(registry.parked().len(), 1);
+    let after = limits.map(limit_hits);
+    assert!(before.iter().zip(after).all(|(before, after)| *before < after), "{before:?} {after:?}");
 }

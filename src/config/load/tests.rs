@@ -43,6 +43,10 @@ fn defaults_are_those_of_the_help_text() {
     assert!(config.tls.is_none());
     assert_eq!(config.session.replay_events, 256);
     assert_eq!(config.session.replay_bytes, 1 << 20);
+    assert_eq!((config.session.streams_max.get(), config.session.messages_waiting_max.get()), (16, 64));
+    assert_eq!((config.session.unread_messages_max.get(), config.session.unread_bytes_max), (4096, 8 << 20));
+    assert_eq!((config.session.parked_max.get(), config.session.parked_bytes_max), (5_000, 64 << 20));
+    assert_eq!(config.listen.connection.untaken_timeout, Duration::from_secs(60));
     assert_eq!((config.pool.isolation, config.pool.size.get(), config.pool.warm), (Isolation::Shared, 1, 0));
     assert_eq!((config.pool.children_max.get(), config.pool.idle_timeout), (100, None));
     assert_eq!(config.pool.cache_bytes, 16 << 20);
@@ -207,8 +211,32 @@ fn limits_that_contradict_each_other_are_reported() {
     assert_eq!(problem(&["--body-bytes-max", "65MiB"]), format!("--queue-bytes-max \"64MiB\": {wanted}"));
     let problem_of_timeout = problem(&["--request-timeout", "2m", "--request-timeout-max", "1m"]);
     assert!(problem_of_timeout.ends_with("at least as long as --request-timeout, 2m"), "{problem_of_timeout}");
+    let problem_of_events = problem(&["--replay-events", "5000"]);
+    assert!(problem_of_events.starts_with("--unread-messages-max"), "{problem_of_events}");
+    assert!(problem_of_events.ends_with("at least as much as --replay-events, 5000"), "{problem_of_events}");
+    let problem_of_bytes = problem(&["--unread-bytes-max", "1000000"]);
+    assert!(problem_of_bytes.ends_with("at least as much as --replay-bytes, 1048576 bytes"), "{problem_of_bytes}");
     load(&["--request-timeout", "1m", "--request-timeout-max", "1m"]).unwrap();
     load(&["--request-timeout", "1m", "--request-timeout-max", "none"]).unwrap();
+}
+
+#[test]
+fn the_time_for_taking_nothing_is_one_that_the_system_can_be_told() {
+    for (text, millis) in [("0.1", 100), ("20d", 20 * 24 * 60 * 60 * 1000)] {
+        let config = load(&["--untaken-timeout", text]).unwrap();
+        assert_eq!(config.listen.connection.untaken_timeout.as_millis(), millis);
+    }
+    for wrong in ["0", "99ms", "21d"] {
+        assert!(problem(&["--untaken-timeout", wrong]).contains("from 100ms to 20d"));
+    }
+}
+
+#[test]
+fn half_of_the_sessions_may_wait_for_their_clients_unless_told_otherwise() {
+    let parked_max = |args: &[&str]| load(args).unwrap().session.parked_max.get();
+    assert_eq!(parked_max(&["--sessions-max", "30"]), 15);
+    assert_eq!(parked_max(&["--sessions-max", "1"]), 1);
+    assert_eq!(parked_max(&["--sessions-max", "30", "--parked-max", "20"]), 20);
 }
 
 #[test]

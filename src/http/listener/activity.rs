@@ -325,7 +325,7 @@ impl<'a> Clock<'a> {
             let since = self.activity.stalled()?;
             return Some(match self.parting {
                 Some(parting) => (parting.max(since) + PARTING_TIMEOUT, Over::Unparted),
-                None => (since + UNTAKEN_TIMEOUT, Over::Limit(Limit::UntakenTimeout)),
+                None => (since + self.config.untaken_timeout, Over::Limit(Limit::UntakenTimeout)),
             });
         };
         if let Some(parting) = self.parting {
@@ -338,8 +338,6 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// How long a client may take nothing of what there is for it. As long as the system gives it where that can see it.
-const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it must have, to be ended for others.
 const STALLED_MIN: Duration = Duration::from_secs(5);
 /// How long a connection that was told to end may take to do so.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::connection::Tracked;
 use super::*;
+use crate::metrics::{Limit, limit_hits};
 
 mod bounds;
 mod http2;
@@ -43,6 +44,7 @@ fn connection() -> ConnectionConfig {
         first_byte_timeout: Duration::from_secs(30),
         header_timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(120),
+        untaken_timeout: Duration::from_secs(60),
         header_bytes_max: 64 * 1024,
         headers_max: NonZeroUsize::new(100).unwrap(),
         http2_streams_max: 128,
@@ -210,12 +212,11 @@ async fn connections_without_a_request_go_away_and_those_with_one_stay() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_let_go() {
-    use rustix::net::sockopt::{set_tcp_user_timeout, tcp_user_timeout};
-
-    let listener = Listener::bind(&listen("127.0.0.1", 0, 1)).await.unwrap();
-    assert_eq!(tcp_user_timeout(&listener.socket).unwrap(), UNTAKEN_TIMEOUT_MILLIS);
-    // Shorter than for clients, and on the way to the connection all the same.
-    set_tcp_user_timeout(&listener.socket, 500).unwrap();
+    let mut config = listen("127.0.0.1", 0, 1);
+    config.connection.untaken_timeout = Duration::from_millis(500);
+    let listener = Listener::bind(&config).await.unwrap();
+    assert_eq!(rustix::net::sockopt::tcp_user_timeout(&listener.socket).unwrap(), 500);
+    let hits = limit_hits(Limit::UntakenTimeout);
     let served = serve_by(listener);
     let mut stuck = connect(&served).await;
     request(&mut stuck, "/large").await;
@@ -224,6 +225,7 @@ async fn a_client_that_takes_nothing_is_let_go() {
     request(&mut next, "/").await;
     let end = served.address.to_string();
     assert!(read_until(&mut next, &end).await.ends_with(&end));
+    assert!(limit_hits(Limit::UntakenTimeout) > hits);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
+use std::num::NonZeroUsize;
 use std::pin::pin;
 
 use super::*;
 use crate::error::{Awaited, Reject};
 use crate::jsonrpc::RawId;
+use crate::metrics::{Limit, limit_hits};
 use crate::router::{Payload, StreamId};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
@@ -645,14 +647,15 @@ async fn requests_beyond_the_limit_are_refused_at_once_and_pings_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_that_wait_for_the_child_are_bounded_in_each_session() {
-    let mut harness = harness();
+    let mut harness = harness_with(|_, session| session.messages_waiting_max = NonZeroUsize::new(5).expect("not zero"));
+    let hits = limit_hits(Limit::MessagesWaitingMax);
     let id = harness.open(Revision::V2025_06_18).await;
     let headers = session(&id);
     while tokio::time::timeout(Duration::from_secs(1), harness.ask("POST", "/mcp", &headers, NOTIFICATION))
         .await
         .is_ok()
     {}
-    let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(harness.ask("POST", "/mcp", &headers, NOTIFICATION))).collect();
+    let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(harness.ask("POST", "/mcp", &headers, NOTIFICATION))).collect();
     for waiting in &mut waiting {
         tokio::select! {
             _ = waiting => panic!("there is no room"),
@@ -663,6 +666,7 @@ async fn messages_that_wait_for_the_child_are_bounded_in_each_session() {
         harness.ask("POST", "/mcp", &headers, NOTIFICATION).await.kind().await,
         (503, "messages-waiting".to_owned())
     );
+    assert!(limit_hits(Limit::MessagesWaitingMax) > hits);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,34 +7,35 @@ use crate::error::Reject;
 use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
 
-/// A connected reader may lag behind by so many messages (a burst of the child is no fault of the reader), or by `--replay-events` where that is more.
-const LAG_EVENTS_MIN: usize = 4096;
-/// A connected reader may lag behind by one message and so many bytes of others, or by `--replay-bytes` where
-/// that is more.
-const LAG_BYTES_MIN: usize = 8 * 1024 * 1024;
-/// A client of HTTP+SSE may have so many answers unread: it can go on sending requests without ever reading.
-const UNREAD_ANSWERS_MAX: usize = 1024;
-/// The most bytes of these answers, as long as there is more than one.
+/// A client of HTTP+SSE may have so many bytes of answers unread, as long as there is more than one: it can go on sending
+/// requests without ever reading.
 const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 impl Streams {
-    /// Whether a connected reader has left too much unread. One message, however large, says nothing of its reader, which
-    /// may have had no time for it yet.
-    fn lags(&self, queue: &Queue, times: usize) -> bool {
-        let bytes_max = self.bounds.bytes.max(LAG_BYTES_MIN).saturating_mul(times);
-        queue.messages() > self.bounds.events.max(LAG_EVENTS_MIN).saturating_mul(times)
-            || (queue.message_bytes() > bytes_max && queue.message_bytes_but_largest() > bytes_max)
+    /// The limit that a connected reader has reached of what it may leave unread: it may be a burst of the child, which is
+    /// no fault of the reader. One message, however large, says nothing of it: it may have had no time for that yet.
+    fn lags(&self, queue: &Queue, counted: usize, times: usize) -> Option<Limit> {
+        let bytes_max = self.bounds.unread_bytes.saturating_mul(times);
+        if counted > self.bounds.unread_messages.saturating_mul(times) {
+            Some(Limit::UnreadMessagesMax)
+        } else if queue.message_bytes() > bytes_max && queue.message_bytes_but_largest() > bytes_max {
+            Some(Limit::UnreadBytesMax)
+        } else {
+            None
+        }
     }
 
     /// Disconnects the reader of a stream of its own queue if it does not keep up.
     pub(super) fn check_reader(&mut self, id: StreamId, effects: &mut Effects) {
         let Some(stream) = self.streams.get(&id) else { return };
         let everything = stream.kind == Kind::Everything;
-        let unread = everything
-            && (stream.queue.answers() > UNREAD_ANSWERS_MAX
-                || (stream.queue.answers() > 1 && stream.queue.answer_bytes() > UNREAD_ANSWER_BYTES_MAX));
-        if unread || self.lags(&stream.queue, 1) {
-            limit_hit(Limit::SlowConsumer);
+        let queue = &stream.queue;
+        // Elsewhere a client that has as many answers unread waits for as many requests, each of which was admitted.
+        let counted = if everything { queue.messages() + queue.answers() } else { queue.messages() };
+        let unread = everything && queue.answers() > 1 && queue.answer_bytes() > UNREAD_ANSWER_BYTES_MAX;
+        let reached = unread.then_some(Limit::UnreadBytesMax).or_else(|| self.lags(queue, counted, 1));
+        if let Some(limit) = reached {
+            limit_hit(limit);
             effects.notice = Some(if everything { Notice::SlowSession } else { Notice::SlowConsumer });
             self.end_reader(id, effects);
             self.after_leave(id, effects);
@@ -45,8 +46,8 @@ impl Streams {
     /// pool, so until it has emptied it the bound is twice as high.
     pub(super) fn check_pool(&mut self, effects: &mut Effects) {
         let Some(id) = self.standing.last().copied() else { return };
-        if self.lags(&self.pool, if self.strained { 2 } else { 1 }) {
-            limit_hit(Limit::SlowConsumer);
+        if let Some(limit) = self.lags(&self.pool, self.pool.messages(), if self.strained { 2 } else { 1 }) {
+            limit_hit(limit);
             effects.notice = Some(Notice::SlowConsumer);
             self.strained = true;
             self.end_reader(id, effects);

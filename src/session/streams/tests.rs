@@ -1,17 +1,26 @@
 use std::collections::{HashMap, HashSet};
+use std::task::Waker;
 
 use proptest::prelude::*;
 
+use super::leaving::LOST_STREAMS_MAX;
 use super::*;
 use crate::error::Reject;
 use crate::jsonrpc::RawId;
+use crate::metrics::limit_hits;
 
 const POST: StreamId = StreamId(1);
 const GET: StreamId = StreamId(2);
 const NEWER_GET: StreamId = StreamId(3);
 
 fn streams(events: usize, bytes: usize) -> Streams {
-    Streams::new(Bounds { events, bytes, in_flight: 10, resumable: true }, Arc::new(Usage::default()), None)
+    Streams::new(bounds(events, bytes, true), Arc::new(Usage::default()), None)
+}
+
+fn bounds(events: usize, bytes: usize, resumable: bool) -> Bounds {
+    let (unread_messages, unread_bytes) = (4096, 8 << 20);
+    let (standing, in_flight, messages_waiting) = (16, 10, 64);
+    Bounds { events, bytes, unread_messages, unread_bytes, standing, in_flight, messages_waiting, resumable }
 }
 
 fn frame(text: &str) -> Frame {
@@ -237,7 +246,9 @@ fn reader_that_does_not_keep_up_is_disconnected_and_its_answer_waits() {
     for at in 0..4096 {
         assert_eq!(streams.give(POST, message(&at.to_string())), None);
     }
+    let hits = limit_hits(Limit::UnreadMessagesMax);
     assert_eq!(streams.give(POST, message("one too many")), Some(Notice::SlowConsumer));
+    assert!(limit_hits(Limit::UnreadMessagesMax) > hits);
     assert_eq!(streams.read(POST, reader), ["end"]);
     streams.give(POST, response("answer"));
     let reader = streams.come_back("1-0").expect("named");
@@ -275,20 +286,20 @@ fn message_is_not_held_against_its_reader_however_large_it_is() {
     assert_eq!(streams.give(StreamId::STANDALONE, message(&large)), None);
     assert_eq!(streams.read(GET, get), [format!("2-1 {large}")]);
     // Two of them are another matter.
+    let hits = limit_hits(Limit::UnreadBytesMax);
     for (text, notice) in [(&large, None), (&"small".to_owned(), None), (&large, Some(Notice::SlowConsumer))] {
         assert_eq!(streams.give(StreamId::STANDALONE, message(text)), notice);
     }
+    assert!(limit_hits(Limit::UnreadBytesMax) > hits);
     assert_eq!(streams.read(GET, get), ["end"]);
 }
 
 #[test]
 fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
-    let mut streams = Streams::new(
-        Bounds { events: 10, bytes: 1000, in_flight: 10, resumable: false },
-        Arc::new(Usage::default()),
-        None,
-    );
+    let mut streams =
+        Streams::new(Bounds { unread_messages: 1024, ..bounds(10, 1000, false) }, Arc::new(Usage::default()), None);
     let _reader = streams.open_everything();
+    let hits = limit_hits(Limit::UnreadMessagesMax);
     let mut notice = None;
     for _ in 0..1025 {
         assert!(
@@ -297,15 +308,18 @@ fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
         notice = streams.give(StreamId::STANDALONE, response("{}"));
     }
     assert_eq!(notice, Some(Notice::SlowSession));
+    assert!(limit_hits(Limit::UnreadMessagesMax) > hits);
 }
 
 #[test]
 fn standing_streams_are_bounded_and_the_oldest_ends() {
     let mut streams = streams(10, 1000);
+    let hits = limit_hits(Limit::StreamsMax);
     let readers: Vec<_> = (10..27).map(|id| (StreamId(id), streams.stand(StreamId(id)))).collect();
     let (first, generation) = readers[0];
     assert_eq!(streams.read(first, generation), ["end"]);
     assert_eq!((streams.standing.len(), streams.readers, streams.streams.len()), (16, 16, 16));
+    assert!(limit_hits(Limit::StreamsMax) > hits);
     let (last, generation) = readers[16];
     streams.give(StreamId::STANDALONE, message("a"));
     assert_eq!(streams.read(last, generation), ["26-1 a"]);
@@ -420,7 +434,7 @@ proptest! {
     /// settled, gone and closed, nothing is left.
     #[test]
     fn random_runs_keep_the_invariants(ops in proptest::collection::vec(op(), 1..150), resumable: bool) {
-        let mut streams = Streams::new(Bounds { events: 5, bytes: 60, in_flight: 10, resumable }, Arc::new(Usage::default()), None);
+        let mut streams = Streams::new(bounds(5, 60, resumable), Arc::new(Usage::default()), None);
         let mut world = World::default();
         for op in ops {
             match op {

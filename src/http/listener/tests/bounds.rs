@@ -3,7 +3,6 @@
 use tokio::net::TcpSocket;
 
 use super::*;
-use crate::metrics::{Limit, limit_hits};
 
 /// Serves with bounds of its own.
 async fn serve_with(change: impl FnOnce(&mut ListenConfig)) -> Served {
