@@ -64,7 +64,7 @@ impl Queue {
     /// A notification waits from now on, unless too many do already.
     pub(super) fn put_notification(&mut self, place: Place, session: SessionKey, message: Message) {
         if self.notifications.len() >= NOTIFICATIONS_MAX {
-            limit_hit(Limit::MessagesWaiting);
+            limit_hit(Limit::MessagesWaitingMax);
             return tracing::debug!(method = message.method(), "dropped a client's notification: too many wait");
         }
         self.bytes += message.bytes().len();
@@ -203,14 +203,14 @@ mod tests {
     #[test]
     fn notifications_are_bounded_and_go_with_their_session() {
         let mut queue = Queue::default();
-        let before = crate::metrics::limit_hits(Limit::MessagesWaiting);
+        let before = crate::metrics::limit_hits(Limit::MessagesWaitingMax);
         for n in 0..2000 {
             let place = queue.place_behind();
             queue.put_notification(place, SessionKey(n % 2), notification("n"));
             queue.note_notification(SessionKey(n));
         }
         assert_eq!(queue.len(), NOTIFICATIONS_MAX);
-        assert!(crate::metrics::limit_hits(Limit::MessagesWaiting) >= before + 976);
+        assert!(crate::metrics::limit_hits(Limit::MessagesWaitingMax) >= before + 976);
         queue.drop_notifications(Some(SessionKey(1)));
         assert_eq!(queue.len(), NOTIFICATIONS_MAX / 2);
         queue.drop_notifications(None);

@@ -2,6 +2,7 @@
 
 use super::super::queue::{Item, Queue};
 use super::{Effects, Kind, Streams};
+use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
 
 impl Streams {
@@ -31,6 +32,7 @@ impl Streams {
             if self.lost.len() > LOST_STREAMS_MAX
                 && let Some(oldest) = self.lost.pop_front()
             {
+                limit_hit(Limit::StreamsMax);
                 self.give_up(oldest, effects);
             }
         } else {

@@ -137,5 +137,5 @@ async fn of_too_many_clients_that_are_asked_something_the_first_to_expire_is_giv
     let again = is_asked(&client, "again", Some(state)).await;
     assert_eq!(again["error"]["data"]["kind"], "request-state", "{again}");
     assert_eq!(again["error"]["code"], -32602, "{again}");
-    assert_eq!(hits(&client).await, counted(&[("parked", 1)]));
+    assert_eq!(hits(&client).await, counted(&[("parked-max", 1)]));
 }

@@ -76,7 +76,7 @@ async fn the_oldest_of_too_many_streams_ends() {
         streams.push(session.listen(None).await);
     }
     assert_eq!(streams.remove(0).rest().await, [] as [Value; 0]);
-    assert_eq!(hits(&session).await, counted(&[("standing-streams", 1)]));
+    assert_eq!(hits(&session).await, counted(&[("streams-max", 1)]));
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_reader_that_does_not_keep_up_is_disconnected() {
     let text = "x".repeat(100_000);
     unread.post(&call("many", "log", json!({"level": "error", "message": text, "count": 400}))).await;
     let client = mux.client();
-    let counted = async { while hits(&client).await.get("slow-consumer") != Some(&1) {} };
+    let counted = async { while hits(&client).await.get("unread-bytes-max") != Some(&1) {} };
     within("the end of its stream", counted).await;
     // What it had taken already comes, and then the end.
     while unread.events.block().await.is_some() {}
@@ -98,5 +98,5 @@ async fn a_reader_that_does_not_keep_up_is_disconnected() {
     // What came until its session was closed, was for nobody.
     let mut counted = hits(&client).await;
     counted.remove("replay-events");
-    assert_eq!(counted, super::counted(&[("slow-consumer", 1)]));
+    assert_eq!(counted, super::counted(&[("unread-bytes-max", 1)]));
 }
