@@ -168,7 +168,7 @@ async fn only_clients_of_the_authority_come_in() {
 #[tokio::test]
 async fn handshakes_that_fail_or_do_not_end_are_counted() {
     let (files, strangers) = (Files::new(), Files::new());
-    let mux = files.start(&["--first-byte-timeout", "700ms"], echo_server()).await;
+    let mux = files.start(&["--first-byte-timeout", "3s"], echo_server()).await;
     let plain = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
     for (sent, received) in [
         // A message that clients never send, one that does not go on, and HTTP, which is no handshake.

@@ -10,10 +10,10 @@ use crate::harness::{Client, Events, Mux, json_body, notes_server, python, withi
 
 #[tokio::test]
 async fn a_session_that_finds_no_process_is_refused_after_its_wait() {
-    let flags = ["--isolation", "session", "--children-max", "1", "--queue-timeout", "300ms"];
+    let flags = ["--isolation", "session", "--children-max", "1", "--queue-timeout", "3s"];
     let mux = Mux::start(&flags, notes_server()).await;
     let session = mux.session("2025-11-25").await;
-    let message = "every one of the 1 server processes is in use (--children-max); none came free within 300ms";
+    let message = "every one of the 1 server processes is in use (--children-max); none came free within 3s";
     let message = error(json!("i"), -31010, "children-limit", message, &of("children-max", 1));
     assert_eq!(refusal(mux.client().post(INITIALIZE).await).await, refused(503, Some("1"), message));
     assert_eq!(hits(&session).await, counted(&[("children-max", 1)]));
@@ -87,10 +87,10 @@ async fn until_idle(session: &Client) {
 
 #[tokio::test]
 async fn a_request_without_an_answer_or_progress_is_given_up() {
-    let mux = Mux::start(&["--request-timeout", "700ms"], notes_server()).await;
+    let mux = Mux::start(&["--request-timeout", "2s"], notes_server()).await;
     let session = mux.session("2025-11-25").await;
     let answer = session.post(&call("late", "slow", json!({"seconds": 60}))).await;
-    let message = "the server did not answer within 700ms (--request-timeout)";
+    let message = "the server did not answer within 2s (--request-timeout)";
     let message = error(json!("late"), -31002, "request-timeout", message, &[]);
     assert_eq!(refusal(answer).await, refused(200, None, message));
     until_idle(&session).await;
@@ -99,12 +99,12 @@ async fn a_request_without_an_answer_or_progress_is_given_up() {
 
 #[tokio::test]
 async fn a_request_with_progress_is_given_up_when_all_its_time_is_over() {
-    let mux = Mux::start(&["--request-timeout", "600ms", "--request-timeout-max", "900ms"], notes_server()).await;
+    let mux = Mux::start(&["--request-timeout", "2s", "--request-timeout-max", "2s"], notes_server()).await;
     let session = mux.session("2025-11-25").await;
     let messages = Events::new(session.post(&with_progress("endless")).await).rest().await;
     let (last, progress) = messages.split_last().unwrap();
     assert!(!progress.is_empty());
-    let message = "the server did not answer within 900ms (--request-timeout-max)";
+    let message = "the server did not answer within 2s (--request-timeout-max)";
     assert_eq!(*last, error(json!("endless"), -31002, "request-timeout", message, &[]));
     until_idle(&session).await;
     assert_eq!(hits(&session).await, counted(&[("request-timeout-max", 1)]));
