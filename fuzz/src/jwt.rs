@@ -169,6 +169,7 @@ impl Issuer {
             Err(Denial::InsufficientScope(wanted)) => assert_eq!(**wanted, *self.scopes.join(" ")),
             Err(Denial::Missing | Denial::Ambiguous(_)) => {}
             Err(Denial::KeysUnavailable) => panic!("there are keys"),
+            Err(Denial::Certificate(why)) => panic!("no certificate was shown: {why}"),
             Ok(admission) => {
                 assert!(admission.validity.until.is_some(), "for ever");
                 let signed = token.iter().filter(|byte| **byte == b'.').count() == 2;
