@@ -480,6 +480,15 @@ pub struct Cli {
     #[arg(long, value_name = "SIZE", help_heading = SESSIONS, default_value = "8MiB")]
     pub unread_bytes_max: String,
 
+    /// The most bytes of messages and answers that all clients together may leave unread
+    ///
+    /// Also those that are kept for clients that are not connected. One client may have no more of it unread than is left of
+    /// it: one alone half, ten that take all they can an eleventh each, so that there is always room for others. Beyond that
+    /// it is as if it had reached --unread-bytes-max; an answer is replaced by an error. What a client waits for and is sent
+    /// at once does not count. At least twice --unread-bytes-max.
+    #[arg(long, value_name = "SIZE", help_heading = SESSIONS, default_value = "512MiB")]
+    pub unread_total_bytes_max: String,
+
     /// The most modern requests that wait for their clients to come back with answers [default: half of --sessions-max]
     ///
     /// Each keeps its place among the sessions and what it holds in the server for --input-timeout. For one more, the one

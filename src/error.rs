@@ -188,10 +188,12 @@ pub enum Reject {
     #[error("the session was closed before the server answered")]
     SessionClosed,
     /// The answer was larger than what is kept for a stream that nobody reads.
-    #[error("the answer was not kept: nobody read the stream and it is larger than {limit} bytes (--replay-bytes)")]
+    #[error("the answer was not kept: nobody read the stream, and there is no room for it in {limit} bytes ({flag})")]
     AnswerNotKept {
         /// The limit.
         limit: usize,
+        /// Its flag.
+        flag: &'static str,
     },
 }
 
@@ -324,6 +326,7 @@ impl Reject {
             Self::Children { .. } => Some(Limit::ChildrenMax),
             Self::RequestTimeout(_, "--request-timeout-max", _) => Some(Limit::RequestTimeoutMax),
             Self::RequestTimeout(..) => Some(Limit::RequestTimeout),
+            Self::AnswerNotKept { flag: "--unread-total-bytes-max", .. } => Some(Limit::UnreadTotalBytesMax),
             Self::AnswerNotKept { .. } => Some(Limit::ReplayBytes),
             _ => None,
         }

@@ -129,6 +129,7 @@ limits! {
     ParkedBytesMax = "parked-bytes-max", "Such a request was given up: they were too large.";
     UnreadMessagesMax = "unread-messages-max", "A reader was disconnected: it left too many messages unread.";
     UnreadBytesMax = "unread-bytes-max", "A reader was disconnected: it left too much unread.";
+    UnreadTotalBytesMax = "unread-total-bytes-max", "A client had more unread than was left for it.";
     HandshakeFailed = "tls-handshake", "A TLS handshake failed or did not end.";
     CredentialRefused = "credential", "A credential that is not good was refused.";
 }

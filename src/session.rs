@@ -33,6 +33,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod unasked;
+mod unread;
 
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
@@ -61,6 +62,7 @@ use crate::pool::{Lease, Pool, Tenant};
 use crate::router::{ClientCapabilities, SessionKey, StreamId};
 use streams::{Bounds, Effects, Streams};
 use unasked::Unasked;
+use unread::{Share, Total};
 
 /// How a session's client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,8 @@ struct Shared {
     readers: AtomicUsize,
     /// Questions of children that no client will answer.
     unasked: Unasked,
+    /// What they leave unread.
+    unread: Arc<Total>,
 }
 
 /// One client's streams and its attachment to the child.
@@ -161,7 +165,7 @@ impl Session {
     ) -> Self {
         let id = record.id;
         let Admission { principal, usage, allowance, validity, rules, variables: _ } = tenant.admission().clone();
-        let streams = Streams::new(bounds, usage, allowance.in_flight_max);
+        let streams = Streams::new(bounds, usage, Share::new(Arc::clone(&shared.unread)), allowance.in_flight_max);
         let state = State {
             record,
             streams,

@@ -262,6 +262,8 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
     let messages_waiting_max = reader.read("messages-waiting-max", &cli.messages_waiting_max, values::some_count);
     let unread_messages_max = reader.read("unread-messages-max", &cli.unread_messages_max, values::some_count);
     let unread_bytes_max = reader.read("unread-bytes-max", &cli.unread_bytes_max, values::some_size);
+    let unread_total_bytes_max = &cli.unread_total_bytes_max;
+    let unread_total_bytes_max = reader.read("unread-total-bytes-max", unread_total_bytes_max, values::some_size);
     let parked_max = match &cli.parked_max {
         Some(text) => reader.read("parked-max", text, values::some_count),
         None => sessions_max.map(|max| NonZeroUsize::new(max.get() / 2).unwrap_or(NonZeroUsize::MIN)),
@@ -281,6 +283,13 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
         let wanted = format!("at least as much as --replay-bytes, {bytes} bytes");
         reader.problem("unread-bytes-max", Some(&cli.unread_bytes_max), wanted);
     }
+    // One client alone has half of it.
+    if let (Some(max), Some(total)) = (unread_bytes_max, unread_total_bytes_max)
+        && total / 2 < max
+    {
+        let wanted = format!("at least twice --unread-bytes-max, {} bytes", max * 2);
+        reader.problem("unread-total-bytes-max", Some(&cli.unread_total_bytes_max), wanted);
+    }
     Some(SessionConfig {
         idle_timeout: idle_timeout?,
         age_max: age_max?,
@@ -292,6 +301,7 @@ fn read_session(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
         messages_waiting_max: messages_waiting_max?,
         unread_messages_max: unread_messages_max?,
         unread_bytes_max: unread_bytes_max?,
+        unread_total_bytes_max: unread_total_bytes_max?,
         parked_max: parked_max?,
         parked_bytes_max: parked_bytes_max?,
         input_timeout: input_timeout?,

@@ -46,7 +46,7 @@ fn all() -> Vec<Reject> {
         ChildAnswerUnusable("x".into()),
         ShuttingDown,
         SessionClosed,
-        AnswerNotKept { limit: 1 },
+        AnswerNotKept { limit: 1, flag: "x" },
     ];
     for reject in &all {
         match reject {

@@ -4,9 +4,11 @@
 //! one response that an accepted request gets.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::unread::{Held, Share};
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, RawId};
 use crate::mcp::{Revision, method};
@@ -96,6 +98,15 @@ struct Queued {
     item: Item,
 }
 
+/// When what is put into a queue will be taken out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// As soon as its reader's turn comes: it has taken everything before, and waits.
+    AtOnce,
+    /// Who knows: its reader is behind, or not there.
+    Later,
+}
+
 /// Messages and answers in the order they came.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -103,10 +114,16 @@ pub(super) struct Queue {
     messages: usize,
     message_bytes: usize,
     answer_bytes: usize,
+    /// Of what all sessions may leave unread.
+    held: Held,
+    /// There was no room to hold it all.
+    over: bool,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, seq: u64, item: Item) {
+    /// Puts something in. Unless it will be taken at once, it is held of the session's `share`; see [`Queue::is_over`].
+    pub(super) fn push(&mut self, seq: u64, item: Item, taken: Taken, share: &Arc<Share>) {
+        let passes = taken == Taken::AtOnce && self.items.is_empty();
         let size = match &item {
             Item::Message(frame) => {
                 self.messages += 1;
@@ -119,6 +136,37 @@ impl Queue {
             }
         };
         self.items.push_back(Queued { seq, size, item });
+        if !passes {
+            self.hold(share);
+        }
+    }
+
+    /// Holds all of it, also what was to be taken at once: it was not.
+    pub(super) fn hold(&mut self, share: &Arc<Share>) {
+        let bytes = self.bytes();
+        self.over = !self.held.grow(bytes, share);
+    }
+
+    fn bytes(&self) -> usize {
+        self.message_bytes + self.answer_bytes
+    }
+
+    /// Something was taken out, or made smaller.
+    fn release(&mut self) {
+        let bytes = self.bytes();
+        self.held.shrink(bytes);
+        self.over = self.over && bytes > self.held.bytes();
+    }
+
+    /// What it holds of the session's share.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Whether there was no room for what was put in last: until enough is taken out. Then whoever put it in does that.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 
     pub(super) fn pop(&mut self) -> Option<Item> {
@@ -138,6 +186,7 @@ impl Queue {
             // An idle stream keeps no buffer.
             self.items = VecDeque::new();
         }
+        self.release();
         Some(queued.item)
     }
 
@@ -210,6 +259,7 @@ impl Queue {
         {
             queued.item = Item::Answer(Answer::Rejected(id, reject.clone()));
         }
+        self.release();
     }
 
     /// Takes all answers out; messages stay.
@@ -223,6 +273,7 @@ impl Queue {
                 Item::Message(_) => self.items.push_back(queued),
             }
         }
+        self.release();
         answers
     }
 
@@ -237,6 +288,7 @@ impl Queue {
                 Item::Answer(_) => self.items.push_back(queued),
             }
         }
+        self.release();
         messages
     }
 }

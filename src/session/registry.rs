@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::streams::Bounds;
 use super::unasked::Unasked;
+use super::unread::Total;
 use super::{CloseReason, Parked, Session, SessionId, SessionRecord, Shared, Transport};
 use crate::auth::Admission;
 use crate::config::SessionConfig;
@@ -45,8 +46,13 @@ impl Registry {
         Arc::new(Self {
             watermark: Watermark::new("--sessions-max", config.sessions_max.get(), "new sessions are refused"),
             parked: Parked::new(config.parked_max.get(), config.parked_bytes_max),
+            shared: Arc::new(Shared {
+                pool,
+                readers: AtomicUsize::new(0),
+                unasked: Unasked::default(),
+                unread: Total::new(config.unread_total_bytes_max),
+            }),
             config,
-            shared: Arc::new(Shared { pool, readers: AtomicUsize::new(0), unasked: Unasked::default() }),
             sessions: Mutex::default(),
             last_key: AtomicU64::new(0),
             ending: AtomicBool::new(false),

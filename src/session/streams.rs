@@ -26,7 +26,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::event_log::{EventId, EventLog};
-use super::queue::{Answer, Item, Queue, compact, lasts};
+use super::queue::{Answer, Item, Queue, Taken, compact, lasts};
+use super::unread::Share;
 use crate::auth::usage::{Room, Usage};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
@@ -85,6 +86,8 @@ pub(super) struct Streams {
     /// What there is in flight, of what its principal may have.
     pending: Room,
     usage: Arc<Usage>,
+    /// What it may leave unread, of what all sessions may.
+    share: Arc<Share>,
     in_flight_max: Option<NonZeroUsize>,
     readers: usize,
     /// Standing streams are to end.
@@ -93,7 +96,12 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(bounds: Bounds, usage: Arc<Usage>, in_flight_max: Option<NonZeroUsize>) -> Self {
+    pub(super) fn new(
+        bounds: Bounds,
+        usage: Arc<Usage>,
+        share: Arc<Share>,
+        in_flight_max: Option<NonZeroUsize>,
+    ) -> Self {
         Self {
             bounds,
             watermark: Watermark::new("--in-flight-max", bounds.in_flight, "further requests are refused"),
@@ -108,6 +116,7 @@ impl Streams {
             generation: 0,
             pending: Room::none(Arc::clone(&usage)),
             usage,
+            share,
             in_flight_max,
             readers: 0,
             ending: false,
@@ -320,12 +329,11 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.reader.is_some() {
             let answer = if stream.attention == Attention::Full { answer } else { answer.compact() };
-            stream.queue.push(seq, Item::Answer(answer));
+            stream.queue.push(seq, Item::Answer(answer), stream.taken(), &self.share);
             effects.wake_later(stream.waker());
             self.check_reader(id, effects);
         } else if stream.named {
-            self.change(id, |stream| stream.queue.push(seq, Item::Answer(answer)));
-            self.relieve_abandoned(effects);
+            self.put_by(id, seq, Item::Answer(answer), effects);
         }
         // Else its client left without an event id: nobody can ever ask for this.
     }
@@ -340,24 +348,33 @@ impl Streams {
                     Attention::Lasting if lasts(&frame) => compact(frame),
                     Attention::Lasting => return effects,
                 };
-                stream.queue.push(seq, Item::Message(frame));
+                stream.queue.push(seq, Item::Message(frame), stream.taken(), &self.share);
                 effects.wake_later(stream.waker());
                 self.check_reader(id, &mut effects);
             } else {
-                self.change(id, |stream| stream.queue.push(seq, Item::Message(compact(frame))));
-                self.relieve_abandoned(&mut effects);
+                self.put_by(id, seq, Item::Message(compact(frame)), &mut effects);
             }
         } else if !self.closed {
             let frame = if self.standing.is_empty() { compact(frame) } else { frame };
-            self.pool.push(seq, Item::Message(frame));
-            self.serve_pool(&mut effects);
+            let taken = self.standing.last().and_then(|id| self.streams.get(id)).map_or(Taken::Later, Stream::taken);
+            self.pool.push(seq, Item::Message(frame), taken, &self.share);
             self.check_pool(&mut effects);
+            self.serve_pool(&mut effects);
         }
         effects
     }
 
+    /// Keeps something for a stream that nobody reads now.
+    fn put_by(&mut self, id: StreamId, seq: u64, item: Item, effects: &mut Effects) {
+        let share = Arc::clone(&self.share);
+        self.change(id, |stream| stream.queue.push(seq, item, Taken::Later, &share));
+        self.relieve_abandoned(effects);
+        self.shed(id, effects);
+    }
+
     /// The pool has changed, or who takes from it.
     fn serve_pool(&mut self, effects: &mut Effects) {
+        self.shed_pool(effects);
         if let Some(stream) = self.standing.last().and_then(|id| self.streams.get_mut(id)) {
             effects.wake_later(stream.waker());
         } else {

@@ -131,6 +131,7 @@ pub(crate) fn config() -> SessionConfig {
         messages_waiting_max: NonZeroUsize::new(64).expect("not zero"),
         unread_messages_max: NonZeroUsize::new(4096).expect("not zero"),
         unread_bytes_max: 8 << 20,
+        unread_total_bytes_max: 512 << 20,
         parked_max: NonZeroUsize::new(4).expect("not zero"),
         parked_bytes_max: 64 << 20,
         input_timeout: Duration::from_secs(120),

@@ -45,6 +45,7 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.session.replay_bytes, 1 << 20);
     assert_eq!((config.session.streams_max.get(), config.session.messages_waiting_max.get()), (16, 64));
     assert_eq!((config.session.unread_messages_max.get(), config.session.unread_bytes_max), (4096, 8 << 20));
+    assert_eq!(config.session.unread_total_bytes_max, 512 << 20);
     assert_eq!((config.session.parked_max.get(), config.session.parked_bytes_max), (5_000, 64 << 20));
     assert_eq!(config.listen.connection.untaken_timeout, Duration::from_secs(60));
     assert_eq!((config.pool.isolation, config.pool.size.get(), config.pool.warm), (Isolation::Shared, 1, 0));
@@ -216,6 +217,8 @@ fn limits_that_contradict_each_other_are_reported() {
     assert!(problem_of_events.ends_with("at least as much as --replay-events, 5000"), "{problem_of_events}");
     let problem_of_bytes = problem(&["--unread-bytes-max", "1000000"]);
     assert!(problem_of_bytes.ends_with("at least as much as --replay-bytes, 1048576 bytes"), "{problem_of_bytes}");
+    let problem_of_total = problem(&["--unread-total-bytes-max", "15MiB"]);
+    assert!(problem_of_total.ends_with("at least twice --unread-bytes-max, 16777216 bytes"), "{problem_of_total}");
     load(&["--request-timeout", "1m", "--request-timeout-max", "1m"]).unwrap();
     load(&["--request-timeout", "1m", "--request-timeout-max", "none"]).unwrap();
 }

@@ -4,12 +4,9 @@
 use super::super::queue::Queue;
 use super::{Effects, Kind, Notice, Stream, Streams};
 use crate::error::Reject;
+use crate::jsonrpc::Frame;
 use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
-
-/// A client of HTTP+SSE may have so many bytes of answers unread, as long as there is more than one: it can go on sending
-/// requests without ever reading.
-const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 impl Streams {
     /// The limit that a connected reader has reached of what it may leave unread: it may be a burst of the child, which is
@@ -30,15 +27,19 @@ impl Streams {
         let Some(stream) = self.streams.get(&id) else { return };
         let everything = stream.kind == Kind::Everything;
         let queue = &stream.queue;
-        // Elsewhere a client that has as many answers unread waits for as many requests, each of which was admitted.
+        // In HTTP+SSE a client can go on sending requests without ever reading. Elsewhere its answers wait on as many POSTs.
         let counted = if everything { queue.messages() + queue.answers() } else { queue.messages() };
-        let unread = everything && queue.answers() > 1 && queue.answer_bytes() > UNREAD_ANSWER_BYTES_MAX;
-        let reached = unread.then_some(Limit::UnreadBytesMax).or_else(|| self.lags(queue, counted, 1));
+        // What is too much for all is its reader's fault, unless that waits for an answer and was sent nothing else.
+        let is_over = queue.is_over();
+        let over = is_over && (everything || queue.messages() > 0);
+        let reached = self.lags(queue, counted, 1).or_else(|| over.then_some(Limit::UnreadTotalBytesMax));
         if let Some(limit) = reached {
             limit_hit(limit);
             effects.notice = Some(if everything { Notice::SlowSession } else { Notice::SlowConsumer });
             self.end_reader(id, effects);
             self.after_leave(id, effects);
+        } else if is_over {
+            self.shed(id, effects);
         }
     }
 
@@ -46,7 +47,9 @@ impl Streams {
     /// pool, so until it has emptied it the bound is twice as high.
     pub(super) fn check_pool(&mut self, effects: &mut Effects) {
         let Some(id) = self.standing.last().copied() else { return };
-        if let Some(limit) = self.lags(&self.pool, self.pool.messages(), if self.strained { 2 } else { 1 }) {
+        let reached = self.lags(&self.pool, self.pool.messages(), if self.strained { 2 } else { 1 });
+        let reached = reached.or_else(|| self.pool.is_over().then_some(Limit::UnreadTotalBytesMax));
+        if let Some(limit) = reached {
             limit_hit(limit);
             effects.notice = Some(Notice::SlowConsumer);
             self.strained = true;
@@ -61,6 +64,30 @@ impl Streams {
             let Some(dropped) = self.pool.drop_oldest_message() else { break };
             effects.dropped.push(dropped);
             self.notice_drop(effects);
+        }
+    }
+
+    /// Gives up what there was no room for, of what all sessions may leave unread together: of the pool.
+    pub(super) fn shed_pool(&mut self, effects: &mut Effects) {
+        while self.pool.is_over() {
+            let Some(dropped) = self.pool.drop_oldest_message() else { break };
+            note_shed(dropped, effects);
+        }
+    }
+
+    /// The same, of a stream: messages first, then large answers. Small answers stay.
+    pub(super) fn shed(&mut self, id: StreamId, effects: &mut Effects) {
+        while let Some(stream) = self.streams.get(&id).filter(|stream| stream.queue.is_over()) {
+            let answer = stream.queue.newest_large_answer();
+            if let Some(dropped) = self.change(id, |stream| stream.queue.drop_oldest_message()).flatten() {
+                note_shed(dropped, effects);
+            } else if answer.is_some() {
+                let reject = Reject::AnswerNotKept { limit: self.share.bytes_max(), flag: UNREAD_TOTAL }.counted();
+                self.change(id, |stream| stream.queue.replace_newest_answer(&reject));
+                effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
+            } else {
+                return;
+            }
         }
     }
 
@@ -84,7 +111,7 @@ impl Streams {
             }
             let large = |(id, stream): (_, &Stream)| Some((stream.queue.newest_large_answer()?, id));
             let Some((_, id)) = self.abandoned().filter_map(large).max() else { return };
-            let reject = Reject::AnswerNotKept { limit: bounds.bytes }.counted();
+            let reject = Reject::AnswerNotKept { limit: bounds.bytes, flag: "--replay-bytes" }.counted();
             self.change(id, |stream| stream.queue.replace_newest_answer(&reject));
             effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
         }
@@ -95,3 +122,11 @@ impl Streams {
         self.streams.iter().filter(|(_, stream)| stream.reader.is_none()).map(|(id, stream)| (*id, stream))
     }
 }
+
+fn note_shed(dropped: Frame, effects: &mut Effects) {
+    limit_hit(Limit::UnreadTotalBytesMax);
+    effects.dropped.push(dropped);
+    effects.notice = effects.notice.or(Some(Notice::Dropped));
+}
+
+const UNREAD_TOTAL: &str = "--unread-total-bytes-max";

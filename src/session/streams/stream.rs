@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use super::PostForm;
-use crate::session::queue::Queue;
+use crate::session::queue::{Queue, Taken};
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,14 @@ impl Stream {
                 messages: self.queue.messages(),
                 bytes: self.queue.message_bytes() + self.queue.answer_bytes(),
             },
+        }
+    }
+
+    /// When what is put into its queue now will be taken.
+    pub(super) fn taken(&self) -> Taken {
+        match &self.reader {
+            Some(Reader { waker: Some(_), .. }) => Taken::AtOnce,
+            Some(_) | None => Taken::Later,
         }
     }
 

@@ -8,13 +8,16 @@ use super::*;
 use crate::error::Reject;
 use crate::jsonrpc::RawId;
 use crate::metrics::limit_hits;
+use crate::session::unread::Total;
+
+mod unread;
 
 const POST: StreamId = StreamId(1);
 const GET: StreamId = StreamId(2);
 const NEWER_GET: StreamId = StreamId(3);
 
 fn streams(events: usize, bytes: usize) -> Streams {
-    Streams::new(bounds(events, bytes, true), Arc::new(Usage::default()), None)
+    Streams::new(bounds(events, bytes, true), Arc::new(Usage::default()), Share::new(Total::new(1 << 30)), None)
 }
 
 fn bounds(events: usize, bytes: usize, resumable: bool) -> Bounds {
@@ -296,8 +299,12 @@ fn message_is_not_held_against_its_reader_however_large_it_is() {
 
 #[test]
 fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
-    let mut streams =
-        Streams::new(Bounds { unread_messages: 1024, ..bounds(10, 1000, false) }, Arc::new(Usage::default()), None);
+    let mut streams = Streams::new(
+        Bounds { unread_messages: 1024, ..bounds(10, 1000, false) },
+        Arc::new(Usage::default()),
+        Share::new(Total::new(1 << 30)),
+        None,
+    );
     let _reader = streams.open_everything();
     let hits = limit_hits(Limit::UnreadMessagesMax);
     let mut notice = None;
@@ -434,7 +441,7 @@ proptest! {
     /// settled, gone and closed, nothing is left.
     #[test]
     fn random_runs_keep_the_invariants(ops in proptest::collection::vec(op(), 1..150), resumable: bool) {
-        let mut streams = Streams::new(bounds(5, 60, resumable), Arc::new(Usage::default()), None);
+        let mut streams = Streams::new(bounds(5, 60, resumable), Arc::new(Usage::default()), Share::new(Total::new(1 << 30)), None);
         let mut world = World::default();
         for op in ops {
             match op {
