@@ -567,15 +567,15 @@ pub struct Cli {
 
     /// The most resources that one session may be subscribed to; 0 admits no subscription
     ///
-    /// Of a client of 2026-07-28: with one `subscriptions/listen`.
+    /// Of a client of 2026-07-28 with an older server: with one `subscriptions/listen`.
     #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "4096")]
     pub subscriptions_max: String,
 
     /// The most questions of the server that one client may have open; 0 asks clients nothing
     ///
-    /// Sampling, elicitation and roots requests in one session, or during one request of a client of 2026-07-28. A further one
-    /// gets an error. Of as many elicitations by URL it is remembered who is to be told of their end; of all clients of a process,
-    /// of four times as many.
+    /// Sampling, elicitation and roots requests in one session, or during one request of a client of 2026-07-28 to an older
+    /// server. A further one gets an error. Of as many elicitations by URL it is remembered who is to be told of their end; of all
+    /// clients of a process, of four times as many.
     #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "256")]
     pub questions_max: String,
 

@@ -32,6 +32,7 @@ fn check(data: &[u8], parsed: &Result<Message, ParseError>) {
         (Verdict::NotJson, Err(ParseError::Json { .. } | ParseError::Utf8(_) | ParseError::Depth(_))) => {}
         (Verdict::TooDeep, Err(ParseError::Depth(_))) => {}
         (Verdict::Invalid(_), Err(ParseError::Batch)) => assert!(is_array(data)),
+        (Verdict::Invalid(id), Err(ParseError::IdLength)) => assert_eq!(id, None),
         (Verdict::Invalid(id), Err(ParseError::Envelope { id: named, .. })) => {
             assert_eq!(id, named.as_ref().map(RawId::as_str));
         }
