@@ -120,6 +120,11 @@ impl PrincipalsConfig {
     pub fn reload(&self) -> Result<Self, ConfigErrors> {
         let Some(path) = &self.file else { return Ok(self.clone()) };
         let file = File::read(path, file::Kind::Regular, "--config").map_err(ConfigErrors::one)?;
+        // More likely somebody is about to write it than that everybody is to do everything.
+        if file.table.is_empty() && !self.entries.is_empty() {
+            let wanted = "a file with something in it: an empty one would take every limit away".to_owned();
+            return Err(ConfigErrors::one(Problem { origin: path.display().to_string(), value: None, wanted }));
+        }
         let mut problems = Vec::new();
         let principals = file.table.get("principals");
         let entries = principals.map(|principals| file::read_principals(path, principals, &mut problems));

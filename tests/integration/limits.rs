@@ -20,7 +20,7 @@ use crate::harness::{Client, Events, json_body, repository, within};
 
 /// The test that reaches each limit: one over the wire, or one beside the code that keeps it where it takes too long.
 const REACHED: &[(&str, &str)] = &[
-    ("connections-max", "a_connection_beyond_all_waits_until_silent_ones_are_closed"),
+    ("connections-max", "a_connection_beyond_all_waits_until_a_silent_one_is_closed"),
     ("connections-per-address-max", "a_connection_beyond_those_of_its_address_is_closed_at_once"),
     ("first-byte-timeout", "heads_and_silences_beyond_their_bounds_end_the_connection_and_are_counted"),
     ("header-timeout", "heads_and_silences_beyond_their_bounds_end_the_connection_and_are_counted"),

@@ -58,11 +58,15 @@ fn the_principals_alone_are_read_again() {
         ("[principals", "mux.toml: line 1, column 12: must be valid TOML ("),
         ("[principals.x]", "mux.toml: principals.x: must be one of token:NAME"),
         ("[principals.'*'.env]\nA = 'a'", "mux.toml: principals.\"*\".env: must be left out"),
+        ("", "mux.toml: must be a file with something in it: an empty one would take every limit away"),
+        ("# port = 1\n", "mux.toml: must be a file with something in it"),
     ] {
         fs::write(setting.path(), text).unwrap();
         let problems = again.reload().unwrap_err().to_string();
         assert!(problems.contains(expected), "{problems}");
     }
+    fs::write(setting.path(), "port = 1").unwrap();
+    assert_eq!(again.reload().unwrap().entries, PrincipalsConfig::default().entries);
     fs::remove_file(setting.path()).unwrap();
     assert!(again.reload().unwrap_err().to_string().contains("a file that can be read (No such file"));
     fs::create_dir(setting.path()).unwrap();
