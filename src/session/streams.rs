@@ -11,6 +11,7 @@
 //! Spec: 2025-11-25, Transports, Multiple Connections; Resumability and Redelivery.
 
 mod asked;
+mod bounds;
 mod effects;
 mod leaving;
 mod pressure;
@@ -36,32 +37,11 @@ use crate::router::{Payload, StreamId};
 use crate::telemetry::watermark::Watermark;
 
 pub use asked::{Asked, PostForm};
+pub(super) use bounds::Bounds;
 pub(super) use effects::{Effects, Notice};
 pub use reading::{Event, Head};
 pub use stream::Attention;
 use stream::{Abandoned, Kind, Reader, Stream};
-
-/// The bounds of a session.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// The most events kept: sent ones for replay, and as many unsent ones that nobody is connected for.
-    pub(super) events: usize,
-    /// The most bytes of them, likewise.
-    pub(super) bytes: usize,
-    /// The most messages that a connected reader may leave unread on a stream.
-    pub(super) unread_messages: usize,
-    /// The most bytes of them, but for one message.
-    pub(super) unread_bytes: usize,
-    /// The most standing streams that are read at once. A client needs one; those beyond are connections that broke
-    /// unnoticed, and its latest is the one it reads.
-    pub(super) standing: usize,
-    /// The most requests that are not settled.
-    pub(super) in_flight: usize,
-    /// The most notifications and responses that wait for room in the child's input.
-    pub(super) messages_waiting: usize,
-    /// Whether events get ids, which makes streams resumable.
-    pub(super) resumable: bool,
-}
 
 /// The streams of one session.
 #[derive(Debug)]
