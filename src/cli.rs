@@ -17,6 +17,8 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 
+use crate::config::secret::Secret;
+
 /// The command line as typed, with the variables of the environment filled in.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -65,7 +67,7 @@ pub struct Cli {
     /// MCP_MUX_ENV holds one NAME=VALUE a line. Other people on the machine can read command lines: give secrets by
     /// MCP_MUX_ENV or in the file of --config, or let the server inherit them.
     #[arg(long, value_name = "NAME=VALUE", help_heading = SERVER)]
-    pub env: Vec<String>,
+    pub env: Vec<Secret>,
 
     /// Do not pass mcp-mux's environment on to the server
     ///

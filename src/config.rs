@@ -335,7 +335,7 @@ pub struct ChildConfig {
     /// The working directory; none: mcp-mux's own.
     pub cwd: Option<PathBuf>,
     /// Variables set for the child.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Secret>,
     /// What the child inherits of mcp-mux's environment.
     pub inherit_env: InheritEnv,
     /// The longest line taken from the child's stdout.

@@ -1,6 +1,6 @@
 //! Static tokens: a file (or a variable) with one `name:token` a line.
 //!
-//! Of a file only digests are kept, under a key of this process, so neither a memory dump nor a table made in advance gives a token
+//! Of either only digests are kept, under a key of this process, so neither a memory dump nor a table made in advance gives a token
 //! away. A presented token is compared with every one there is, in a time that does not depend on which one fits, or how far.
 //!
 //! Invariant: a broken file changes nothing; a token that is gone from the file ends what was opened with it.
@@ -25,9 +25,9 @@ use crate::config::secret::Secret;
 pub struct Tokens {
     file: Option<PathBuf>,
     /// Those of the environment, which stay what they are.
-    fixed: Option<Secret>,
+    fixed: Vec<Grant>,
     /// Makes digests useless elsewhere.
-    key: [u8; 16],
+    key: Key,
     entries: RwLock<Arc<[Entry]>>,
 }
 
@@ -37,8 +37,28 @@ impl fmt::Debug for Tokens {
     }
 }
 
+/// A line of the file or of the environment.
+#[derive(Clone)]
+struct Grant {
+    name: String,
+    digest: Digest,
+    /// The token is short enough to be guessed.
+    weak: bool,
+}
+
+type Digest = [u8; 32];
+
+/// What digests are made with.
+struct Key([u8; 16]);
+
+impl Key {
+    fn digest(&self, token: impl AsRef<[u8]>) -> Digest {
+        Sha256::new().chain_update(self.0).chain_update(token).finalize().into()
+    }
+}
+
 struct Entry {
-    digest: [u8; 32],
+    digest: Digest,
     holder: Holder,
 }
 
@@ -90,7 +110,12 @@ impl Tokens {
     /// # Errors
     /// The file cannot be used, a line is no `name:token`, or there is no token at all.
     pub fn new(file: Option<PathBuf>, fixed: Option<Secret>) -> Result<(Self, Census), TokensError> {
-        let tokens = Self { file, fixed, key: uuid::Uuid::new_v4().into_bytes(), entries: RwLock::default() };
+        let key = Key(uuid::Uuid::new_v4().into_bytes());
+        let mut grants = Vec::new();
+        if let Some(text) = fixed {
+            parse(&text, &key, &mut grants)?;
+        }
+        let tokens = Self { file, fixed: grants, key, entries: RwLock::default() };
         let census = tokens.reload()?;
         Ok((tokens, census))
     }
@@ -105,27 +130,26 @@ impl Tokens {
     /// # Errors
     /// As [`Tokens::new`]; then everything stays as it was.
     pub fn reload(&self) -> Result<Census, TokensError> {
-        let text = self.file.as_deref().map(read).transpose()?.map(Secret::new);
-        let mut parsed = Vec::new();
-        for text in [&self.fixed, &text].into_iter().flatten() {
-            parse(text.expose(), &mut parsed)?;
+        let mut grants = self.fixed.clone();
+        if let Some(file) = &self.file {
+            parse(&read(file)?, &self.key, &mut grants)?;
         }
         let census = Census {
-            tokens: parsed.len(),
+            tokens: grants.len(),
             exposed: self.file.as_deref().is_some_and(is_open_to_others),
-            weak: parsed.iter().filter(|(_, token)| token.len() < WEAK_TOKEN_BYTES).count(),
+            weak: grants.iter().filter(|grant| grant.weak).count(),
         };
-        if parsed.is_empty() {
+        if grants.is_empty() {
             return Err(TokensError::Empty);
         }
         // Made beside the table that is in use: nobody waits for it.
         let entries = Arc::clone(&self.entries.read().unwrap_or_else(PoisonError::into_inner));
-        let before: HashMap<([u8; 32], &Principal), &Holder> =
+        let before: HashMap<(Digest, &Principal), &Holder> =
             entries.iter().map(|entry| ((entry.digest, &entry.holder.principal), &entry.holder)).collect();
-        let after: Arc<[Entry]> = parsed
+        let after: Arc<[Entry]> = grants
             .into_iter()
-            .map(|(name, token)| {
-                let (digest, principal) = (self.digest(token), Principal::new(Source::Token, name));
+            .map(|Grant { name, digest, weak: _ }| {
+                let principal = Principal::new(Source::Token, &name);
                 let holder = before.get(&(digest, &principal)).map(|holder| (*holder).clone());
                 let holder = holder.unwrap_or_else(|| Holder { principal, revoked: CancellationToken::new() });
                 Entry { digest, holder }
@@ -141,7 +165,7 @@ impl Tokens {
 
     /// Who holds this token, if it is one.
     pub fn holder(&self, token: &[u8]) -> Option<Holder> {
-        let digest = self.digest(token);
+        let digest = self.key.digest(token);
         let entries = Arc::clone(&self.entries.read().unwrap_or_else(PoisonError::into_inner));
         let (mut found, mut at) = (Choice::from(0), 0_u64);
         for (index, entry) in (0_u64..).zip(entries.iter()) {
@@ -152,10 +176,6 @@ impl Tokens {
         let entry = entries.get(usize::try_from(at).ok()?).filter(|_| bool::from(found))?;
         Some(entry.holder.clone())
     }
-
-    fn digest(&self, token: impl AsRef<[u8]>) -> [u8; 32] {
-        Sha256::new().chain_update(self.key).chain_update(token).finalize().into()
-    }
 }
 
 /// Whether users that are neither the file's owner nor of its group may read it.
@@ -163,26 +183,27 @@ fn is_open_to_others(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
-fn read(file: &Path) -> Result<String, TokensError> {
+fn read(file: &Path) -> Result<Secret, TokensError> {
     let file = std::fs::File::open(file).map_err(TokensError::Unreadable)?;
     let mut text = String::new();
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(TokensError::Unreadable)?;
-    if text.len() as u64 > FILE_BYTES_MAX { Err(TokensError::TooLarge) } else { Ok(text) }
+    if text.len() as u64 > FILE_BYTES_MAX { Err(TokensError::TooLarge) } else { Ok(Secret::new(text)) }
 }
 
-/// Adds the name and the token of every line to `found`. Blank lines, and those that start with `#`, say nothing.
-fn parse<'a>(text: &'a str, found: &mut Vec<(&'a str, &'a str)>) -> Result<(), TokensError> {
-    let mut holders: HashMap<&str, &str> = found.iter().map(|(name, token)| (*token, *name)).collect();
-    for (line, content) in (1..).zip(text.lines()) {
+/// Adds what every line says to `found`. Blank lines, and those that start with `#`, say nothing.
+fn parse(text: &Secret, key: &Key, found: &mut Vec<Grant>) -> Result<(), TokensError> {
+    let mut holders: HashMap<Digest, String> = found.iter().map(|grant| (grant.digest, grant.name.clone())).collect();
+    for (line, content) in (1..).zip(text.expose().lines()) {
         let content = content.trim();
         if content.is_empty() || content.starts_with('#') {
             continue;
         }
         let (name, token) = read_line(content).map_err(|wrong| TokensError::Line { line, wrong })?;
-        match holders.insert(token, name) {
+        let digest = key.digest(token);
+        match holders.insert(digest, name.to_owned()) {
             Some(holder) if holder == name => {}
             Some(_) => return Err(TokensError::Line { line, wrong: "this token has another name already" }),
-            None => found.push((name, token)),
+            None => found.push(Grant { name: name.to_owned(), digest, weak: token.len() < WEAK_TOKEN_BYTES }),
         }
         if found.len() > TOKENS_MAX {
             return Err(TokensError::Line { line, wrong: "more than 10000 tokens: use JWTs for so many" });

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::OwnVariables;
 use crate::config::InheritEnv;
+use crate::config::secret::Secret;
 
 /// The prefix of mcp-mux's own variables.
 const OWN_PREFIX: &str = "MCP_MUX_";
@@ -22,7 +23,7 @@ const PYTHON_UNBUFFERED: &str = "PYTHONUNBUFFERED";
 pub(super) fn environment(
     own: impl IntoIterator<Item = (OsString, OsString)>,
     inherit: InheritEnv,
-    configured: &BTreeMap<String, String>,
+    configured: &BTreeMap<String, Secret>,
     variables: &OwnVariables,
 ) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<_, _> = own.into_iter().filter(|(name, _)| inherits(name, inherit)).collect();
@@ -30,7 +31,7 @@ pub(super) fn environment(
     for (name, _) in &variables.0 {
         environment.remove(OsStr::new(name));
     }
-    environment.extend(configured.iter().map(|(name, value)| (name.into(), value.into())));
+    environment.extend(configured.iter().map(|(name, value)| (name.into(), value.expose().into())));
     let of_client = variables.0.iter().filter_map(|(name, value)| Some((name.into(), value.clone()?)));
     environment.extend(of_client);
     environment.entry(PYTHON_UNBUFFERED.into()).or_insert_with(|| "1".into());
@@ -56,7 +57,8 @@ mod tests {
 
     fn made(own: &[(&str, &str)], inherit: InheritEnv, configured: &[(&str, &str)]) -> Vec<String> {
         let own = own.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let configured = configured.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let secret = |value: &str| Secret::new(value.to_owned());
+        let configured = configured.iter().map(|(name, value)| ((*name).to_owned(), secret(value))).collect();
         let show = |(name, value): (OsString, OsString)| format!("{}={}", name.display(), value.display());
         environment(own, inherit, &configured, &OwnVariables::default()).into_iter().map(show).collect()
     }
@@ -88,7 +90,7 @@ mod tests {
     #[test]
     fn what_is_a_clients_wins_and_is_never_the_operators_by_inheritance() {
         let own = [("KEY", "operator's"), ("TOKEN", "operator's")].map(|(name, value)| (name.into(), value.into()));
-        let configured = BTreeMap::from([("TOKEN".to_owned(), "default".to_owned())]);
+        let configured = BTreeMap::from([("TOKEN".to_owned(), Secret::new("default".to_owned()))]);
         let absent = OwnVariables::new(vec![("KEY".to_owned(), None), ("TOKEN".to_owned(), None)]);
         let made = environment(own.clone(), InheritEnv::All, &configured, &absent);
         assert_eq!((made.get(OsStr::new("KEY")), made.get(OsStr::new("TOKEN"))), (None, Some(&"default".into())));

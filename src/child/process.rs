@@ -127,13 +127,14 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::config::secret::Secret;
     use crate::config::{InheritEnv, OnChildExit};
 
     fn launcher(command: &[&str], cwd: Option<&Path>) -> Launcher {
         let config = ChildConfig {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             cwd: cwd.map(Path::to_owned),
-            env: BTreeMap::from([("GREETING".to_owned(), "hello world".to_owned())]),
+            env: BTreeMap::from([("GREETING".to_owned(), Secret::new("hello world".to_owned()))]),
             inherit_env: InheritEnv::Minimal,
             line_bytes_max: 1024,
             stderr_lines_max: 1000,

@@ -34,8 +34,8 @@ pub(crate) struct Origins {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// What was not typed, as it would have been.
-#[derive(Debug, Default)]
+/// What was not typed, as it would have been. Not to be shown: it has the values of variables.
+#[derive(Default)]
 pub(super) struct NotTyped {
     /// Flags.
     pub(super) args: Vec<OsString>,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
+use super::secret::Secret;
 use super::values;
 use super::{
     Bounds, ChildConfig, Config, ConfigErrors, ConnectionConfig, DeclaredCapabilities, ForwardedConfig, GuardConfig,
@@ -31,7 +32,8 @@ impl Config {
         if cli.origins.file_unreadable {
             return Err(ConfigErrors(problems));
         }
-        let mut reader = Reader { origins: cli.origins.clone(), problems };
+        let auth_tokens = cli.origins.auth_tokens.take();
+        let mut reader = Reader { origins: cli.origins.clone(), problems, auth_tokens };
         let config = read(cli, &mut reader);
         match config {
             Some(config) if reader.problems.is_empty() => Ok(config),
@@ -44,6 +46,8 @@ impl Config {
 struct Reader {
     origins: Origins,
     problems: Vec<Problem>,
+    /// Those of the environment, until they have been read.
+    auth_tokens: Option<Secret>,
 }
 
 impl Reader {
@@ -350,12 +354,12 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
     let cwd = cli.cwd.map(|folder| read_folder(folder, reader));
     let mut env = std::collections::BTreeMap::new();
     for text in &cli.env {
-        match values::variable(text) {
+        match values::variable(text.expose()) {
             Ok((name, value)) => {
                 env.insert(name, value);
             }
             // What stands behind the name may be a secret.
-            Err(wanted) => reader.problem("env", text.split('=').next(), wanted),
+            Err(wanted) => reader.problem("env", text.expose().split('=').next(), wanted),
         }
     }
     let clean_env = reader.read("clean-env", &cli.clean_env, values::switch);

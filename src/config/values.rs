@@ -14,6 +14,7 @@ use super::{
     Bounds, ClientAuth, DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous,
     OnChildExit,
 };
+use crate::config::secret::Secret;
 use crate::mcp::Era;
 
 /// What would be right, in words; follows "must be" in the message.
@@ -250,7 +251,7 @@ pub(super) fn command(words: Vec<String>) -> Result<Vec<String>, Wanted> {
 }
 
 /// A variable for the child.
-pub(super) fn variable(text: &str) -> Result<(String, String), Wanted> {
+pub(super) fn variable(text: &str) -> Result<(String, Secret), Wanted> {
     let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
         return Err("NAME=VALUE".to_owned());
     };
@@ -260,7 +261,7 @@ pub(super) fn variable(text: &str) -> Result<(String, String), Wanted> {
     if name.starts_with("MCP_MUX_") {
         return Err("a name that does not start with MCP_MUX_: those are mcp-mux's own".to_owned());
     }
-    Ok((name.to_owned(), value.to_owned()))
+    Ok((name.to_owned(), Secret::new(value.to_owned())))
 }
 
 /// A header that becomes a variable.

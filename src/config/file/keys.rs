@@ -22,8 +22,7 @@ use crate::config::known::{below, quoted, unknown};
 use crate::config::principals::{self, PrincipalConfig};
 use crate::config::values::Wanted;
 
-/// What a configuration file says.
-#[derive(Debug)]
+/// What a configuration file says. Not to be shown: it has the values of variables.
 pub(crate) struct FileValues {
     /// The file.
     pub(crate) path: PathBuf,

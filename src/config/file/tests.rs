@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::cli::{self, Cli, flag_with_key};
 use crate::config::principals::Rate;
+use crate::config::secret::Secret;
 use crate::config::{Config, SessionMode};
 
 /// A folder with one configuration file in it.
@@ -94,7 +95,9 @@ fn every_flag_is_a_key_and_its_variable_and_the_flag_itself_win() {
     for flag in definition.get_arguments().filter_map(flag_with_key) {
         let setting = Setting::toml(&format!("{flag} = 'of=file'"));
         let reached = |args: &[&str], variables: &[(&str, &str)], what: &str| {
-            format!("{:?}", setting.cli(args, variables).unwrap()).contains(what)
+            let cli = setting.cli(args, variables).unwrap();
+            let secrets: Vec<_> = cli.env.iter().map(Secret::expose).collect();
+            format!("{cli:?} {secrets:?}").contains(what)
         };
         let server: &[&str] = if flag == "spawn" { &[] } else { &["--", "server"] };
         assert!(reached(server, &[], "of=file"), "{flag}");
@@ -181,7 +184,7 @@ fn toml_and_json_give_the_same_configuration() {
     assert_eq!(config.router.request_timeout, Some(std::time::Duration::from_millis(1500)));
     assert_eq!((config.guard.allow_host.len(), config.guard.allow_origin.len()), (2, 1));
     assert!(!config.router.client_capabilities.elicitation);
-    let env: Vec<_> = config.child.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let env: Vec<_> = config.child.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(env, [("API_KEY", "hunter2"), ("odd name", "x=y")]);
     assert_eq!(config.principals.entries["jwt:*"].rate, Some(Rate::PerSecond(5.0)));
     assert_eq!(config.principals.entries["jwt:*"].tools.deny, ["read_secret"]);
@@ -190,7 +193,7 @@ fn toml_and_json_give_the_same_configuration() {
 #[test]
 fn repeatable_flags_take_lists_tables_and_single_texts() {
     let env = |text: &str| Setting::toml(text).load().unwrap().child.env.into_iter().collect::<Vec<_>>();
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let pair = |name: &str, value: &str| (name.to_owned(), Secret::new(value.to_owned()));
     assert_eq!(env("env = 'A=1'"), [pair("A", "1")]);
     assert_eq!(env("env = ['A=1', 'B=']"), [pair("A", "1"), pair("B", "")]);
     assert_eq!(env("[env]\nA = ''\nB = \"two\\nlines\""), [pair("A", ""), pair("B", "two\nlines")]);

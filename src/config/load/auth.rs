@@ -9,7 +9,7 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader, tls: Option<&Option<TlsConfig
     let jwt = jwt::read(cli, reader);
     let auth = AuthConfig {
         token_file: cli.auth_token_file.clone(),
-        tokens: cli.origins.auth_tokens.clone(),
+        tokens: reader.auth_tokens.take(),
         jwt: jwt?,
         certificates: tls.and_then(Option::as_ref).is_some_and(|tls| tls.client_ca.is_some()),
         exposure: if no_auth? { Exposure::Wanted } else { Exposure::Refused },

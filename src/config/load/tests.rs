@@ -260,7 +260,7 @@ fn the_command_is_split_like_a_shell_does_but_not_expanded() {
 #[test]
 fn variables_for_the_child_are_checked_without_telling_their_values() {
     let config = load(&["--env", "A=1", "--env", "B=x=y", "--env", "A=2", "--env", "C="]).unwrap();
-    let env: Vec<_> = config.child.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let env: Vec<_> = config.child.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(env, [("A", "2"), ("B", "x=y"), ("C", "")]);
     assert_eq!(problem(&["--env", "NAME"]), "--env \"NAME\": must be NAME=VALUE");
     assert!(problem(&["--env", "=secret"]).starts_with("--env \"\": must be"));
@@ -269,7 +269,29 @@ fn variables_for_the_child_are_checked_without_telling_their_values() {
 
     let several = load_with(&["--", "server"], &[("MCP_MUX_ENV", "A=1,2\nB=3\n\n")]).unwrap();
     assert_eq!(several.child.env.len(), 2);
-    assert_eq!(several.child.env["A"], "1,2");
+    assert_eq!(several.child.env["A"].expose(), "1,2");
+}
+
+// DESIGN section 2, invariant 7
+#[test]
+fn no_secret_is_in_what_debug_shows_of_what_was_typed_and_what_it_means() {
+    let args = ["mcp-mux", "--env", "TYPED=hunter2", "--", "server"].map(Into::into);
+    let variables = [("MCP_MUX_AUTH_TOKENS", "alice:hunter2")];
+    let cli = || {
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        Cli::read(args.clone(), variable).unwrap()
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[env]\nFILED = 'hunter2'").unwrap();
+    let filed = ["mcp-mux".into(), "--config".into(), file.path().into(), "--".into(), "server".into()];
+    let filed = || Cli::read(filed.clone(), |_| None).unwrap();
+    for cli in [cli(), filed()] {
+        let shown = format!("{cli:?} {:?}", Config::load(cli.clone()).unwrap());
+        assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+    }
+    let config = Config::load(cli()).unwrap();
+    assert_eq!(config.child.env["TYPED"].expose(), "hunter2");
+    assert_eq!(config.auth.tokens.unwrap().expose(), "alice:hunter2");
 }
 
 #[test]

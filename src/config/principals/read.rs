@@ -154,11 +154,11 @@ impl Reader<'_> {
                     }
                     Author::Operator => values::variable(&format!("{name}={value}")),
                     Author::Token if value.contains('\0') => Err("a text without NUL bytes".to_owned()),
-                    Author::Token => values::foreign_variable(name).map(|name| (name, value.to_owned())),
+                    Author::Token => values::foreign_variable(name).map(|name| (name, Secret::new(value.to_owned()))),
                 });
             match read {
                 Ok((name, value)) => {
-                    env.insert(name, Secret::new(value));
+                    env.insert(name, value);
                 }
                 Err(wanted) => self.problem(&below(place, name), None, wanted),
             }
