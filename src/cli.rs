@@ -468,28 +468,29 @@ pub struct Cli {
     #[arg(long, value_name = "COUNT", help_heading = SESSIONS, default_value = "64")]
     pub messages_waiting_max: String,
 
-    /// The most messages on one stream that a connected client may leave unread
+    /// The most messages on one stream that a connected client may leave unread [default: 4096, or --replay-events]
     ///
     /// A stream whose client is further behind is ended; where it can be resumed, nothing but the oldest messages is lost
-    /// (--replay-events). With HTTP+SSE answers count too, and the session ends. At least --replay-events.
-    #[arg(long, value_name = "COUNT", help_heading = SESSIONS, default_value = "4096")]
-    pub unread_messages_max: String,
+    /// (--replay-events). With HTTP+SSE answers count too, and the session ends. At least --replay-events, which is the default
+    /// where that is more.
+    #[arg(long, value_name = "COUNT", help_heading = SESSIONS)]
+    pub unread_messages_max: Option<String>,
 
-    /// The most bytes of messages on one stream that a connected client may leave unread
+    /// The most bytes of messages on one stream that a connected client may leave unread [default: 8MiB, or --replay-bytes]
     ///
     /// As --unread-messages-max; one message more may be there, however large. Answers do not count, but for
-    /// --unread-total-bytes-max. At least --replay-bytes.
-    #[arg(long, value_name = "SIZE", help_heading = SESSIONS, default_value = "8MiB")]
-    pub unread_bytes_max: String,
+    /// --unread-total-bytes-max. At least --replay-bytes, which is the default where that is more.
+    #[arg(long, value_name = "SIZE", help_heading = SESSIONS)]
+    pub unread_bytes_max: Option<String>,
 
-    /// The most bytes of messages and answers that all clients together may leave unread
+    /// The most bytes of messages and answers that all clients may leave unread [default: 512MiB, or twice --unread-bytes-max]
     ///
     /// Also those that are kept for clients that are not connected. One client may have no more of it unread than is left of
     /// it: one alone half, ten that take all they can an eleventh each, so that there is always room for others. Beyond that
     /// it is as if it had reached --unread-bytes-max; an answer is replaced by an error. What a client waits for and is sent
-    /// at once does not count. At least twice --unread-bytes-max.
-    #[arg(long, value_name = "SIZE", help_heading = SESSIONS, default_value = "512MiB")]
-    pub unread_total_bytes_max: String,
+    /// at once does not count. At least twice --unread-bytes-max, which is the default where that is more.
+    #[arg(long, value_name = "SIZE", help_heading = SESSIONS)]
+    pub unread_total_bytes_max: Option<String>,
 
     /// The most modern requests that wait for their clients to come back with answers [default: half of --sessions-max]
     ///

@@ -52,6 +52,7 @@ const REACHED: &[(&str, &str)] = &[
     ("parked-max", "of_too_many_clients_that_are_asked_something_the_first_to_expire_is_given_up"),
     ("unread-messages-max", "reader_that_does_not_keep_up_is_disconnected_and_its_answer_waits"),
     ("unread-bytes-max", "a_reader_that_does_not_keep_up_is_disconnected"),
+    ("unread-total-bytes-max", "whoever_leaves_most_unread_is_cut_and_the_others_go_on"),
     ("parked-bytes-max", "those_that_would_be_dropped_first_give_way_to_large_ones"),
     ("stderr-lines-max", "a_flood_and_an_endless_line_are_drained_and_the_last_lines_kept"),
     ("nesting-max", "json_that_is_nested_more_deeply_than_it_may_be_is_refused"),

@@ -19,36 +19,14 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
     let replay_bytes = reader.read("replay-bytes", &cli.replay_bytes, values::size);
     let streams_max = reader.read("streams-max", &cli.streams_max, values::some_count);
     let messages_waiting_max = reader.read("messages-waiting-max", &cli.messages_waiting_max, values::some_count);
-    let unread_messages_max = reader.read("unread-messages-max", &cli.unread_messages_max, values::some_count);
-    let unread_bytes_max = reader.read("unread-bytes-max", &cli.unread_bytes_max, values::some_size);
-    let unread_total_bytes_max = &cli.unread_total_bytes_max;
-    let unread_total_bytes_max = reader.read("unread-total-bytes-max", unread_total_bytes_max, values::some_size);
+    let unread_messages_max = unread_messages_max(cli, replay_events, reader);
+    let unread_bytes_max = unread_bytes_max(cli, replay_bytes, reader);
+    let unread_total_bytes_max = unread_total_bytes_max(cli, unread_bytes_max, reader);
     let parked_max = match &cli.parked_max {
         Some(text) => reader.read("parked-max", text, values::some_count),
         None => sessions_max.map(|max| NonZeroUsize::new(max.get() / 2).unwrap_or(NonZeroUsize::MIN)),
     };
     let parked_bytes_max = reader.read("parked-bytes-max", &cli.parked_bytes_max, values::some_size);
-
-    // A client that comes back is given all that was kept for it at once, and must not be too slow by that alone.
-    if let (Some(events), Some(max)) = (replay_events, unread_messages_max)
-        && max.get() < events
-    {
-        let wanted = format!("at least as much as --replay-events, {events}");
-        reader.problem("unread-messages-max", Some(&cli.unread_messages_max), wanted);
-    }
-    if let (Some(bytes), Some(max)) = (replay_bytes, unread_bytes_max)
-        && max < bytes
-    {
-        let wanted = format!("at least as much as --replay-bytes, {bytes} bytes");
-        reader.problem("unread-bytes-max", Some(&cli.unread_bytes_max), wanted);
-    }
-    // One client alone has half of it.
-    if let (Some(max), Some(total)) = (unread_bytes_max, unread_total_bytes_max)
-        && total / 2 < max
-    {
-        let wanted = format!("at least twice --unread-bytes-max, {} bytes", max * 2);
-        reader.problem("unread-total-bytes-max", Some(&cli.unread_total_bytes_max), wanted);
-    }
     Some(SessionConfig {
         idle_timeout: idle_timeout?,
         age_max: age_max?,
@@ -67,3 +45,51 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
         request_timeout_max: request_timeout_max?,
     })
 }
+
+/// A client that comes back is given all that was kept for it at once, and must not be too slow by that alone.
+fn unread_messages_max(cli: &Cli, replay_events: Option<usize>, reader: &mut Reader) -> Option<NonZeroUsize> {
+    let Some(text) = &cli.unread_messages_max else {
+        return NonZeroUsize::new(UNREAD_MESSAGES.max(replay_events?));
+    };
+    let max = reader.read("unread-messages-max", text, values::some_count)?;
+    let least = replay_events?;
+    if max.get() < least {
+        let wanted = format!("at least as much as --replay-events, {least}");
+        reader.problem("unread-messages-max", Some(text), wanted);
+        return None;
+    }
+    Some(max)
+}
+
+fn unread_bytes_max(cli: &Cli, replay_bytes: Option<usize>, reader: &mut Reader) -> Option<usize> {
+    let Some(text) = &cli.unread_bytes_max else {
+        return Some(UNREAD_BYTES.max(replay_bytes?));
+    };
+    let max = reader.read("unread-bytes-max", text, values::some_size)?;
+    let least = replay_bytes?;
+    if max < least {
+        let wanted = format!("at least as much as --replay-bytes, {least} bytes");
+        reader.problem("unread-bytes-max", Some(text), wanted);
+        return None;
+    }
+    Some(max)
+}
+
+/// One client alone has half of it.
+fn unread_total_bytes_max(cli: &Cli, unread_bytes_max: Option<usize>, reader: &mut Reader) -> Option<usize> {
+    let Some(text) = &cli.unread_total_bytes_max else {
+        return Some(UNREAD_TOTAL_BYTES.max(unread_bytes_max?.saturating_mul(2)));
+    };
+    let total = reader.read("unread-total-bytes-max", text, values::some_size)?;
+    let least = unread_bytes_max?.saturating_mul(2);
+    if total < least {
+        let wanted = format!("at least twice --unread-bytes-max, {least} bytes");
+        reader.problem("unread-total-bytes-max", Some(text), wanted);
+        return None;
+    }
+    Some(total)
+}
+
+const UNREAD_MESSAGES: usize = 4096;
+const UNREAD_BYTES: usize = 8 * 1024 * 1024;
+const UNREAD_TOTAL_BYTES: usize = 512 * 1024 * 1024;

@@ -212,7 +212,7 @@ fn limits_that_contradict_each_other_are_reported() {
     assert_eq!(problem(&["--body-bytes-max", "65MiB"]), format!("--queue-bytes-max \"64MiB\": {wanted}"));
     let problem_of_timeout = problem(&["--request-timeout", "2m", "--request-timeout-max", "1m"]);
     assert!(problem_of_timeout.ends_with("at least as long as --request-timeout, 2m"), "{problem_of_timeout}");
-    let problem_of_events = problem(&["--replay-events", "5000"]);
+    let problem_of_events = problem(&["--replay-events", "5000", "--unread-messages-max", "4096"]);
     assert!(problem_of_events.starts_with("--unread-messages-max"), "{problem_of_events}");
     assert!(problem_of_events.ends_with("at least as much as --replay-events, 5000"), "{problem_of_events}");
     let problem_of_bytes = problem(&["--unread-bytes-max", "1000000"]);
@@ -221,6 +221,15 @@ fn limits_that_contradict_each_other_are_reported() {
     assert!(problem_of_total.ends_with("at least twice --unread-bytes-max, 16777216 bytes"), "{problem_of_total}");
     load(&["--request-timeout", "1m", "--request-timeout-max", "1m"]).unwrap();
     load(&["--request-timeout", "1m", "--request-timeout-max", "none"]).unwrap();
+}
+
+#[test]
+fn what_may_be_left_unread_goes_up_by_itself_with_what_is_kept() {
+    let session = load(&["--replay-events", "5000", "--replay-bytes", "300MiB"]).unwrap().session;
+    assert_eq!((session.unread_messages_max.get(), session.unread_bytes_max), (5000, 300 << 20));
+    assert_eq!(session.unread_total_bytes_max, 600 << 20);
+    let session = load(&["--unread-bytes-max", "1GiB"]).unwrap().session;
+    assert_eq!(session.unread_total_bytes_max, 2 << 30);
 }
 
 #[test]
