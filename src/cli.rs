@@ -592,8 +592,8 @@ pub struct Cli {
     /// The most tasks of which is remembered whose they are
     ///
     /// 16 at least, of clients of 2026-07-28; a quarter of them for one principal, and of older clients a sixteenth for one
-    /// session. The oldest is forgotten: an older client is told that there is no such task, another one asks whichever process it
-    /// comes to. For a sixteenth of them a process that is to be replaced is kept.
+    /// session. The oldest is forgotten: clients are told that there is no such task, but for one of 2026-07-28 that is in nobody's
+    /// way (nobody authenticates, or each has a process of its own), which asks whichever process it comes to. For a sixteenth of them a process that is to be replaced is kept.
     #[arg(long, value_name = "COUNT", help_heading = REQUESTS, default_value = "16384")]
     pub tasks_max: String,
 

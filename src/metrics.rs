@@ -50,15 +50,9 @@ pub fn render() -> String {
     text
 }
 
-/// How often a limit was hit since the start.
+/// How often a limit was hit by this thread: exact for a test whose tasks are all on its thread, whatever others do.
 #[cfg(test)]
 pub(crate) fn limit_hits(limit: Limit) -> u64 {
-    METRICS.limit_hits.get_or_create(&limit).get()
-}
-
-/// Likewise, by this thread alone: exact for a test whose tasks are all on its thread, whatever others do.
-#[cfg(test)]
-pub(crate) fn limit_hits_here(limit: Limit) -> u64 {
     HITS_HERE.with_borrow(|hits| hits.get(&limit).copied().unwrap_or(0))
 }
 
@@ -130,6 +124,8 @@ limits! {
     UnreadMessagesMax = "unread-messages-max", "A reader was disconnected: it left too many messages unread.";
     UnreadBytesMax = "unread-bytes-max", "A reader was disconnected: it left too much unread.";
     UnreadTotalBytesMax = "unread-total-bytes-max", "A client had more unread than was left for it.";
+    KeysWaiting = "keys-waiting", "A request did not wait, or no longer, for the issuer's keys.";
+    Accounts = "accounts", "A principal or an address was counted together with others.";
     HandshakeFailed = "tls-handshake", "A TLS handshake failed or did not end.";
     CredentialRefused = "credential", "A credential that is not good was refused.";
 }

@@ -90,7 +90,7 @@ fn name(der: &[u8]) -> Option<String> {
             assert!(!name.contains(|char: char| char.is_ascii_control()), "{name:?}");
             Some(name.to_string())
         }
-        ClientCertificate::Unnamed => None,
+        ClientCertificate::Unnamed { .. } => None,
         ClientCertificate::None => panic!("there is one"),
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Principal;
 use super::usage::Usage;
+use crate::metrics::{Limit, limit_hit};
 
 /// The accounts there are.
 #[derive(Debug)]
@@ -56,7 +57,12 @@ impl Accounts {
             return Arc::clone(usage);
         }
         table.sweep(Instant::now());
-        let account = if table.accounts.len() >= ACCOUNTS_MAX { Account::Others } else { account };
+        let account = if table.accounts.len() >= ACCOUNTS_MAX {
+            limit_hit(Limit::Accounts);
+            Account::Others
+        } else {
+            account
+        };
         Arc::clone(table.accounts.entry(account).or_default())
     }
 
@@ -100,6 +106,7 @@ const ACCOUNTS_MAX: usize = 100_000;
 mod tests {
     use super::super::usage::tests::rate;
     use super::*;
+    use crate::metrics::limit_hits;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -143,6 +150,6 @@ mod tests {
         }
         assert!(accounts.of(&nobody, [200, 0, 0, 1].into()).request(1, &slow).is_ok());
         assert!(accounts.of(&nobody, [200, 0, 0, 2].into()).request(1, &slow).is_err());
-        assert_eq!(accounts.len(), ACCOUNTS_MAX + 1);
+        assert_eq!((accounts.len(), limit_hits(Limit::Accounts)), (ACCOUNTS_MAX + 1, 2));
     }
 }

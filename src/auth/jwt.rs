@@ -188,7 +188,7 @@ impl Verifier {
         self.verify_at(token, Now { date: SystemTime::now(), instant: Instant::now() }).await
     }
 
-    async fn verify_at(&self, text: &str, now: Now) -> Result<Verified, TokenError> {
+    async fn verify_at(&self, text: &str, mut now: Now) -> Result<Verified, TokenError> {
         token::check_length(text)?;
         let mut known = self.keeper.known();
         let digest = digest_of(text);
@@ -204,14 +204,23 @@ impl Verifier {
             {
                 return Err(error);
             }
-            match self.keeper.renewed(&known).await {
-                Renewal::Ended(renewed) => {
-                    known = renewed;
-                    checked = check_signature(&token, &known);
+            let asked = Instant::now();
+            let loads = if known.is_loading() { 2 } else { 1 };
+            for _ in 0..loads {
+                match self.keeper.renewed(&known).await {
+                    Renewal::Ended(renewed) => {
+                        known = renewed;
+                        checked = check_signature(&token, &known);
+                    }
+                    Renewal::Pointless => break,
+                    Renewal::NotNow => return Err(TokenError::KeysUnavailable),
                 }
-                Renewal::Pointless => {}
-                Renewal::NotNow => return Err(TokenError::KeysUnavailable),
+                if !matches!(checked, Err(Doubt::UntilRenewed(_))) {
+                    break;
+                }
             }
+            // It may have expired meanwhile.
+            now = now.after(asked.elapsed());
         }
         checked.map_err(|doubt| doubt.error(&known))?;
         let verified = self.expectations.check(&token.payload()?, token.kind, now.date)?;

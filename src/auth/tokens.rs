@@ -132,7 +132,10 @@ impl Tokens {
     pub fn reload(&self) -> Result<Census, TokensError> {
         let mut grants = self.fixed.clone();
         if let Some(file) = &self.file {
-            parse(&read(file)?, &self.key, &mut grants)?;
+            // One without any is taken for one that is just being written, also where there are others.
+            if parse(&read(file)?, &self.key, &mut grants)? == 0 {
+                return Err(TokensError::Empty);
+            }
         }
         let census = Census {
             tokens: grants.len(),
@@ -190,15 +193,17 @@ fn read(file: &Path) -> Result<Secret, TokensError> {
     if text.len() as u64 > FILE_BYTES_MAX { Err(TokensError::TooLarge) } else { Ok(Secret::new(text)) }
 }
 
-/// Adds what every line says to `found`. Blank lines, and those that start with `#`, say nothing.
-fn parse(text: &Secret, key: &Key, found: &mut Vec<Grant>) -> Result<(), TokensError> {
+/// Adds what every line says to `found`, and counts those that say something. Blank lines, and those that start with `#`, do not.
+fn parse(text: &Secret, key: &Key, found: &mut Vec<Grant>) -> Result<usize, TokensError> {
+    let mut lines = 0;
     let mut holders: HashMap<Digest, String> = found.iter().map(|grant| (grant.digest, grant.name.clone())).collect();
-    for (line, content) in (1..).zip(text.expose().lines()) {
+    for (line, content) in (1..).zip(text.expose().trim_start_matches('\u{feff}').lines()) {
         let content = content.trim();
         if content.is_empty() || content.starts_with('#') {
             continue;
         }
         let (name, token) = read_line(content).map_err(|wrong| TokensError::Line { line, wrong })?;
+        lines += 1;
         let digest = key.digest(token);
         match holders.insert(digest, name.to_owned()) {
             Some(holder) if holder == name => {}
@@ -209,7 +214,7 @@ fn parse(text: &Secret, key: &Key, found: &mut Vec<Grant>) -> Result<(), TokensE
             return Err(TokensError::Line { line, wrong: "more than 10000 tokens: use JWTs for so many" });
         }
     }
-    Ok(())
+    Ok(lines)
 }
 
 fn read_line(content: &str) -> Result<(&str, &str), &'static str> {
@@ -307,6 +312,24 @@ mod tests {
         fs::remove_file(&file).expect("there");
         assert!(matches!(tokens.reload(), Err(TokensError::Unreadable(_))));
         assert!(tokens.holder(b"first").is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_emptied_takes_nobodys_token_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tokens");
+        fs::write(&file, "\u{feff}alice:first\n").expect("written");
+        let fixed = Secret::new("bob:second".to_owned());
+        let (tokens, _) = Tokens::new(Some(file.clone()), Some(fixed)).expect("two tokens");
+        let alice = tokens.holder(b"first").expect("alice");
+        for text in ["", "# nobody any more\n"] {
+            fs::write(&file, text).expect("written");
+            assert!(matches!(tokens.reload(), Err(TokensError::Empty)));
+        }
+        assert!(!alice.revoked.is_cancelled());
+        fs::write(&file, "carol:third\n").expect("written");
+        tokens.reload().expect("good again");
+        assert!(alice.revoked.is_cancelled() && tokens.holder(b"second").is_some());
     }
 
     #[test]

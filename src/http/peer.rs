@@ -32,7 +32,10 @@ pub enum ClientCertificate {
     None,
     /// It has one without a name that can be used: an empty subject and no alternative name that is a URI or a DNS name, a
     /// name of more than 1,024 bytes, or one that cannot be read. It is nobody's, and not that of a client without one.
-    Unnamed,
+    Unnamed {
+        /// The last moment at which it is valid; none where that cannot be read.
+        until: Option<SystemTime>,
+    },
     /// It has one that is somebody's.
     Named {
         /// Whom it is for: the subject, such as `CN=alice,O=Example` (RFC 4514, the last part first), or with an empty
@@ -49,7 +52,7 @@ impl TlsPeer {
     pub const fn subject(&self) -> Option<&Arc<str>> {
         match &self.certificate {
             ClientCertificate::Named { subject, .. } => Some(subject),
-            ClientCertificate::None | ClientCertificate::Unnamed => None,
+            ClientCertificate::None | ClientCertificate::Unnamed { .. } => None,
         }
     }
 
@@ -57,7 +60,8 @@ impl TlsPeer {
     pub const fn until(&self) -> Option<SystemTime> {
         match &self.certificate {
             ClientCertificate::Named { until, .. } => Some(*until),
-            ClientCertificate::None | ClientCertificate::Unnamed => None,
+            ClientCertificate::Unnamed { until } => *until,
+            ClientCertificate::None => None,
         }
     }
 }
@@ -72,7 +76,7 @@ impl Peer {
     pub fn certificate(&self) -> Certificate<'_> {
         match self.tls.as_ref().map(|tls| &tls.certificate) {
             None | Some(ClientCertificate::None) => Certificate::None,
-            Some(ClientCertificate::Unnamed) => Certificate::Unnamed,
+            Some(ClientCertificate::Unnamed { .. }) => Certificate::Unnamed,
             Some(ClientCertificate::Named { subject, until }) => Certificate::Named { subject, until: *until },
         }
     }

@@ -101,10 +101,11 @@ pub(super) fn peer(connection: &ServerConnection) -> TlsPeer {
 
 /// What a client's certificate (DER) says of whom it is for, and until when. That it may be believed is not found out here.
 pub fn client_certificate(der: &[u8]) -> ClientCertificate {
-    match (certificate::subject(der), certificate::validity(der)) {
-        (Some(subject), Some(Validity { from: _, until })) => ClientCertificate::Named { subject, until: until.at },
+    let until = certificate::validity(der).map(|Validity { from: _, until }| until.at);
+    match (certificate::subject(der), until) {
+        (Some(subject), Some(until)) => ClientCertificate::Named { subject, until },
         // One whose end cannot be told is nobody's either.
-        (None, _) | (_, None) => ClientCertificate::Unnamed,
+        (None, until) | (Some(_), until @ None) => ClientCertificate::Unnamed { until },
     }
 }
 

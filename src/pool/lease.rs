@@ -218,7 +218,8 @@ impl Pool {
         }
         let found: Vec<Found> =
             tenant.tasks.iter().map(|id| state.tasks.find(id, tenant.principal(), tenant.rules())).collect();
-        if found.contains(&Found::Anothers) {
+        let unknown = found.contains(&Found::Nothing) && self.may_be_anothers(tenant);
+        if found.contains(&Found::Anothers) || unknown {
             return Err(Reject::InvalidParams("taskId: no such task".to_owned()));
         }
         let child = found.into_iter().find_map(|found| match found {
@@ -227,6 +228,12 @@ impl Pool {
         });
         let child = child.filter(|child| state.members.is_of_use(*child));
         Ok(child.and_then(|child| self.give(&mut state, child, tenant)))
+    }
+
+    /// Whether a task that is not known, or not any more, may be another's than the tenant's, or of what it may not use.
+    fn may_be_anothers(&self, tenant: &Tenant) -> bool {
+        let shares = self.config.isolation == Isolation::Shared && tenant.principal().label().is_some();
+        shares || !tenant.rules().is_everything()
     }
 
     /// A child has told of a task.

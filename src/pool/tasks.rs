@@ -7,8 +7,9 @@
 //! is over, it keeps it no longer; until that time it is still known whose it is.
 //!
 //! Bounds: so many tasks in all and of one principal, beyond which the oldest is forgotten; so many that keep a child,
-//! beyond which the oldest keeps it no longer. A name that is longer than others is not known. What is not known goes where
-//! any request goes, and there its server says that there is no such task.
+//! beyond which the oldest keeps it no longer. A name that is longer than others is not known. What is not known may be
+//! anybody's: where that matters ([`Pool`](super::Pool) knows), it does not exist; elsewhere it goes where any request goes, and
+//! there its server says that there is no such task.
 //!
 //! Plain data, and the time is an input. Spec: SEP-2663, Tasks Extension; DESIGN section 4.
 

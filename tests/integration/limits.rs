@@ -64,6 +64,8 @@ const REACHED: &[(&str, &str)] = &[
         "large_requests_are_kept_up_to_a_bound_for_all_and_what_was_not_kept_fails_when_the_child_asks",
     ),
     ("tasks-max", "the_oldest_makes_room"),
+    ("keys-waiting", "so_many_wait_for_a_load_and_no_longer_than_is_right"),
+    ("accounts", "where_there_is_no_room_for_an_account_the_others_share_one"),
     ("message-form", "a_part_of_a_message_that_is_too_large_is_refused_and_counted"),
 ];
 
@@ -100,7 +102,9 @@ fn sources(folder: &Path) -> String {
 
 /// What a test does: from its name to the brace under its `fn`.
 fn body_of<'a>(test: &str, sources: &'a str) -> Option<&'a str> {
-    let (before, after) = sources.split_once(&format!("fn {test}("))?;
+    let name = format!("fn {test}(");
+    assert!(sources.matches(&name).count() < 2, "there are several tests {test}");
+    let (before, after) = sources.split_once(&name)?;
     let line = before.rsplit('\n').next().unwrap_or_default();
     let indent = " ".repeat(line.len() - line.trim_start().len());
     after.split(&format!("\n{indent}}}\n")).next()

@@ -51,6 +51,13 @@ pub(super) struct Now {
     pub(super) instant: Instant,
 }
 
+impl Now {
+    /// So much later.
+    pub(super) fn after(self, time: Duration) -> Self {
+        Self { date: self.date + time, instant: self.instant + time }
+    }
+}
+
 impl Cache {
     /// What is known of a token that was checked with these keys.
     pub(super) fn find(&self, token: &Digest, generation: u64, now: Now) -> Option<Verified> {

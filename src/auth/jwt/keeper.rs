@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::keys::KeySet;
+use crate::metrics::{Limit, limit_hit};
 
 /// Where keys are loaded from.
 pub(super) trait Source: Send + Sync + 'static {
@@ -125,11 +126,13 @@ impl Keeper {
                 self.bell.renew.notify_one();
             }
         }
-        let Ok(_room) = self.room.try_acquire() else { return Renewal::NotNow };
-        match timeout(WAIT_MAX, known.wait_for(|now| now.loads > since.loads)).await {
-            Ok(Ok(known)) => Renewal::Ended(known.clone()),
-            Ok(Err(_)) | Err(_) => Renewal::NotNow,
+        if let Ok(_room) = self.room.try_acquire()
+            && let Ok(Ok(known)) = timeout(WAIT_MAX, known.wait_for(|now| now.loads > since.loads)).await
+        {
+            return Renewal::Ended(known.clone());
         }
+        limit_hit(Limit::KeysWaiting);
+        Renewal::NotNow
     }
 
     /// Has the keys loaded again, however fresh they are.
@@ -139,6 +142,11 @@ impl Keeper {
 }
 
 impl Known {
+    /// Whether a load was under way, which may have missed what is new since it began.
+    pub(super) const fn is_loading(&self) -> bool {
+        self.loading
+    }
+
     /// When tokens may cause another load: now, or once the last is long enough ago.
     fn rested(&self) -> Instant {
         self.ended.map_or_else(Instant::now, |ended| ended + REST)

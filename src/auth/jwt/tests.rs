@@ -242,6 +242,34 @@ async fn a_new_key_of_the_issuer_is_had_once_for_all_who_wait() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_newer_than_the_load_under_way_is_had_with_the_next() {
+    let (server, a, b, c) = (Server::start().await, es256("a"), es256("b"), es256("c"));
+    let issuer = server.is_issuer("", &key_set(&[&a]));
+    let keys = SecureUrl::parse(&format!("{issuer}/keys")).unwrap();
+    let (verifier, _stop) = start(config(&issuer, KeySource::Url(keys)));
+    assert!(verifier.verify(&a.token(&claims(&issuer))).await.is_ok());
+    server.asked();
+    let_it_rest().await;
+    server.hold(true);
+    let tasks = TaskTracker::new();
+    let ask = |token: String| {
+        let verifier = Arc::clone(&verifier);
+        tasks.spawn(async move { verifier.verify(&token).await })
+    };
+    let made_up = ask(c.token(&claims(&issuer)));
+    until(async || !server.asked().is_empty()).await;
+    // The load has begun, and brings the old keys; then there is another one.
+    let new = ask(b.token(&claims(&issuer)));
+    tokio::task::yield_now().await;
+    server.hold(false);
+    until(async || !verifier.keeper.known().is_loading()).await;
+    server.has("/keys", key_set(&[&a, &b]));
+    assert!(made_up.await.unwrap().is_err());
+    let_it_rest().await;
+    assert!(new.await.unwrap().is_ok());
+}
+
+#[tokio::test]
 async fn an_issuer_without_names_for_its_keys_can_have_another_one_too() {
     let (server, a, b) =
         (Server::start().await, Signer::new(Algorithm::EdDsa, None), Signer::new(Algorithm::EdDsa, None));

@@ -201,7 +201,7 @@ async fn every_401_says_what_is_wanted_also_where_no_token_is() {
     let by_certificate = harness_of(Arc::new(authenticator), |_, _| {});
     let by_either = guarded(&[], PrincipalsConfig::default()).harness;
     let at = "https://127.0.0.1/.well-known/oauth-protected-resource/mcp";
-    for certificate in [ClientCertificate::None, ClientCertificate::Unnamed, expired] {
+    for certificate in [ClientCertificate::None, ClientCertificate::Unnamed { until: None }, expired] {
         for (harness, expected) in [
             (&by_certificate, r#"ClientCertificate realm="mcp-mux""#.to_owned()),
             (&by_either, format!(r#"Bearer resource_metadata="{at}""#)),
@@ -221,7 +221,7 @@ async fn a_certificate_says_who_one_is_where_no_token_does() {
     };
     let ann = || anns(Duration::from_secs(60));
     assert_eq!(ask(ann(), None).await, 404);
-    assert_eq!(ask(ClientCertificate::Unnamed, None).await, 401);
+    assert_eq!(ask(ClientCertificate::Unnamed { until: None }, None).await, 401);
     assert_eq!(ask(ClientCertificate::None, None).await, 401);
     // A token that is not good is not made good by a certificate.
     assert_eq!(ask(ann(), Some("Bearer x.y.z")).await, 401);

@@ -73,7 +73,7 @@ async fn what_waits_for_a_server_that_does_not_read_is_bounded() {
         answer = session.post(&one) => panic!("{answer:?}"),
         answer = session.post(&other) => panic!("{answer:?}"),
     };
-    let message = "this session has 64 messages waiting for the server already";
+    let message = "this session has 64 messages waiting for the server already (--messages-waiting-max)";
     let message = error(Value::Null, -31010, "messages-waiting", message, &[]);
     assert_eq!(refusal(answer).await, refused(503, Some("1"), message));
     assert_eq!(hits(&session).await, counted(&[("messages-waiting-max", 1)]));

@@ -55,7 +55,8 @@ async fn an_answer_for_nobody_that_is_too_large_becomes_an_error() {
     assert_eq!(session.post(&notification("notifications/go_on", json!({}))).await.status(), StatusCode::ACCEPTED);
     until_counted(&session, &[("replay-bytes", 1)]).await;
     let rest = session.listen(last.as_deref()).await.rest().await;
-    let message = "the answer was not kept: nobody read the stream and it is larger than 4000 bytes (--replay-bytes)";
+    let message =
+        "the answer was not kept: nobody read the stream, and there is no room for it in 4000 bytes (--replay-bytes)";
     assert_eq!(rest, [error(json!("large"), -31010, "answer-not-kept", message, &[])]);
     assert_eq!(hits(&session).await, counted(&[("replay-bytes", 1)]));
 }

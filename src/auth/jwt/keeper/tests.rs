@@ -7,6 +7,7 @@ use tokio_util::sync::DropGuard;
 use super::super::testing::{Signer, key_set};
 use super::*;
 use crate::config::jwt::Algorithm;
+use crate::metrics::limit_hits;
 
 /// Loads what the test says, each time within a second; after that, it fails.
 #[derive(Clone, Default)]
@@ -166,6 +167,7 @@ async fn so_many_wait_for_a_load_and_no_longer_than_is_right() {
         refused += usize::from(matches!(one.await.unwrap(), Renewal::NotNow));
     }
     assert_eq!((refused, begun.elapsed()), (7, LOAD));
+    assert_eq!(limit_hits(Limit::KeysWaiting), 7);
     // There is room again, and for the load that was missed none is needed.
     assert!(keeper.renewed(&nothing).await.ended().is_some());
     let slow = Keeper::start(Never, None, &tasks, CancellationToken::new());

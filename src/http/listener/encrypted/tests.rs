@@ -25,7 +25,7 @@ use crate::config::{ClientAuth, TlsConfig};
 use crate::http::listener::Listener;
 use crate::http::listener::connection::Tracked;
 use crate::http::tls::testing::{Authority, Client, Files, Identity, named};
-use crate::metrics::limit_hits_here;
+use crate::metrics::limit_hits;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -140,7 +140,7 @@ impl Served {
         self.stop.drain.cancel();
         self.connections.close();
         timeout(DEADLINE, self.connections.wait()).await.unwrap();
-        limit_hits_here(Limit::HandshakeFailed)
+        limit_hits(Limit::HandshakeFailed)
     }
 }
 
@@ -308,7 +308,7 @@ async fn the_time_to_the_first_request_includes_the_handshake() {
     served.release.notify_one();
     assert_eq!(waiting.into_body().collect().await.unwrap().to_bytes(), "firstsecond");
     // Who has said nothing has begun no handshake; who has ended it, no request.
-    assert_eq!((limit_hits_here(Limit::FirstByteTimeout), limit_hits_here(Limit::HeaderTimeout)), (1, 2));
+    assert_eq!((limit_hits(Limit::FirstByteTimeout), limit_hits(Limit::HeaderTimeout)), (1, 2));
     assert_eq!(served.all_ended().await, 2);
 }
 

@@ -233,7 +233,7 @@ fn bounded(bounds: Bounds) -> (World, SessionKey) {
 }
 
 #[test]
-fn a_client_is_asked_no_more_at_a_time_than_it_may_be() {
+fn a_client_is_asked_no_more_in_a_round_than_it_may_be() {
     let (mut world, session) = bounded(Bounds { questions_max: 2, ..Bounds::default() });
     let three = ["a", "b", "c"].map(|key| format!(r#""{key}":{FORM}"#)).join(",");
     let one = format!(r#""a":{FORM}"#);
