@@ -188,7 +188,9 @@ fn is_open_to_others(file: &Path) -> bool {
 
 fn read(file: &Path) -> Result<Secret, TokensError> {
     let file = std::fs::File::open(file).map_err(TokensError::Unreadable)?;
-    let mut text = String::new();
+    let length = file.metadata().map_or(0, |metadata| metadata.len()).min(FILE_BYTES_MAX);
+    // All at once: what is outgrown is not wiped.
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(TokensError::Unreadable)?;
     if text.len() as u64 > FILE_BYTES_MAX { Err(TokensError::TooLarge) } else { Ok(Secret::new(text)) }
 }

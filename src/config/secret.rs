@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-/// A secret: whoever wants the text has to say so. `Debug` shows nothing of it.
+use zeroize::Zeroizing;
+
+/// A secret: whoever wants the text has to say so. `Debug` shows nothing of it, and its memory is wiped at its end.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// This text.
-    pub const fn new(text: String) -> Self {
-        Self(text)
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
     }
 
     /// The text itself.
@@ -21,7 +23,7 @@ impl Secret {
 /// For clap.
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(text)
+        Self::new(text)
     }
 }
 
