@@ -1,6 +1,6 @@
 //! One client's streams and its attachment to a child.
 //!
-//! A [`Session`] is where the child's actor delivers ([`Outbox`]) and where HTTP bodies read ([`StreamReader`]). It has
+//! A [`Session`] is where the child's actor delivers ([`Outbox`](crate::child::Outbox)) and where HTTP bodies read ([`StreamReader`]). It has
 //! no task and no channel: a delivery locks the session, queues and wakes the reader; the reader polls. The lock is
 //! never held across an await, a wake or a call into the child. So an idle session costs its struct and nothing else.
 //!

@@ -228,8 +228,9 @@ async def test_sessions_go_on_while_the_provider_changes_its_keys(openid, http):
             for token in first:
                 await until_status(http, server, token, 401)
             await until_status(http, server, second, 200)
-            # The keys were asked for when they were needed, and not for every token.
-            assert openid.count("GET /keys") - fetched == 2
+            # The keys were asked for when they were needed, and not for every request: once for each new key, and for each token
+            # whose key is there no more, since it could be a newer one.
+            assert 2 <= openid.count("GET /keys") - fetched <= 2 + len(first)
             # The clients' tokens are none any more; they get others and go on in the same sessions.
             for peer in [one, other]:
                 assert await peer.text("echo", value=3) == '{"value":3}'

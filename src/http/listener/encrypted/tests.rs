@@ -24,6 +24,7 @@ use super::*;
 use crate::config::{ClientAuth, TlsConfig};
 use crate::http::listener::Listener;
 use crate::http::listener::connection::Tracked;
+use crate::http::peer::ClientCertificate;
 use crate::http::tls::testing::{Authority, Client, Files, Identity, named};
 use crate::metrics::limit_hits;
 
@@ -76,7 +77,10 @@ async fn serve(config: TlsConfig) -> Served {
             "first".into()
         } else {
             let shown = peer.tls.as_ref().unwrap();
-            let nobody = || format!("{:?}", shown.certificate);
+            let nobody = || match (&shown.certificate, shown.until()) {
+                (ClientCertificate::Unnamed { .. }, Some(_)) => "Unnamed, for a time".to_owned(),
+                (certificate, _) => format!("{certificate:?}"),
+            };
             Bytes::from(shown.subject().map_or_else(nobody, |subject| format!("Named({subject:?})")))
         };
         sender.try_send(first).unwrap();
@@ -215,7 +219,7 @@ async fn only_clients_with_a_good_certificate_are_served_and_known_by_it() {
             for (alpn, identity, expected) in [
                 ("h2", Some(&alice), Some(r#"Named("CN=alice")"#)),
                 ("http/1.1", Some(&alice), Some(r#"Named("CN=alice")"#)),
-                ("http/1.1", Some(&nobody), Some("Unnamed")),
+                ("http/1.1", Some(&nobody), Some("Unnamed, for a time")),
                 ("http/1.1", None, without),
                 ("http/1.1", Some(&stranger), None),
                 ("h2", Some(&expired), None),
