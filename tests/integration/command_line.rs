@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::harness::{Mux, command, echo_server, notes_server, python, run_to_end};
+use crate::harness::{Mux, command, echo_server, notes_server, run_to_end};
 
 #[tokio::test]
 async fn prints_its_urls_one_a_line_and_nothing_else_and_stops_cleanly() {
