@@ -3,7 +3,7 @@
 
 use super::super::queue::Queue;
 use super::{Effects, Kind, Notice, Stream, Streams};
-use crate::error::Reject;
+use crate::error::{Reject, UNREAD_TOTAL};
 use crate::jsonrpc::Frame;
 use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
@@ -138,5 +138,3 @@ fn note_shed(dropped: Frame, effects: &mut Effects) {
     effects.dropped.push(dropped);
     effects.notice = effects.notice.or(Some(Notice::Dropped));
 }
-
-const UNREAD_TOTAL: &str = "--unread-total-bytes-max";
