@@ -483,12 +483,14 @@ pub struct Cli {
     #[arg(long, value_name = "SIZE", help_heading = SESSIONS)]
     pub unread_bytes_max: Option<String>,
 
-    /// The most bytes of messages and answers that all clients may leave unread [default: 512MiB, or twice --unread-bytes-max]
+    /// The most bytes of messages and answers that all clients may leave unread [default: 512MiB, or more]
     ///
-    /// Also those that are kept for clients that are not connected. One client may have no more of it unread than is left of
-    /// it: one alone half, ten that take all they can an eleventh each, so that there is always room for others. Beyond that
-    /// it is as if it had reached --unread-bytes-max; an answer is replaced by an error. What a client waits for and is sent
-    /// at once does not count. At least twice --unread-bytes-max, which is the default where that is more.
+    /// Also those that are kept for clients that are not connected, and those on their way to one that takes them slowly. The
+    /// clients of one principal, or of one address where nobody has to authenticate, may together have no more of it than is
+    /// left of it, and each session half of that: one session alone a third, one principal half, so that there is room for
+    /// others. Beyond that the oldest messages are dropped, and answers of more than 512 bytes replaced by an error; no stream
+    /// is ended. What is small goes out to a client that waits for it. At least three times --unread-bytes-max and
+    /// --line-bytes-max, which is the default where that is more.
     #[arg(long, value_name = "SIZE", help_heading = SESSIONS)]
     pub unread_total_bytes_max: Option<String>,
 

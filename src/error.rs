@@ -187,8 +187,8 @@ pub enum Reject {
     /// The session was closed (by its client, its age or its idleness) while the request was in flight.
     #[error("the session was closed before the server answered")]
     SessionClosed,
-    /// The answer was larger than what is kept for a stream that nobody reads.
-    #[error("the answer was not kept: nobody read the stream, and there is no room for it in {limit} bytes ({flag})")]
+    /// There was no room for the answer: in what is kept for a stream that nobody reads, or in what clients leave unread.
+    #[error("the answer was not kept: {}, and there is no room for it in {limit} bytes ({flag})", unread_why(flag))]
     AnswerNotKept {
         /// The limit.
         limit: usize,
@@ -326,7 +326,7 @@ impl Reject {
             Self::Children { .. } => Some(Limit::ChildrenMax),
             Self::RequestTimeout(_, "--request-timeout-max", _) => Some(Limit::RequestTimeoutMax),
             Self::RequestTimeout(..) => Some(Limit::RequestTimeout),
-            Self::AnswerNotKept { flag: "--unread-total-bytes-max", .. } => Some(Limit::UnreadTotalBytesMax),
+            Self::AnswerNotKept { flag: UNREAD_TOTAL, .. } => Some(Limit::UnreadTotalBytesMax),
             Self::AnswerNotKept { .. } => Some(Limit::ReplayBytes),
             _ => None,
         }
@@ -433,3 +433,11 @@ impl Reject {
         json!({"code": self.wire().code, "message": self.to_string(), "data": self.data()})
     }
 }
+
+/// Why there may be no room for an answer, by the flag of the limit.
+fn unread_why(flag: &str) -> &'static str {
+    if flag == UNREAD_TOTAL { "too much is unread already" } else { "nobody read the stream" }
+}
+
+/// The flag of [`Reject::AnswerNotKept`] where the client may well be there.
+pub(crate) const UNREAD_TOTAL: &str = "--unread-total-bytes-max";

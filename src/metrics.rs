@@ -43,6 +43,16 @@ impl Drop for OpenConnection {
     }
 }
 
+/// So many bytes more are left unread.
+pub(crate) fn unread_held(bytes: usize) {
+    METRICS.unread_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+}
+
+/// So many bytes are not left unread any more.
+pub(crate) fn unread_given_back(bytes: usize) {
+    METRICS.unread_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+}
+
 /// All metrics as text.
 pub fn render() -> String {
     let mut text = String::new();
@@ -123,7 +133,7 @@ limits! {
     ParkedBytesMax = "parked-bytes-max", "Such a request was given up: they were too large.";
     UnreadMessagesMax = "unread-messages-max", "A reader was disconnected: it left too many messages unread.";
     UnreadBytesMax = "unread-bytes-max", "A reader was disconnected: it left too much unread.";
-    UnreadTotalBytesMax = "unread-total-bytes-max", "A client had more unread than was left for it.";
+    UnreadTotalBytesMax = "unread-total-bytes-max", "A client, or those of its account, had more unread than was left for it.";
     KeysWaiting = "keys-waiting", "A request did not wait, or no longer, for the issuer's keys.";
     Accounts = "accounts", "A principal or an address was counted together with others.";
     HandshakeFailed = "tls-handshake", "A TLS handshake failed or did not end.";
@@ -140,6 +150,7 @@ struct Metrics {
     registry: Registry,
     limit_hits: Family<Limit, Counter>,
     connections: Gauge,
+    unread_bytes: Gauge,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -156,7 +167,13 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         limit_hits.clone(),
     );
     registry.register("connections", "Open connections", connections.clone());
-    Metrics { registry, limit_hits, connections }
+    let unread_bytes = Gauge::default();
+    registry.register(
+        "unread_bytes",
+        "Bytes that clients leave unread, as --unread-total-bytes-max counts them",
+        unread_bytes.clone(),
+    );
+    Metrics { registry, limit_hits, connections, unread_bytes }
 });
 
 #[cfg(test)]
@@ -177,12 +194,17 @@ mod tests {
                 "# TYPE mcp_mux_limit_hits counter",
                 "# HELP mcp_mux_connections Open connections.",
                 "# TYPE mcp_mux_connections gauge",
+                "# HELP mcp_mux_unread_bytes Bytes that clients leave unread, as --unread-total-bytes-max counts them.",
+                "# TYPE mcp_mux_unread_bytes gauge",
                 "# EOF",
             ]
         );
         let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
         let names: BTreeSet<&str> = names.collect();
-        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["mcp_mux_connections", "mcp_mux_limit_hits_total"]);
+        assert_eq!(
+            names.into_iter().collect::<Vec<_>>(),
+            ["mcp_mux_connections", "mcp_mux_limit_hits_total", "mcp_mux_unread_bytes"]
+        );
         assert!(text.ends_with("# EOF\n"));
     }
 

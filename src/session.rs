@@ -46,11 +46,12 @@ use tracing::{info, warn};
 pub use ending::CloseReason;
 pub use event_log::{EventId, NotAnEventId};
 pub use parked::Parked;
-pub use queue::{Answer, Item};
+pub use queue::{Answer, Item, Taken};
 pub use reader::{Handover, StreamReader};
 pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
 pub use streams::{Asked, Attention, Event, Head, PostForm};
+pub use unread::Held;
 
 use crate::auth::usage::SessionPlace;
 use crate::auth::{Admission, Principal, Rules, Validity};
@@ -165,7 +166,8 @@ impl Session {
     ) -> Self {
         let id = record.id;
         let Admission { principal, usage, allowance, validity, rules, variables: _ } = tenant.admission().clone();
-        let streams = Streams::new(bounds, usage, Share::new(Arc::clone(&shared.unread)), allowance.in_flight_max);
+        let share = Share::new(Arc::clone(&shared.unread), Arc::clone(&usage));
+        let streams = Streams::new(bounds, usage, share, allowance.in_flight_max);
         let state = State {
             record,
             streams,

@@ -58,6 +58,7 @@ pub struct Usage {
     used: Mutex<Option<Instant>>,
     sessions: AtomicUsize,
     in_flight: AtomicUsize,
+    unread_bytes: AtomicUsize,
 }
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Time, NoOpMiddleware<std::time::Instant>>;
@@ -87,6 +88,7 @@ impl Default for Usage {
             used: Mutex::new(None),
             sessions: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
+            unread_bytes: AtomicUsize::new(0),
         }
     }
 }
@@ -142,6 +144,11 @@ impl Usage {
             Ok(()) => Ok(Room { usage: Arc::clone(self), requests }),
             Err(limit) => Err(Reject::PrincipalInFlight { limit }.counted()),
         }
+    }
+
+    /// How many bytes its clients leave unread. Whoever keeps these counts them here.
+    pub(crate) const fn unread_bytes(&self) -> &AtomicUsize {
+        &self.unread_bytes
     }
 
     #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! An event stream polls its session directly; what is ready goes out as one chunk, a long message as one of its own.
 //! Nothing is buffered ahead: while the connection does not take more, hyper does not poll, and events wait in the session,
-//! which has bounds for them. Dropped, the body tells the session that its client is gone.
+//! which has bounds for them; what is on its way out is held of these until it was sent. Dropped, the body tells the session that its client is gone.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,13 +18,13 @@ use tokio::time::{Instant, Sleep};
 use super::modern::StepBody;
 use super::sse;
 use crate::jsonrpc::Pieces;
-use crate::session::{Owned, StreamReader};
+use crate::session::{Held, Owned, StreamReader};
 
 /// The body of a response.
 #[derive(Debug)]
 pub enum Body {
-    /// What is left of all of it.
-    Full(Pieces),
+    /// What is left of all of it, and what is held for that.
+    Full(Pieces, Held),
     /// The events of a stream.
     Events(Box<EventBody>),
     /// The events of a modern exchange.
@@ -34,19 +34,25 @@ pub enum Body {
 impl Body {
     /// Nothing.
     pub fn empty() -> Self {
-        Self::Full(Pieces::new())
+        Pieces::new().into()
     }
 }
 
 impl From<Pieces> for Body {
     fn from(pieces: Pieces) -> Self {
-        Self::Full(pieces)
+        Self::Full(pieces, Held::default())
+    }
+}
+
+impl From<(Pieces, Held)> for Body {
+    fn from((pieces, held): (Pieces, Held)) -> Self {
+        Self::Full(pieces, held)
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self::Full(bytes.into())
+        Pieces::from(bytes).into()
     }
 }
 
@@ -62,7 +68,7 @@ impl HttpBody for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let chunk = match self.get_mut() {
-            Self::Full(pieces) => Poll::Ready(pieces.take()),
+            Self::Full(pieces, held) => Poll::Ready(take(pieces, held)),
             Self::Events(events) => events.poll_chunk(cx),
             Self::Steps(steps) => steps.poll_chunk(cx),
         };
@@ -71,7 +77,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Full(pieces) => pieces.is_empty(),
+            Self::Full(pieces, _) => pieces.is_empty(),
             Self::Events(events) => events.ended && events.ready.is_empty(),
             Self::Steps(steps) => steps.is_over(),
         }
@@ -79,7 +85,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Full(pieces) => SizeHint::with_exact(pieces.len() as u64),
+            Self::Full(pieces, _) => SizeHint::with_exact(pieces.len() as u64),
             Self::Events(_) | Self::Steps(_) => SizeHint::default(),
         }
     }
@@ -90,6 +96,8 @@ pub struct EventBody {
     reader: StreamReader,
     /// What is to go out: what comes before the first event, then events that are ready.
     ready: Pieces,
+    /// What is held for that.
+    held: Held,
     keep_alive: Duration,
     /// Armed only once there is something to wait for: most POSTs never need it.
     timer: Option<Pin<Box<Sleep>>>,
@@ -107,14 +115,14 @@ impl fmt::Debug for EventBody {
 impl EventBody {
     /// What `reader` reads, after `ready`, with a comment every `keep_alive`. `owned` is closed with the body.
     pub fn new(reader: StreamReader, ready: Pieces, keep_alive: Duration, owned: Option<Owned>) -> Self {
-        Self { reader, ready, keep_alive, timer: None, ended: false, _owned: owned }
+        Self { reader, ready, held: Held::default(), keep_alive, timer: None, ended: false, _owned: owned }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ready.is_empty() && !self.ended {
             self.read(cx);
         }
-        match self.ready.take() {
+        match take(&mut self.ready, &mut self.held) {
             Some(chunk) => Poll::Ready(Some(chunk)),
             None if self.ended => Poll::Ready(None),
             None => self.poll_keep_alive(cx).map(Some),
@@ -125,7 +133,10 @@ impl EventBody {
     fn read(&mut self, cx: &mut Context<'_>) {
         while self.ready.len() < CHUNK_BYTES {
             match self.reader.poll_event(cx) {
-                Poll::Ready(Some(event)) => sse::message(&mut self.ready, event.id, &event.frame),
+                Poll::Ready(Some(event)) => {
+                    self.held.absorb(event.held);
+                    sse::message(&mut self.ready, event.id, &event.frame);
+                }
                 Poll::Ready(None) => return self.ended = true,
                 Poll::Pending => return,
             }
@@ -140,6 +151,12 @@ impl EventBody {
         timer.as_mut().reset(Instant::now() + self.keep_alive);
         Poll::Ready(Bytes::from_static(sse::KEEP_ALIVE))
     }
+}
+
+/// Takes the first piece. What is held for it stays so until the connection has sent it.
+pub(super) fn take(pieces: &mut Pieces, held: &mut Held) -> Option<Bytes> {
+    let piece = pieces.take()?;
+    Some(held.let_out(piece, pieces.len()))
 }
 
 /// About the most bytes of events that are taken at once; one larger event makes more.

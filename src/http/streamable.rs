@@ -22,7 +22,9 @@ use crate::config::SessionMode;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, ParseError, Pieces};
 use crate::mcp::{Revision, header, method};
-use crate::session::{Answer, Asked, CloseReason, EventId, Head, Owned, PostForm, Session, StreamReader, Transport};
+use crate::session::{
+    Answer, Asked, CloseReason, EventId, Head, Held, Owned, PostForm, Session, StreamReader, Transport,
+};
 
 /// How many answers a POST is to be given, and so in which shape as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,12 +164,12 @@ impl Http {
         let (reader, mut handover) = session.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
         handover.request(message).await;
         let answer = match reader.head(false).await {
-            Head::Answers(answers) => answers.into_iter().next(),
+            Head::Answers(answers, held) => answers.into_iter().next().map(|answer| (answer, held)),
             Head::Events => None,
         };
         match answer {
-            Some(Answer::Initialized(frame, _)) => {
-                let mut response = whole(accept, frame);
+            Some((Answer::Initialized(frame, _), held)) => {
+                let mut response = whole(accept, frame, held);
                 if self.config.sessions == SessionMode::Sessions {
                     let mut value = HeaderValue::try_from(session.id().expose())
                         .map_err(|_| Reject::InvalidRequest("no usable session id".to_owned()))?;
@@ -177,10 +179,10 @@ impl Http {
                 }
                 Ok(response)
             }
-            Some(Answer::Rejected(id, reject)) if reject.wire().status != StatusCode::OK => {
+            Some((Answer::Rejected(id, reject), _)) if reject.wire().status != StatusCode::OK => {
                 Err(Refusal::of(reject, Some(id)))
             }
-            Some(answer) => Ok(whole(accept, answer.into_frame())),
+            Some((answer, held)) => Ok(whole(accept, answer.into_frame(), held)),
             None => Ok(nothing(accept)),
         }
     }
@@ -248,8 +250,8 @@ impl Http {
                 self.json_for.limit(head).await.unwrap_or(Head::Events)
             }
         };
-        let answers = match head {
-            Head::Answers(answers) => answers,
+        let (answers, held) = match head {
+            Head::Answers(answers, held) => (answers, held),
             Head::Events => {
                 let first = reader.begin_events();
                 return Ok(self.event_stream(reader, first, party.owned));
@@ -257,13 +259,13 @@ impl Http {
         };
         if shape == Shape::Batch && !answers.is_empty() {
             return Ok(match accept {
-                Accept::Json | Accept::Both => request::json(StatusCode::OK, array(answers)),
-                Accept::Events => whole_events(answers.into_iter().map(Answer::into_frame)),
+                Accept::Json | Accept::Both => request::json(StatusCode::OK, (array(answers), held)),
+                Accept::Events => whole_events(answers.into_iter().map(Answer::into_frame), held),
             });
         }
         match answers.into_iter().next() {
             Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
-            Some(answer) => Ok(request::json(StatusCode::OK, answer.into_frame().into_pieces())),
+            Some(answer) => Ok(request::json(StatusCode::OK, (answer.into_frame().into_pieces(), held))),
             None => Ok(nothing(accept)),
         }
     }
@@ -336,20 +338,20 @@ fn form(accept: Accept) -> PostForm {
 }
 
 /// One response that is there already, in a form that the client takes.
-fn whole(accept: Accept, frame: Frame) -> Response<Body> {
+fn whole(accept: Accept, frame: Frame, held: Held) -> Response<Body> {
     match accept {
-        Accept::Json | Accept::Both => request::json(StatusCode::OK, frame.into_pieces()),
-        Accept::Events => whole_events([frame]),
+        Accept::Json | Accept::Both => request::json(StatusCode::OK, (frame.into_pieces(), held)),
+        Accept::Events => whole_events([frame], held),
     }
 }
 
 /// Responses that are there already, as a whole event stream.
-fn whole_events(frames: impl IntoIterator<Item = Frame>) -> Response<Body> {
+fn whole_events(frames: impl IntoIterator<Item = Frame>, held: Held) -> Response<Body> {
     let mut out = Pieces::new();
     for frame in frames {
         sse::message(&mut out, None, &frame);
     }
-    events(out.into())
+    events((out, held).into())
 }
 
 /// The answer to requests that were cancelled: they get no response. Every client takes an event stream's end quietly;

@@ -48,7 +48,7 @@ impl Session {
         let (reader, mut handover) = self.open_post(Asked::Requests(1), PostForm::AnswersOnly)?;
         handover.request_as(sender, request).await;
         Ok(match reader.head(false).await {
-            Head::Answers(answers) => answers.into_iter().next(),
+            Head::Answers(answers, _) => answers.into_iter().next(),
             Head::Events => None,
         })
     }

@@ -20,10 +20,10 @@ impl Session {
         let first = !std::mem::replace(&mut self.lock().warned, true);
         let what = match notice {
             Notice::Dropped => {
-                "messages for a client that is not connected were dropped (--replay-events, --replay-bytes, --unread-total-bytes-max)"
+                "messages that a client has not read were dropped (--replay-events, --replay-bytes, --unread-total-bytes-max)"
             }
             Notice::AnswerNotKept => {
-                "an answer for a client that is not connected was replaced by an error (--replay-bytes, --unread-total-bytes-max)"
+                "an answer that a client has not read was replaced by an error (--replay-bytes, --unread-total-bytes-max)"
             }
             Notice::SlowConsumer => "slow consumer: a stream was ended; its client can resume it",
             Notice::SlowSession => "slow consumer: the session was ended",

@@ -81,6 +81,15 @@ impl Answer {
     }
 }
 
+/// What was taken from a stream.
+#[derive(Debug)]
+pub struct Taken {
+    /// What it is.
+    pub item: Item,
+    /// What is held for it, of what all sessions may leave unread.
+    pub held: Held,
+}
+
 /// What waits on a stream.
 #[derive(Debug)]
 pub enum Item {
@@ -98,15 +107,6 @@ struct Queued {
     item: Item,
 }
 
-/// When what is put into a queue will be taken out of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// As soon as its reader's turn comes: it has taken everything before, and waits.
-    AtOnce,
-    /// Who knows: its reader is behind, or not there.
-    Later,
-}
-
 /// Messages and answers in the order they came.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -121,9 +121,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Puts something in. Unless it will be taken at once, it is held of the session's `share`; see [`Queue::is_over`].
-    pub(super) fn push(&mut self, seq: u64, item: Item, taken: Taken, share: &Arc<Share>) {
-        let passes = taken == Taken::AtOnce && self.items.is_empty();
+    /// Puts something in. It is held of the session's `share`; see [`Queue::is_over`].
+    pub(super) fn push(&mut self, seq: u64, item: Item, share: &Arc<Share>) {
         let size = match &item {
             Item::Message(frame) => {
                 self.messages += 1;
@@ -136,12 +135,10 @@ impl Queue {
             }
         };
         self.items.push_back(Queued { seq, size, item });
-        if !passes {
-            self.hold(share);
-        }
+        self.hold(share);
     }
 
-    /// Holds all of it, also what was to be taken at once: it was not.
+    /// Holds all of it, also what there was no room for when it came.
     pub(super) fn hold(&mut self, share: &Arc<Share>) {
         let bytes = self.bytes();
         self.over = !self.held.grow(bytes, share);
@@ -151,11 +148,12 @@ impl Queue {
         self.message_bytes + self.answer_bytes
     }
 
-    /// Something was taken out, or made smaller.
-    fn release(&mut self) {
+    /// Something was taken out, or made smaller: what was held of it.
+    fn release(&mut self) -> Held {
         let bytes = self.bytes();
-        self.held.shrink(bytes);
+        let held = self.held.split(bytes);
         self.over = self.over && bytes > self.held.bytes();
+        held
     }
 
     /// What it holds of the session's share.
@@ -169,11 +167,16 @@ impl Queue {
         self.over
     }
 
-    pub(super) fn pop(&mut self) -> Option<Item> {
+    /// Whether there is but one thing in it, and a small one.
+    pub(super) fn is_one_small(&self) -> bool {
+        self.items.len() == 1 && self.bytes() <= SMALL_BYTES_MAX
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Taken> {
         self.remove(0)
     }
 
-    fn remove(&mut self, at: usize) -> Option<Item> {
+    fn remove(&mut self, at: usize) -> Option<Taken> {
         let queued = self.items.remove(at)?;
         match queued.item {
             Item::Message(_) => {
@@ -186,8 +189,8 @@ impl Queue {
             // An idle stream keeps no buffer.
             self.items = VecDeque::new();
         }
-        self.release();
-        Some(queued.item)
+        let held = self.release();
+        Some(Taken { item: queued.item, held })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -237,7 +240,7 @@ impl Queue {
     /// Gives the oldest message up.
     pub(super) fn drop_oldest_message(&mut self) -> Option<Frame> {
         let at = self.items.iter().position(|queued| matches!(queued.item, Item::Message(_)))?;
-        match self.remove(at)? {
+        match self.remove(at)?.item {
             Item::Message(frame) => Some(frame),
             Item::Answer(_) => None,
         }
@@ -259,11 +262,11 @@ impl Queue {
         {
             queued.item = Item::Answer(Answer::Rejected(id, reject.clone()));
         }
-        self.release();
+        drop(self.release());
     }
 
-    /// Takes all answers out; messages stay.
-    pub(super) fn take_answers(&mut self) -> Vec<Answer> {
+    /// Takes all answers out, with what is held for them; messages stay.
+    pub(super) fn take_answers(&mut self) -> (Vec<Answer>, Held) {
         let mut answers = Vec::with_capacity(self.answers());
         let items = std::mem::take(&mut self.items);
         self.answer_bytes = 0;
@@ -273,8 +276,7 @@ impl Queue {
                 Item::Message(_) => self.items.push_back(queued),
             }
         }
-        self.release();
-        answers
+        (answers, self.release())
     }
 
     /// Takes all messages out with the places they have in the session's order; answers stay.
@@ -288,7 +290,7 @@ impl Queue {
                 Item::Answer(_) => self.items.push_back(queued),
             }
         }
-        self.release();
+        drop(self.release());
         messages
     }
 }
@@ -301,6 +303,8 @@ impl Queued {
 
 /// Larger frames share the buffer they came in, which then is not much larger than they are.
 const COMPACT_BYTES_MAX: usize = 8 * 1024;
+/// What is no larger is sent to a reader that waits for it, also where there is no room to hold it.
+pub(super) const SMALL_BYTES_MAX: usize = COMPACT_BYTES_MAX;
 /// About the size of the error that stands in for an answer that was not kept.
 const ERROR_BYTES: usize = 512;
 

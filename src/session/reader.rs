@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::Session;
 use super::event_log::EventId;
-use super::queue::Item;
+use super::queue::Taken;
 use super::streams::{Attention, Event, Head};
 use crate::child::Outbox;
 use crate::jsonrpc::Message;
@@ -59,13 +59,14 @@ impl StreamReader {
     ///
     /// # Cancel safety
     /// Cancelled before it returns, nothing was taken.
-    pub async fn next(&self) -> Option<Item> {
+    pub async fn next(&self) -> Option<Taken> {
         poll_fn(|cx| self.session.lock().streams.poll_item(self.stream, self.generation, cx.waker())).await
     }
 
     /// Says what it is to be given from now on: one that will read nothing for long needs less.
     pub fn attend(&self, attention: Attention) {
-        self.session.lock().streams.attend(self.stream, self.generation, attention);
+        let effects = self.session.lock().streams.attend(self.stream, self.generation, attention);
+        self.session.apply(effects);
     }
 
     /// The next event; none when the stream has ended.

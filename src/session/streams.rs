@@ -309,9 +309,9 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.reader.is_some() {
             let answer = if stream.attention == Attention::Full { answer } else { answer.compact() };
-            stream.queue.push(seq, Item::Answer(answer), stream.taken(), &self.share);
-            effects.wake_later(stream.waker());
+            stream.queue.push(seq, Item::Answer(answer), &self.share);
             self.check_reader(id, effects);
+            self.wake_reader(id, effects);
         } else if stream.named {
             self.put_by(id, seq, Item::Answer(answer), effects);
         }
@@ -328,16 +328,15 @@ impl Streams {
                     Attention::Lasting if lasts(&frame) => compact(frame),
                     Attention::Lasting => return effects,
                 };
-                stream.queue.push(seq, Item::Message(frame), stream.taken(), &self.share);
-                effects.wake_later(stream.waker());
+                stream.queue.push(seq, Item::Message(frame), &self.share);
                 self.check_reader(id, &mut effects);
+                self.wake_reader(id, &mut effects);
             } else {
                 self.put_by(id, seq, Item::Message(compact(frame)), &mut effects);
             }
         } else if !self.closed {
             let frame = if self.standing.is_empty() { compact(frame) } else { frame };
-            let taken = self.standing.last().and_then(|id| self.streams.get(id)).map_or(Taken::Later, Stream::taken);
-            self.pool.push(seq, Item::Message(frame), taken, &self.share);
+            self.pool.push(seq, Item::Message(frame), &self.share);
             self.check_pool(&mut effects);
             self.serve_pool(&mut effects);
         }
@@ -347,27 +346,35 @@ impl Streams {
     /// Keeps something for a stream that nobody reads now.
     fn put_by(&mut self, id: StreamId, seq: u64, item: Item, effects: &mut Effects) {
         let share = Arc::clone(&self.share);
-        self.change(id, |stream| stream.queue.push(seq, item, Taken::Later, &share));
+        self.change(id, |stream| stream.queue.push(seq, item, &share));
         self.relieve_abandoned(effects);
         self.shed(id, effects);
+    }
+
+    fn wake_reader(&mut self, id: StreamId, effects: &mut Effects) {
+        effects.wake_later(self.streams.get_mut(&id).and_then(Stream::waker));
     }
 
     /// The pool has changed, or who takes from it.
     fn serve_pool(&mut self, effects: &mut Effects) {
         self.shed_pool(effects);
-        if let Some(stream) = self.standing.last().and_then(|id| self.streams.get_mut(id)) {
-            effects.wake_later(stream.waker());
-        } else {
-            self.relieve_pool(effects);
+        match self.standing.last().copied() {
+            Some(id) => self.wake_reader(id, effects),
+            None => self.relieve_pool(effects),
         }
     }
 
     /// An event that is about to be sent: it gets its id and is kept.
-    fn event(&mut self, id: StreamId, frame: Frame) -> Event {
+    fn event(&mut self, id: StreamId, taken: Taken) -> Event {
+        let Taken { item, held } = taken;
+        let frame = match item {
+            Item::Message(frame) => frame,
+            Item::Answer(answer) => answer.into_frame(),
+        };
         if !self.bounds.resumable || self.closed {
-            return Event { id: None, frame };
+            return Event { id: None, frame, held };
         }
-        let Some(stream) = self.streams.get_mut(&id) else { return Event { id: None, frame } };
+        let Some(stream) = self.streams.get_mut(&id) else { return Event { id: None, frame, held } };
         stream.sent += 1;
         stream.named = true;
         let event = EventId { stream: id, number: stream.sent };
@@ -379,7 +386,7 @@ impl Streams {
         while let Some(evicted) = self.log.evict() {
             self.remove_if_done(evicted);
         }
-        Event { id: Some(event), frame }
+        Event { id: Some(event), frame, held }
     }
 }
 

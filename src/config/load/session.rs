@@ -11,7 +11,7 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
     let idle_timeout = reader.read("session-idle-timeout", &cli.session_idle_timeout, values::optional_duration);
     let age_max = reader.read("session-max-age", &cli.session_max_age, values::optional_duration);
     let sessions_max = reader.read("sessions-max", &cli.sessions_max, values::some_count);
-    // Its problems are reported where the router's configuration is read.
+    // Problems of these, and of the longest line, are reported where the router's and the child's configuration is read.
     let in_flight_max = values::some_count(&cli.in_flight_max).ok();
     let request_timeout_max = values::optional_duration(&cli.request_timeout_max).ok();
     let input_timeout = reader.read("input-timeout", &cli.input_timeout, values::duration);
@@ -21,7 +21,8 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader) -> Option<SessionConfig> {
     let messages_waiting_max = reader.read("messages-waiting-max", &cli.messages_waiting_max, values::some_count);
     let unread_messages_max = unread_messages_max(cli, replay_events, reader);
     let unread_bytes_max = unread_bytes_max(cli, replay_bytes, reader);
-    let unread_total_bytes_max = unread_total_bytes_max(cli, unread_bytes_max, reader);
+    let line_bytes_max = values::some_size(&cli.line_bytes_max).ok();
+    let unread_total_bytes_max = unread_total_bytes_max(cli, unread_bytes_max, line_bytes_max, reader);
     let parked_max = match &cli.parked_max {
         Some(text) => reader.read("parked-max", text, values::some_count),
         None => sessions_max.map(|max| NonZeroUsize::new(max.get() / 2).unwrap_or(NonZeroUsize::MIN)),
@@ -75,15 +76,21 @@ fn unread_bytes_max(cli: &Cli, replay_bytes: Option<usize>, reader: &mut Reader)
     Some(max)
 }
 
-/// One client alone has half of it.
-fn unread_total_bytes_max(cli: &Cli, unread_bytes_max: Option<usize>, reader: &mut Reader) -> Option<usize> {
-    let Some(text) = &cli.unread_total_bytes_max else {
-        return Some(UNREAD_TOTAL_BYTES.max(unread_bytes_max?.saturating_mul(2)));
-    };
+/// One session alone has a third of it: so much that it reaches its own limit first, and that an answer of any length the
+/// server may give gets through.
+fn unread_total_bytes_max(
+    cli: &Cli,
+    unread_bytes_max: Option<usize>,
+    line_bytes_max: Option<usize>,
+    reader: &mut Reader,
+) -> Option<usize> {
+    let (unread, line) = (unread_bytes_max?, line_bytes_max?);
+    let least = unread.max(line).saturating_mul(3);
+    let Some(text) = &cli.unread_total_bytes_max else { return Some(UNREAD_TOTAL_BYTES.max(least)) };
     let total = reader.read("unread-total-bytes-max", text, values::some_size)?;
-    let least = unread_bytes_max?.saturating_mul(2);
     if total < least {
-        let wanted = format!("at least twice --unread-bytes-max, {least} bytes");
+        let flag = if unread < line { "--line-bytes-max" } else { "--unread-bytes-max" };
+        let wanted = format!("at least three times {flag}, {least} bytes");
         reader.problem("unread-total-bytes-max", Some(text), wanted);
         return None;
     }

@@ -31,7 +31,7 @@ use crate::mcp::{Era, LogLevel, code, method};
 use crate::metrics::{Limit, limit_hit};
 use crate::router::ClientCapabilities;
 use crate::router::need::Need;
-use crate::session::{Answer, Item, Owned, StreamReader};
+use crate::session::{Answer, Item, Owned, StreamReader, Taken};
 
 /// A request under way.
 pub(super) struct Conversation {
@@ -308,14 +308,17 @@ impl Exchange for Conversation {
                     Err(_) => return self.park(),
                 },
             };
+            let Some(Taken { item, held }) = item else { return self.fail(Reject::SessionClosed.into()) };
             match item {
-                Some(Item::Message(frame)) => match self.message(frame).await {
-                    Ok(Some(frame)) => return (Said::Message(frame), Some(self)),
+                Item::Message(frame) => match self.message(frame).await {
+                    Ok(Some(frame)) => return (Said::Message(frame, held), Some(self)),
                     Ok(None) => {}
                     Err(reject) => return self.fail(reject.into()),
                 },
-                Some(Item::Answer(answer)) => return self.answer(answer),
-                None => return self.fail(Reject::SessionClosed.into()),
+                Item::Answer(answer) => {
+                    let (said, rest) = self.answer(answer);
+                    return (said.holding(held), rest);
+                }
             }
         }
     }

@@ -119,7 +119,7 @@ impl Fault {
             Self::Envelope(_) | Self::Header(_) | Self::Method | Self::Params(_) | Self::State(_) => own(Value::Null),
         };
         let error = json!({"code": code, "message": message, "data": data});
-        Last { status, frame: jsonrpc::error_response(id, &error), retry_after }
+        Last { status, retry_after, ..Last::ok(jsonrpc::error_response(id, &error)) }
     }
 }
 

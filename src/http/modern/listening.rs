@@ -15,7 +15,7 @@ use crate::era::discover::News;
 use crate::era::listen::{self, Filter};
 use crate::jsonrpc::{self, DEPTH_MAX, Kind, Message, RawId};
 use crate::mcp::{code, method};
-use crate::session::{Answer, Item, Owned, StreamReader};
+use crate::session::{Answer, Held, Item, Owned, StreamReader, Taken};
 
 /// A subscription.
 pub(super) struct Listening {
@@ -78,7 +78,7 @@ impl Exchange for Listening {
         if !self.acknowledged {
             self.subscribe().await;
             self.acknowledged = true;
-            return (Said::Message(self.filter.acknowledgement(&self.id)), Some(self));
+            return (Said::Message(self.filter.acknowledgement(&self.id), Held::default()), Some(self));
         }
         loop {
             let item = tokio::select! {
@@ -86,15 +86,15 @@ impl Exchange for Listening {
                 item = self.reader.next() => item,
                 () = self.owned.session().child_lost() => None,
             };
-            let frame = match item {
-                Some(Item::Message(frame)) => frame,
-                Some(Item::Answer(_)) => continue,
+            let (frame, held) = match item {
+                Some(Taken { item: Item::Message(frame), held }) => (frame, held),
+                Some(Taken { item: Item::Answer(_), .. }) => continue,
                 None => return (Said::Last(Last::ok(listen::graceful_end(&self.id))), None),
             };
             let Ok(message) = Message::parse(frame.into_bytes(), usize::MAX) else { continue };
             match message.kind() {
                 Kind::Notification if self.filter.admits(message.method()) => {
-                    return (Said::Message(listen::event(&message, &self.id)), Some(self));
+                    return (Said::Message(listen::event(&message, &self.id), held), Some(self));
                 }
                 Kind::Request => self.refuse(&message).await,
                 Kind::Notification | Kind::Result | Kind::Error => {}

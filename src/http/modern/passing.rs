@@ -12,7 +12,7 @@ use crate::jsonrpc::{Message, RawId};
 use crate::mcp::{Era, code, method};
 use crate::pool::TaskNews;
 use crate::router::subject;
-use crate::session::{Answer, Item, Owned, StreamReader};
+use crate::session::{Answer, Item, Owned, StreamReader, Taken};
 
 /// An exchange that is passed through.
 pub(super) struct Passing {
@@ -92,17 +92,19 @@ impl Exchange for Passing {
             item = self.reader.next() => item,
             () = ending => return (Said::Last(Last::ok(listen::graceful_end(&self.id))), None),
         };
+        let Some(Taken { item, held }) = item else {
+            return (Said::Last(Fault::from(Reject::SessionClosed).into_last(Some(&self.id))), None);
+        };
         match item {
-            Some(Item::Message(frame)) => {
+            Item::Message(frame) => {
                 if !self.tasks.is_empty()
                     && let Ok(message) = Message::parse(frame.clone().into_bytes(), usize::MAX)
                 {
                     self.note_tasks(&message);
                 }
-                (Said::Message(frame), Some(self))
+                (Said::Message(frame, held), Some(self))
             }
-            Some(Item::Answer(answer)) => (Said::Last(self.finish(answer)), None),
-            None => (Said::Last(Fault::from(Reject::SessionClosed).into_last(Some(&self.id))), None),
+            Item::Answer(answer) => (Said::Last(self.finish(answer)).holding(held), None),
         }
     }
 }

@@ -16,17 +16,18 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, Sleep};
 
-use super::super::body::Body;
+use super::super::body::{self, Body};
 use super::super::request::{self, Accept};
 use super::super::shared_timeout::SharedTimeout;
 use super::super::{events, sse};
 use crate::jsonrpc::{Frame, Pieces};
+use crate::session::Held;
 
 /// One thing an exchange says.
 #[derive(Debug)]
 pub(in super::super) enum Said {
-    /// A notification; more follows.
-    Message(Frame),
+    /// A notification, and what is held for it; more follows.
+    Message(Frame, Held),
     /// The response.
     Last(Last),
 }
@@ -37,12 +38,24 @@ pub(in super::super) struct Last {
     pub(super) status: StatusCode,
     pub(super) frame: Frame,
     pub(super) retry_after: Option<Duration>,
+    /// For the answer that it is.
+    pub(super) held: Held,
+}
+
+impl Said {
+    /// What is held goes with it.
+    pub(super) fn holding(self, held: Held) -> Self {
+        match self {
+            Self::Message(frame, _) => Self::Message(frame, held),
+            Self::Last(last) => Self::Last(Last { held, ..last }),
+        }
+    }
 }
 
 impl Last {
     /// One with the status of success.
-    pub(super) const fn ok(frame: Frame) -> Self {
-        Self { status: StatusCode::OK, frame, retry_after: None }
+    pub(super) fn ok(frame: Frame) -> Self {
+        Self { status: StatusCode::OK, frame, retry_after: None, held: Held::default() }
     }
 
     /// As the whole answer. An error with a status of its own is always JSON.
@@ -50,9 +63,9 @@ impl Last {
         if accept == Accept::Events && self.status == StatusCode::OK {
             let mut out = Pieces::new();
             sse::message(&mut out, None, &self.frame);
-            return events(out.into());
+            return events((out, self.held).into());
         }
-        let mut response = request::json(self.status, self.frame.into_pieces());
+        let mut response = request::json(self.status, (self.frame.into_pieces(), self.held));
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
         }
@@ -91,15 +104,16 @@ pub(super) async fn respond(
         loop {
             match next.await {
                 (Said::Last(last), _) => return last.into_response(accept),
-                (Said::Message(_), Some(rest)) => next = rest.0(),
-                (Said::Message(_), None) => return request::empty(StatusCode::NO_CONTENT),
+                (Said::Message(..), Some(rest)) => next = rest.0(),
+                (Said::Message(..), None) => return request::empty(StatusCode::NO_CONTENT),
             }
         }
     }
-    let mut body = StepBody { next: None, keep_alive, timer: None, ready: Pieces::new() };
+    let mut body = StepBody { next: None, keep_alive, timer: None, ready: Pieces::new(), held: Held::default() };
     match json_for.limit(&mut next).await {
         Some((Said::Last(last), _)) => return last.into_response(accept),
-        Some((Said::Message(frame), rest)) => {
+        Some((Said::Message(frame, held), rest)) => {
+            body.held = held;
             sse::message(&mut body.ready, None, &frame);
             body.next = rest.map(|rest| rest.0());
         }
@@ -112,6 +126,8 @@ pub(super) async fn respond(
 pub struct StepBody {
     /// What is to go out.
     ready: Pieces,
+    /// What is held for that.
+    held: Held,
     next: Option<Step>,
     keep_alive: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -134,7 +150,7 @@ impl StepBody {
         if self.ready.is_empty() {
             self.read(cx);
         }
-        if let Some(chunk) = self.ready.take() {
+        if let Some(chunk) = body::take(&mut self.ready, &mut self.held) {
             self.timer = None;
             return Poll::Ready(Some(chunk));
         }
@@ -155,10 +171,11 @@ impl StepBody {
             && let Some(next) = &mut self.next
         {
             let Poll::Ready((said, rest)) = next.as_mut().poll(cx) else { return };
-            let frame = match said {
-                Said::Message(frame) => frame,
-                Said::Last(last) => last.frame,
+            let (frame, held) = match said {
+                Said::Message(frame, held) => (frame, held),
+                Said::Last(last) => (last.frame, last.held),
             };
+            self.held.absorb(held);
             sse::message(&mut self.ready, None, &frame);
             self.next = rest.map(|rest| rest.0());
         }

@@ -9,9 +9,9 @@ use crate::jsonrpc::Frame;
 /// What happened that an operator may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Notice {
-    /// Messages for a client that is not connected were given up.
+    /// Messages that a client has not read were given up.
     Dropped,
-    /// A large answer for a client that is not connected was replaced by an error.
+    /// A large answer that a client has not read was replaced by an error.
     AnswerNotKept,
     /// A reader was disconnected because it did not keep up.
     SlowConsumer,

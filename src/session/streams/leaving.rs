@@ -1,6 +1,6 @@
 //! The end of a reader, and of a stream: where what waits goes, and when nothing is left to keep.
 
-use super::super::queue::{Item, Queue, Taken};
+use super::super::queue::{Item, Queue};
 use super::{Effects, Kind, Streams};
 use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
@@ -28,9 +28,8 @@ impl Streams {
             if unfinished {
                 self.lost.push_back(id);
             }
-            stream.queue.hold(&self.share);
             self.relieve_abandoned(effects);
-            self.shed(id, effects);
+            self.hold_or_shed(id, effects);
             if self.lost.len() > LOST_STREAMS_MAX
                 && let Some(oldest) = self.lost.pop_front()
             {
@@ -50,7 +49,7 @@ impl Streams {
     fn give_to_pool(&mut self, mut queue: Queue) {
         if !self.closed {
             for (seq, frame) in queue.take_messages() {
-                self.pool.push(seq, Item::Message(frame), Taken::Later, &self.share);
+                self.pool.push(seq, Item::Message(frame), &self.share);
             }
         }
     }

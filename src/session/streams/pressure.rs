@@ -3,7 +3,7 @@
 
 use super::super::queue::Queue;
 use super::{Effects, Kind, Notice, Stream, Streams};
-use crate::error::Reject;
+use crate::error::{Reject, UNREAD_TOTAL};
 use crate::jsonrpc::Frame;
 use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
@@ -27,18 +27,17 @@ impl Streams {
         let Some(stream) = self.streams.get(&id) else { return };
         let everything = stream.kind == Kind::Everything;
         let queue = &stream.queue;
+        // A small thing goes out now, and nothing waits behind it.
+        let passes = stream.is_waited_on() && queue.is_one_small();
         // In HTTP+SSE a client can go on sending requests without ever reading. Elsewhere its answers wait on as many POSTs.
         let counted = if everything { queue.messages() + queue.answers() } else { queue.messages() };
-        // What is too much for all is its reader's fault, unless that waits for an answer and was sent nothing else.
-        let is_over = queue.is_over();
-        let over = is_over && (everything || queue.messages() > 0);
-        let reached = self.lags(queue, counted, 1).or_else(|| over.then_some(Limit::UnreadTotalBytesMax));
-        if let Some(limit) = reached {
+        if let Some(limit) = self.lags(queue, counted, 1) {
             limit_hit(limit);
             effects.notice = Some(if everything { Notice::SlowSession } else { Notice::SlowConsumer });
             self.end_reader(id, effects);
             self.after_leave(id, effects);
-        } else if is_over {
+        } else if !passes {
+            // What is too much for all may be another reader's fault.
             self.shed(id, effects);
         }
     }
@@ -48,7 +47,6 @@ impl Streams {
     pub(super) fn check_pool(&mut self, effects: &mut Effects) {
         let Some(id) = self.standing.last().copied() else { return };
         let reached = self.lags(&self.pool, self.pool.messages(), if self.strained { 2 } else { 1 });
-        let reached = reached.or_else(|| self.pool.is_over().then_some(Limit::UnreadTotalBytesMax));
         if let Some(limit) = reached {
             limit_hit(limit);
             effects.notice = Some(Notice::SlowConsumer);
@@ -69,6 +67,10 @@ impl Streams {
 
     /// Gives up what there was no room for, of what all sessions may leave unread together: of the pool.
     pub(super) fn shed_pool(&mut self, effects: &mut Effects) {
+        let reader = self.standing.last().and_then(|id| self.streams.get(id));
+        if reader.is_some_and(Stream::is_waited_on) && self.pool.is_one_small() {
+            return;
+        }
         while self.pool.is_over() {
             let Some(dropped) = self.pool.drop_oldest_message() else { break };
             note_shed(dropped, effects);
@@ -88,6 +90,14 @@ impl Streams {
             } else {
                 return;
             }
+        }
+    }
+
+    /// Holds what a stream's queue has, as far as there is room.
+    pub(super) fn hold_or_shed(&mut self, id: StreamId, effects: &mut Effects) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.queue.hold(&self.share);
+            self.shed(id, effects);
         }
     }
 
@@ -128,5 +138,3 @@ fn note_shed(dropped: Frame, effects: &mut Effects) {
     effects.dropped.push(dropped);
     effects.notice = effects.notice.or(Some(Notice::Dropped));
 }
-
-const UNREAD_TOTAL: &str = "--unread-total-bytes-max";

@@ -3,17 +3,19 @@
 use std::task::{Poll, Waker};
 
 use super::super::event_log::EventId;
-use super::super::queue::{Answer, Item};
+use super::super::queue::{Answer, SMALL_BYTES_MAX, Taken};
+use super::super::unread::Held;
 use super::{Attention, Effects, Kind, Reader, Stream, Streams};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
+use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
 
 /// How a POST is to be answered.
 #[derive(Debug)]
 pub enum Head {
-    /// With these answers, which are all: as JSON. None, if every request was cancelled.
-    Answers(Vec<Answer>),
+    /// With these answers, which are all, and what is held for them: as JSON. None, if every request was cancelled.
+    Answers(Vec<Answer>, Held),
     /// With an event stream.
     Events,
 }
@@ -25,6 +27,8 @@ pub struct Event {
     pub id: Option<EventId>,
     /// The message.
     pub frame: Frame,
+    /// What is held for it, of what all sessions may leave unread.
+    pub held: Held,
 }
 
 impl Streams {
@@ -35,11 +39,15 @@ impl Streams {
             .filter(|stream| stream.reader.as_ref().is_some_and(|reader| reader.generation == generation))
     }
 
-    /// Says what a reader is to be given from now on.
-    pub(in super::super) fn attend(&mut self, id: StreamId, generation: u64, attention: Attention) {
+    /// Says what a reader is to be given from now on. It does not wait now, whatever it began.
+    pub(in super::super) fn attend(&mut self, id: StreamId, generation: u64, attention: Attention) -> Effects {
+        let mut effects = Effects::default();
         if let Some(stream) = self.reading(id, generation) {
             stream.attention = attention;
+            drop(stream.waker());
+            self.hold_or_shed(id, &mut effects);
         }
+        effects
     }
 
     /// Waits until it is known how a POST is to be answered. With `events_only` it is not answered as JSON unless
@@ -51,7 +59,9 @@ impl Streams {
         events_only: bool,
         waker: &Waker,
     ) -> Poll<Head> {
-        let Some(stream) = self.reading(id, generation) else { return Poll::Ready(Head::Answers(Vec::new())) };
+        let Some(stream) = self.reading(id, generation) else {
+            return Poll::Ready(Head::Answers(Vec::new(), Held::default()));
+        };
         if stream.queue.messages() > 0 {
             return Poll::Ready(Head::Events);
         }
@@ -62,7 +72,8 @@ impl Streams {
             }
         }
         if stream.pending == 0 {
-            return Poll::Ready(Head::Answers(stream.queue.take_answers()));
+            let (answers, held) = stream.queue.take_answers();
+            return Poll::Ready(Head::Answers(answers, held));
         }
         keep_waker(stream, waker);
         Poll::Pending
@@ -87,12 +98,8 @@ impl Streams {
             Kind::Post(_) | Kind::Everything => stream.queue.pop(),
             Kind::Standing => self.take_from_pool(id),
         };
-        if let Some(item) = item {
-            let frame = match item {
-                Item::Message(frame) => frame,
-                Item::Answer(answer) => answer.into_frame(),
-            };
-            return Poll::Ready(Some(self.event(id, frame)));
+        if let Some(taken) = item {
+            return Poll::Ready(Some(self.event(id, taken)));
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(None) };
         let over = match stream.kind {
@@ -109,7 +116,7 @@ impl Streams {
 
     /// What comes next for a reader, as it was delivered; none when the stream has ended for it. Not to be mixed with
     /// events, which are numbered.
-    pub(in super::super) fn poll_item(&mut self, id: StreamId, generation: u64, waker: &Waker) -> Poll<Option<Item>> {
+    pub(in super::super) fn poll_item(&mut self, id: StreamId, generation: u64, waker: &Waker) -> Poll<Option<Taken>> {
         let Some(stream) = self.reading(id, generation) else { return Poll::Ready(None) };
         let (kind, pending) = (stream.kind, stream.pending);
         let item = match kind {
@@ -126,7 +133,7 @@ impl Streams {
     }
 
     /// The next message for a standing stream, if it is the one that is served.
-    fn take_from_pool(&mut self, id: StreamId) -> Option<Item> {
+    fn take_from_pool(&mut self, id: StreamId) -> Option<Taken> {
         let item = if self.standing.last() == Some(&id) { self.pool.pop() } else { None };
         if self.pool.is_empty() {
             self.strained = false;
@@ -134,12 +141,18 @@ impl Streams {
         item
     }
 
-    /// A kept event once more; none (which ends the stream) if it was evicted while the reader was on its way.
+    /// A kept event once more; none (which ends the stream) if it was evicted while the reader was on its way, or if there
+    /// is no room to hold it now: its client can come back for it.
     fn replay(&mut self, id: EventId) -> Option<Event> {
         let frame = self.log.event(id)?.clone();
+        let mut held = Held::default();
+        if !held.grow(frame.len(), &self.share) && frame.len() > SMALL_BYTES_MAX {
+            limit_hit(Limit::UnreadTotalBytesMax);
+            return None;
+        }
         let reader = self.streams.get_mut(&id.stream)?.reader.as_mut()?;
         reader.next += 1;
-        Some(Event { id: Some(id), frame })
+        Some(Event { id: Some(id), frame, held })
     }
 
     /// A client comes back to a stream: its new reader gets what was sent after `last`, then what was not sent yet. A

@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use super::PostForm;
-use crate::session::queue::{Queue, Taken};
+use crate::session::queue::Queue;
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +72,9 @@ impl Stream {
         }
     }
 
-    /// When what is put into its queue now will be taken.
-    pub(super) fn taken(&self) -> Taken {
-        match &self.reader {
-            Some(Reader { waker: Some(_), .. }) => Taken::AtOnce,
-            Some(_) | None => Taken::Later,
-        }
+    /// Whether its reader has taken everything that there was, and waits for more.
+    pub(super) fn is_waited_on(&self) -> bool {
+        matches!(&self.reader, Some(Reader { waker: Some(_), .. }))
     }
 
     pub(super) fn waker(&mut self) -> Option<Waker> {

@@ -17,7 +17,12 @@ const GET: StreamId = StreamId(2);
 const NEWER_GET: StreamId = StreamId(3);
 
 fn streams(events: usize, bytes: usize) -> Streams {
-    Streams::new(bounds(events, bytes, true), Arc::new(Usage::default()), Share::new(Total::new(1 << 30)), None)
+    Streams::new(
+        bounds(events, bytes, true),
+        Arc::new(Usage::default()),
+        Share::new(Total::new(1 << 30), Arc::default()),
+        None,
+    )
 }
 
 fn bounds(events: usize, bytes: usize, resumable: bool) -> Bounds {
@@ -302,7 +307,7 @@ fn client_of_everything_that_never_reads_answers_is_a_slow_session() {
     let mut streams = Streams::new(
         Bounds { unread_messages: 1024, ..bounds(10, 1000, false) },
         Arc::new(Usage::default()),
-        Share::new(Total::new(1 << 30)),
+        Share::new(Total::new(1 << 30), Arc::default()),
         None,
     );
     let _reader = streams.open_everything();
@@ -353,7 +358,7 @@ fn cancelled_request_ends_its_stream_without_an_answer() {
     let reader = streams.post(POST, 1, PostForm::Streamable);
     streams.give(POST, Payload::Cancelled);
     let head = streams.poll_head(POST, reader, false, Waker::noop());
-    assert!(matches!(head, std::task::Poll::Ready(Head::Answers(answers)) if answers.is_empty()));
+    assert!(matches!(head, std::task::Poll::Ready(Head::Answers(answers, _)) if answers.is_empty()));
     streams.depart(POST, reader);
     assert!(streams.is_empty());
 }
@@ -411,7 +416,7 @@ impl World {
         let text = |frame: Frame| String::from_utf8(frame.into_bytes().to_vec()).expect("text");
         if json {
             let head = streams.poll_head(id, generation, false, Waker::noop());
-            if let std::task::Poll::Ready(Head::Answers(answers)) = head {
+            if let std::task::Poll::Ready(Head::Answers(answers, _)) = head {
                 for text in answers.into_iter().map(|answer| text(answer.into_frame())) {
                     assert!(text.ends_with(&format!(" of {}", id.0)), "an answer crossed over");
                     assert_eq!(self.read.insert(text, "json".to_owned()), None, "delivered twice");
@@ -441,7 +446,7 @@ proptest! {
     /// settled, gone and closed, nothing is left.
     #[test]
     fn random_runs_keep_the_invariants(ops in proptest::collection::vec(op(), 1..150), resumable: bool) {
-        let mut streams = Streams::new(bounds(5, 60, resumable), Arc::new(Usage::default()), Share::new(Total::new(1 << 30)), None);
+        let mut streams = Streams::new(bounds(5, 60, resumable), Arc::new(Usage::default()), Share::new(Total::new(1 << 30), Arc::default()), None);
         let mut world = World::default();
         for op in ops {
             match op {

@@ -128,7 +128,18 @@ async fn is_asked(client: &Client, id: &str, state: Option<&str>) -> Value {
 #[tokio::test]
 async fn of_too_many_clients_that_are_asked_something_the_first_to_expire_is_given_up() {
     // Half of the sessions may wait.
-    let mux = Mux::start(&["--sessions-max", "2", "--isolation", "session"], notes_server()).await;
+    the_first_to_expire_is_given_up(&["--sessions-max", "2", "--isolation", "session"], "parked-max").await;
+}
+
+// spec: 2026-07-28 basic/patterns/mrtr
+#[tokio::test]
+async fn of_too_large_ones_that_are_asked_something_the_first_to_expire_is_given_up() {
+    let flags = ["--parked-bytes-max", "100", "--isolation", "session"];
+    the_first_to_expire_is_given_up(&flags, "parked-bytes-max").await;
+}
+
+async fn the_first_to_expire_is_given_up(flags: &[&str], limit: &str) {
+    let mux = Mux::start(flags, notes_server()).await;
     let client = mux.client();
     let first = is_asked(&client, "first", None).await;
     let second = is_asked(&client, "second", None).await;
@@ -137,5 +148,5 @@ async fn of_too_many_clients_that_are_asked_something_the_first_to_expire_is_giv
     let again = is_asked(&client, "again", Some(state)).await;
     assert_eq!(again["error"]["data"]["kind"], "request-state", "{again}");
     assert_eq!(again["error"]["code"], -32602, "{again}");
-    assert_eq!(hits(&client).await, counted(&[("parked-max", 1)]));
+    assert_eq!(hits(&client).await, counted(&[(limit, 1)]));
 }

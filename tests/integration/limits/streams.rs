@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{call, counted, error, hits, refusal, refused, until_counted};
-use crate::harness::{Events, JSON, Mux, SseClient, echo_server, notes_server, notification, python, within};
+use crate::harness::{Client, Events, JSON, Mux, SseClient, echo_server, notes_server, notification, python, within};
 
 // spec: 2025-11-25 basic/transports, Resumability and Redelivery
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn an_answer_for_nobody_that_is_too_large_becomes_an_error() {
     };
     drop(events);
     // Only then is nobody there: when its connection is gone, and there is but the one that asks.
-    let gone = async { while connections(&mux).await != 1 {} };
+    let gone = async { while gauge(&mux.client(), "mcp_mux_connections").await != 1 {} };
     within("the end of the connection", gone).await;
     assert_eq!(session.post(&notification("notifications/go_on", json!({}))).await.status(), StatusCode::ACCEPTED);
     until_counted(&session, &[("replay-bytes", 1)]).await;
@@ -61,11 +61,52 @@ async fn an_answer_for_nobody_that_is_too_large_becomes_an_error() {
     assert_eq!(hits(&session).await, counted(&[("replay-bytes", 1)]));
 }
 
-/// How many there are, with the one that asks.
-async fn connections(mux: &Mux) -> u64 {
-    let answer = mux.client().send(Method::GET, "/metrics", &[], "").await;
+/// What `/metrics` says of this gauge; of connections, with the one that asks.
+async fn gauge(client: &Client, name: &str) -> u64 {
+    let answer = client.send(Method::GET, "/metrics", &[], "").await;
     let text = String::from_utf8(crate::harness::body(answer).await.to_vec()).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("mcp_mux_connections ")).unwrap().parse().unwrap()
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    text.lines().find_map(value).unwrap_or_else(|| panic!("no {name}: {text}"))
+}
+
+/// Answers a call with as much text as it asks for.
+const AS_LONG_AS: &str = r#"
+handshake()
+while True:
+    call = read()
+    if call.get("method") != "tools/call": continue
+    reply(call, {"content": [{"type": "text", "text": "x" * call["params"]["arguments"]["length"]}]})
+"#;
+
+#[tokio::test]
+async fn an_account_that_takes_nothing_loses_its_answers_and_another_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, "hog:the-token-of-hog\nhonest:the-token-of-honest\n").unwrap();
+    // All answers are JSON, however slow the machine.
+    let flags =
+        ["--auth-token-file", tokens.to_str().unwrap(), "--unread-total-bytes-max", "48MiB", "--sse-after", "1m"];
+    let mux = Mux::start(&[&flags[..], &["--child-era", "legacy"]].concat(), python(AS_LONG_AS)).await;
+    let [mut one, mut two, mut three] = [(); 3].map(|()| mux.client_with("the-token-of-hog"));
+    let mut honest = mux.client_with("the-token-of-honest");
+    for client in [&mut one, &mut two, &mut three, &mut honest] {
+        client.initialize("2025-11-25", json!({})).await;
+    }
+    let mib = |id, length: usize| call(id, "text", json!({"length": length << 20}));
+    // Of these it takes the heads. 28 MiB are left then, and it has 20.
+    let unread = (one.post(&mib("one", 10)).await, two.post(&mib("two", 10)).await);
+    assert!(gauge(&honest, "mcp_mux_unread_bytes").await > 20 << 20);
+    let message = "the answer was not kept: too much is unread already, and there is no room for it in 50331648 bytes \
+                   (--unread-total-bytes-max)";
+    let not_kept = error(json!("more"), -31010, "answer-not-kept", message, &[]);
+    assert_eq!(refusal(three.post(&mib("more", 5)).await).await, refused(200, None, not_kept));
+    assert_eq!(three.tool(json!("small"), "text", json!({"length": 100})).await.len(), 100);
+    assert_eq!(honest.tool(json!("large"), "text", json!({"length": 5 << 20})).await.len(), 5 << 20);
+    assert_eq!(hits(&honest).await, counted(&[("unread-total-bytes-max", 1)]));
+    drop(unread);
+    let sent = async { while gauge(&honest, "mcp_mux_unread_bytes").await != 0 {} };
+    within("the end of what was unread", sent).await;
+    assert_eq!(three.tool(json!("more"), "text", json!({"length": 5 << 20})).await.len(), 5 << 20);
 }
 
 #[tokio::test]
