@@ -488,8 +488,8 @@ pub struct Cli {
     /// Also those that are kept for clients that are not connected, and those on their way to one that takes them slowly. The
     /// clients of one principal, or of one address where nobody has to authenticate, may together have no more of it than is
     /// left of it, and each session half of that: one session alone a third, one principal half, so that there is room for
-    /// others. Beyond that the oldest messages are dropped, and answers of more than 512 bytes replaced by an error; no stream
-    /// is ended. What is small goes out to a client that waits for it. At least three times --unread-bytes-max and
+    /// others. Beyond that the oldest messages are dropped, and answers of more than 8 KiB (of 512 bytes where nobody is there)
+    /// replaced by an error; no stream is ended. What is small goes out to a client that waits for it. At least six times --unread-bytes-max and
     /// --line-bytes-max, which is the default where that is more.
     #[arg(long, value_name = "SIZE", help_heading = SESSIONS)]
     pub unread_total_bytes_max: Option<String>,

@@ -261,7 +261,7 @@ pub struct SessionConfig {
     pub unread_messages_max: NonZeroUsize,
     /// The most bytes of messages on one stream that a connected client may leave unread; at least `replay_bytes`.
     pub unread_bytes_max: usize,
-    /// The most bytes of messages and answers that all clients together may leave unread; at least three times as much.
+    /// The most bytes of messages and answers that all clients together may leave unread; at least six times as much.
     pub unread_total_bytes_max: usize,
     /// The most modern exchanges that wait for their clients to come back.
     pub parked_max: NonZeroUsize,

@@ -187,6 +187,14 @@ impl Session {
         Self { key, id, transport, principal, rules, shared, child, state: Mutex::new(state), closing }
     }
 
+    /// Holds so many bytes of what all clients together may leave unread, for what is said to this one beside its streams.
+    ///
+    /// # Errors
+    /// [`Reject::AnswerNotKept`]: it is much, and there is no room.
+    pub(crate) fn hold_unread(&self, bytes: usize) -> Result<Held, Reject> {
+        self.lock().streams.hold(bytes)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

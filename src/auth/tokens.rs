@@ -125,6 +125,10 @@ impl Tokens {
         self.file.as_deref()
     }
 
+    fn has_any(&self) -> bool {
+        !self.entries.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Reads the file again. Who holds a token that is still there notices nothing.
     ///
     /// # Errors
@@ -132,8 +136,10 @@ impl Tokens {
     pub fn reload(&self) -> Result<Census, TokensError> {
         let mut grants = self.fixed.clone();
         if let Some(file) = &self.file {
-            // One without any is taken for one that is just being written, also where there are others.
-            if parse(&read(file)?, &self.key, &mut grants)? == 0 {
+            let text = read(file)?;
+            parse(&text, &self.key, &mut grants)?;
+            // One that somebody is just writing; who wants to take all tokens away leaves a comment in it.
+            if text.expose().trim().is_empty() && self.has_any() {
                 return Err(TokensError::Empty);
             }
         }
@@ -195,9 +201,8 @@ fn read(file: &Path) -> Result<Secret, TokensError> {
     if text.len() as u64 > FILE_BYTES_MAX { Err(TokensError::TooLarge) } else { Ok(Secret::new(text)) }
 }
 
-/// Adds what every line says to `found`, and counts those that say something. Blank lines, and those that start with `#`, do not.
-fn parse(text: &Secret, key: &Key, found: &mut Vec<Grant>) -> Result<usize, TokensError> {
-    let mut lines = 0;
+/// Adds what every line says to `found`. Blank lines, and those that start with `#`, say nothing.
+fn parse(text: &Secret, key: &Key, found: &mut Vec<Grant>) -> Result<(), TokensError> {
     let mut holders: HashMap<Digest, String> = found.iter().map(|grant| (grant.digest, grant.name.clone())).collect();
     for (line, content) in (1..).zip(text.expose().trim_start_matches('\u{feff}').lines()) {
         let content = content.trim();
@@ -205,7 +210,6 @@ fn parse(text: &Secret, key: &Key, found: &mut Vec<Grant>) -> Result<usize, Toke
             continue;
         }
         let (name, token) = read_line(content).map_err(|wrong| TokensError::Line { line, wrong })?;
-        lines += 1;
         let digest = key.digest(token);
         match holders.insert(digest, name.to_owned()) {
             Some(holder) if holder == name => {}
@@ -216,7 +220,7 @@ fn parse(text: &Secret, key: &Key, found: &mut Vec<Grant>) -> Result<usize, Toke
             return Err(TokensError::Line { line, wrong: "more than 10000 tokens: use JWTs for so many" });
         }
     }
-    Ok(lines)
+    Ok(())
 }
 
 fn read_line(content: &str) -> Result<(&str, &str), &'static str> {
@@ -324,14 +328,15 @@ mod tests {
         let fixed = Secret::new("bob:second".to_owned());
         let (tokens, _) = Tokens::new(Some(file.clone()), Some(fixed)).expect("two tokens");
         let alice = tokens.holder(b"first").expect("alice");
-        for text in ["", "# nobody any more\n"] {
-            fs::write(&file, text).expect("written");
-            assert!(matches!(tokens.reload(), Err(TokensError::Empty)));
-        }
+        fs::write(&file, " \n").expect("written");
+        assert!(matches!(tokens.reload(), Err(TokensError::Empty)));
         assert!(!alice.revoked.is_cancelled());
-        fs::write(&file, "carol:third\n").expect("written");
-        tokens.reload().expect("good again");
+        fs::write(&file, "# nobody any more\n").expect("written");
+        tokens.reload().expect("there is the other one");
         assert!(alice.revoked.is_cancelled() && tokens.holder(b"second").is_some());
+        // Whoever starts with none in the file means it.
+        fs::write(&file, "").expect("written");
+        assert!(Tokens::new(Some(file), Some(Secret::new("bob:second".to_owned()))).is_ok());
     }
 
     #[test]

@@ -154,7 +154,9 @@ impl Http {
             let kept = cache.map(|cache| cache.lookup(message.method(), params, Instant::now()));
             if let Some(Lookup::Hit(result)) = kept {
                 let result = String::from_utf8_lossy(&result);
-                return Ok(Last::ok(jsonrpc::result_response(&id, &result)).into_response(accept));
+                let frame = jsonrpc::result_response(&id, &result);
+                let held = session.hold_unread(frame.len())?;
+                return Ok(Last { held, ..Last::ok(frame) }.into_response(accept));
             }
             let passing = Passing::begin(owned, message);
             return Ok(self.say(passing.await?, accept).await);

@@ -246,14 +246,14 @@ impl Queue {
         }
     }
 
-    /// When the newest answer came that is large enough for [`Queue::replace_newest_answer`] to gain something.
-    pub(super) fn newest_large_answer(&self) -> Option<u64> {
-        self.items.iter().rev().find(|queued| queued.is_large_answer()).map(|queued| queued.seq)
+    /// When the newest answer of more than so many bytes came, and how large it is.
+    pub(super) fn newest_answer_above(&self, bytes: usize) -> Option<(u64, usize)> {
+        self.items.iter().rev().find(|queued| queued.is_answer_above(bytes)).map(|queued| (queued.seq, queued.size))
     }
 
-    /// Puts a small error in the place of the newest large answer.
-    pub(super) fn replace_newest_answer(&mut self, reject: &Reject) {
-        let Some(queued) = self.items.iter_mut().rev().find(|queued| queued.is_large_answer()) else { return };
+    /// Puts a small error in the place of the newest answer of more than so many bytes, which are not less than [`ERROR_BYTES`].
+    pub(super) fn replace_newest_answer(&mut self, bytes: usize, reject: &Reject) {
+        let Some(queued) = self.items.iter_mut().rev().find(|queued| queued.is_answer_above(bytes)) else { return };
         self.answer_bytes -= queued.size;
         queued.size = 0;
         // Without a readable id the answer itself stays: it is never dropped, only not counted any more.
@@ -296,8 +296,8 @@ impl Queue {
 }
 
 impl Queued {
-    fn is_large_answer(&self) -> bool {
-        matches!(self.item, Item::Answer(_)) && self.size > ERROR_BYTES
+    fn is_answer_above(&self, bytes: usize) -> bool {
+        matches!(self.item, Item::Answer(_)) && self.size > bytes
     }
 }
 
@@ -306,7 +306,7 @@ const COMPACT_BYTES_MAX: usize = 8 * 1024;
 /// What is no larger is sent to a reader that waits for it, also where there is no room to hold it.
 pub(super) const SMALL_BYTES_MAX: usize = COMPACT_BYTES_MAX;
 /// About the size of the error that stands in for an answer that was not kept.
-const ERROR_BYTES: usize = 512;
+pub(super) const ERROR_BYTES: usize = 512;
 
 /// The id of a response. In one that came from the child it is where the router put it, however long the rest is.
 fn id_of(frame: &Frame) -> Option<RawId> {

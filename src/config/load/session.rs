@@ -76,7 +76,8 @@ fn unread_bytes_max(cli: &Cli, replay_bytes: Option<usize>, reader: &mut Reader)
     Some(max)
 }
 
-/// One session alone has a third of it: so much that it reaches its own limit first, and that an answer of any length the
+/// One session has a third of what other accounts leave, and one of them may have half: so it has a sixth at least, while no more
+/// than one other takes all it can. That is so much that it reaches its own limit first, and that an answer of any length the
 /// server may give gets through.
 fn unread_total_bytes_max(
     cli: &Cli,
@@ -85,12 +86,12 @@ fn unread_total_bytes_max(
     reader: &mut Reader,
 ) -> Option<usize> {
     let (unread, line) = (unread_bytes_max?, line_bytes_max?);
-    let least = unread.max(line).saturating_mul(3);
+    let least = unread.max(line).saturating_mul(6);
     let Some(text) = &cli.unread_total_bytes_max else { return Some(UNREAD_TOTAL_BYTES.max(least)) };
     let total = reader.read("unread-total-bytes-max", text, values::some_size)?;
     if total < least {
         let flag = if unread < line { "--line-bytes-max" } else { "--unread-bytes-max" };
-        let wanted = format!("at least three times {flag}, {least} bytes");
+        let wanted = format!("at least six times {flag}, {least} bytes");
         reader.problem("unread-total-bytes-max", Some(text), wanted);
         return None;
     }

@@ -218,13 +218,10 @@ fn limits_that_contradict_each_other_are_reported() {
     let problem_of_bytes = problem(&["--unread-bytes-max", "1000000"]);
     assert!(problem_of_bytes.ends_with("at least as much as --replay-bytes, 1048576 bytes"), "{problem_of_bytes}");
     let problem_of_total = problem(&["--unread-total-bytes-max", "15MiB"]);
-    assert!(problem_of_total.ends_with("at least three times --line-bytes-max, 50331648 bytes"), "{problem_of_total}");
+    assert!(problem_of_total.ends_with("at least six times --line-bytes-max, 100663296 bytes"), "{problem_of_total}");
     let problem_of_total = problem(&["--unread-total-bytes-max", "48MiB", "--unread-bytes-max", "20MiB"]);
-    assert!(
-        problem_of_total.ends_with("at least three times --unread-bytes-max, 62914560 bytes"),
-        "{problem_of_total}"
-    );
-    load(&["--unread-total-bytes-max", "48MiB"]).unwrap();
+    assert!(problem_of_total.ends_with("at least six times --unread-bytes-max, 125829120 bytes"), "{problem_of_total}");
+    load(&["--unread-total-bytes-max", "96MiB"]).unwrap();
     load(&["--request-timeout", "1m", "--request-timeout-max", "1m"]).unwrap();
     load(&["--request-timeout", "1m", "--request-timeout-max", "none"]).unwrap();
 }
@@ -233,11 +230,11 @@ fn limits_that_contradict_each_other_are_reported() {
 fn what_may_be_left_unread_goes_up_by_itself_with_what_is_kept() {
     let session = load(&["--replay-events", "5000", "--replay-bytes", "300MiB"]).unwrap().session;
     assert_eq!((session.unread_messages_max.get(), session.unread_bytes_max), (5000, 300 << 20));
-    assert_eq!(session.unread_total_bytes_max, 900 << 20);
+    assert_eq!(session.unread_total_bytes_max, 1800 << 20);
     let session = load(&["--unread-bytes-max", "1GiB"]).unwrap().session;
-    assert_eq!(session.unread_total_bytes_max, 3 << 30);
+    assert_eq!(session.unread_total_bytes_max, 6 << 30);
     let session = load(&["--line-bytes-max", "1GiB"]).unwrap().session;
-    assert_eq!(session.unread_total_bytes_max, 3 << 30);
+    assert_eq!(session.unread_total_bytes_max, 6 << 30);
 }
 
 #[test]

@@ -17,6 +17,7 @@ impl Streams {
     /// A stream has lost its reader.
     pub(super) fn after_leave(&mut self, id: StreamId, effects: &mut Effects) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
+        let mut pool_changes = stream.kind == Kind::Standing;
         let unfinished = match stream.kind {
             Kind::Standing => {
                 self.standing.retain(|other| *other != id);
@@ -38,11 +39,15 @@ impl Streams {
             }
         } else {
             let queue = self.change(id, |stream| std::mem::take(&mut stream.queue));
-            self.give_to_pool(queue.unwrap_or_default());
+            let queue = queue.unwrap_or_default();
+            pool_changes |= queue.messages() > 0;
+            self.give_to_pool(queue);
         }
         self.remove_if_done(id);
-        self.pool.hold(&self.share);
-        self.serve_pool(effects);
+        if pool_changes {
+            self.pool.hold(&self.share);
+            self.serve_pool(effects);
+        }
     }
 
     /// The unsent messages of a stream that nobody can come back to go to the standalone side.

@@ -1,7 +1,8 @@
 //! What gives way when a bound is reached: messages before answers, the oldest first, and the reader that does not keep
 //! up before anybody else.
 
-use super::super::queue::Queue;
+use super::super::queue::{ERROR_BYTES, Queue, SMALL_BYTES_MAX};
+use super::super::unread::Held;
 use super::{Effects, Kind, Notice, Stream, Streams};
 use crate::error::{Reject, UNREAD_TOTAL};
 use crate::jsonrpc::Frame;
@@ -77,20 +78,38 @@ impl Streams {
         }
     }
 
-    /// The same, of a stream: messages first, then large answers. Small answers stay.
+    /// The same, of a stream: messages first, then large answers, and those before messages that would not be enough. Small
+    /// answers stay.
     pub(super) fn shed(&mut self, id: StreamId, effects: &mut Effects) {
         while let Some(stream) = self.streams.get(&id).filter(|stream| stream.queue.is_over()) {
-            let answer = stream.queue.newest_large_answer();
-            if let Some(dropped) = self.change(id, |stream| stream.queue.drop_oldest_message()).flatten() {
+            let small = stream.small_answer_bytes();
+            let answer = stream.queue.newest_answer_above(small);
+            let all_messages = stream.queue.message_bytes();
+            if answer.is_none_or(|(_, bytes)| bytes <= all_messages)
+                && let Some(dropped) = self.change(id, |stream| stream.queue.drop_oldest_message()).flatten()
+            {
                 note_shed(dropped, effects);
             } else if answer.is_some() {
-                let reject = Reject::AnswerNotKept { limit: self.share.bytes_max(), flag: UNREAD_TOTAL }.counted();
-                self.change(id, |stream| stream.queue.replace_newest_answer(&reject));
+                let reject = self.no_room();
+                self.change(id, |stream| stream.queue.replace_newest_answer(small, &reject));
                 effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
             } else {
                 return;
             }
         }
+    }
+
+    /// Holds so many bytes for what is said to the client beside its streams.
+    ///
+    /// # Errors
+    /// [`Reject::AnswerNotKept`]: it is much, and there is no room.
+    pub(in super::super) fn hold(&self, bytes: usize) -> Result<Held, Reject> {
+        let mut held = Held::default();
+        if held.grow(bytes, &self.share) || bytes <= SMALL_BYTES_MAX { Ok(held) } else { Err(self.no_room()) }
+    }
+
+    fn no_room(&self) -> Reject {
+        Reject::AnswerNotKept { limit: self.share.bytes_max(), flag: UNREAD_TOTAL }.counted()
     }
 
     /// Holds what a stream's queue has, as far as there is room.
@@ -119,10 +138,10 @@ impl Streams {
                 self.notice_drop(effects);
                 continue;
             }
-            let large = |(id, stream): (_, &Stream)| Some((stream.queue.newest_large_answer()?, id));
+            let large = |(id, stream): (_, &Stream)| Some((stream.queue.newest_answer_above(ERROR_BYTES)?.0, id));
             let Some((_, id)) = self.abandoned().filter_map(large).max() else { return };
             let reject = Reject::AnswerNotKept { limit: bounds.bytes, flag: "--replay-bytes" }.counted();
-            self.change(id, |stream| stream.queue.replace_newest_answer(&reject));
+            self.change(id, |stream| stream.queue.replace_newest_answer(ERROR_BYTES, &reject));
             effects.notice = effects.notice.or(Some(Notice::AnswerNotKept));
         }
     }

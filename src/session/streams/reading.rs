@@ -3,12 +3,11 @@
 use std::task::{Poll, Waker};
 
 use super::super::event_log::EventId;
-use super::super::queue::{Answer, SMALL_BYTES_MAX, Taken};
+use super::super::queue::{Answer, Taken};
 use super::super::unread::Held;
 use super::{Attention, Effects, Kind, Reader, Stream, Streams};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
-use crate::metrics::{Limit, limit_hit};
 use crate::router::StreamId;
 
 /// How a POST is to be answered.
@@ -141,15 +140,12 @@ impl Streams {
         item
     }
 
-    /// A kept event once more; none (which ends the stream) if it was evicted while the reader was on its way, or if there
-    /// is no room to hold it now: its client can come back for it.
+    /// A kept event once more; none (which ends the stream) if it was evicted while the reader was on its way. Where there is no
+    /// room to hold it, it is held for replay all the same.
     fn replay(&mut self, id: EventId) -> Option<Event> {
         let frame = self.log.event(id)?.clone();
         let mut held = Held::default();
-        if !held.grow(frame.len(), &self.share) && frame.len() > SMALL_BYTES_MAX {
-            limit_hit(Limit::UnreadTotalBytesMax);
-            return None;
-        }
+        held.grow(frame.len(), &self.share);
         let reader = self.streams.get_mut(&id.stream)?.reader.as_mut()?;
         reader.next += 1;
         Some(Event { id: Some(id), frame, held })

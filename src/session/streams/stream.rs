@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use super::PostForm;
-use crate::session::queue::Queue;
+use crate::session::queue::{ERROR_BYTES, Queue, SMALL_BYTES_MAX};
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,14 @@ impl Stream {
     /// Whether its reader has taken everything that there was, and waits for more.
     pub(super) fn is_waited_on(&self) -> bool {
         matches!(&self.reader, Some(Reader { waker: Some(_), .. }))
+    }
+
+    /// The size up to which an answer is never replaced for want of room: to a reader that is there it goes at once.
+    pub(super) fn small_answer_bytes(&self) -> usize {
+        match (&self.reader, self.attention) {
+            (Some(_), Attention::Full) => SMALL_BYTES_MAX,
+            (Some(_), Attention::Lasting) | (None, _) => ERROR_BYTES,
+        }
     }
 
     pub(super) fn waker(&mut self) -> Option<Waker> {

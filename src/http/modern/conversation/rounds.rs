@@ -43,10 +43,14 @@ impl Conversation {
         };
         let requests = self.open.iter().map(|question| (&*question.key, &*question.request));
         let frame = legacy::input_required(&self.id, requests, &sealed, self.server_info.as_deref());
+        let held = match self.owned.session().hold_unread(frame.len()) {
+            Ok(held) => held,
+            Err(reject) => return self.fail(reject.into()),
+        };
         debug!(session = %self.owned.session().id(), questions = self.open.len(), "the client is asked");
         let (id, bytes) = (self.id.clone(), self.bytes());
         match registry.park(state.parked, Box::new(self), bytes, deadline) {
-            Ok(()) => (Said::Last(Last::ok(frame)), None),
+            Ok(()) => (Said::Last(Last { held, ..Last::ok(frame) }), None),
             Err(reject) => (Said::Last(Fault::from(reject).into_last(Some(&id))), None),
         }
     }

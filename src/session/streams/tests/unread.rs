@@ -109,41 +109,62 @@ fn an_account_with_many_sessions_leaves_room_for_those_of_others() {
 
 #[test]
 fn a_large_answer_beyond_the_total_is_replaced_and_a_small_one_never_is() {
-    let (total, [mut streams]) = sessions(3000);
+    let (total, [mut streams]) = sessions(30_000);
     let reader = streams.post(POST, 3, PostForm::Streamable);
     let hits = limit_hits(Limit::UnreadTotalBytesMax);
-    assert_eq!(streams.give(POST, answer(900)), None);
-    assert_eq!(streams.give(POST, answer(900)), Some(Notice::AnswerNotKept));
+    assert_eq!(streams.give(POST, answer(9000)), None);
+    assert_eq!(streams.give(POST, answer(9000)), Some(Notice::AnswerNotKept));
     assert_eq!(streams.give(POST, answer(10)), None);
-    assert!(limit_hits(Limit::UnreadTotalBytesMax) > hits && total.bytes() <= 3000);
+    assert!(limit_hits(Limit::UnreadTotalBytesMax) > hits && total.bytes() <= 30_000);
     let (texts, held) = answers(&mut streams, POST, reader);
     let replaced = texts.iter().map(|text| text.contains("answer-not-kept"));
     assert_eq!(replaced.collect::<Vec<_>>(), [false, true, false]);
-    assert!(total.bytes() > 900, "it is on its way");
+    assert!(total.bytes() > 9000, "it is on its way");
     drop(held);
     assert_eq!(total.bytes(), 0);
 }
 
 #[test]
+fn an_answer_that_is_not_large_gets_through_whatever_came_before_it() {
+    let (_total, [mut streams]) = sessions(600);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
+    assert_eq!(streams.give(POST, message("progress")), None);
+    assert_eq!(streams.give(POST, answer(1000)), Some(Notice::Dropped));
+    assert!(answers(&mut streams, POST, reader).0[0].len() > 1000);
+}
+
+#[test]
+fn a_large_answer_without_room_costs_no_messages() {
+    let (_total, [mut streams]) = sessions(30_000);
+    let reader = streams.post(POST, 1, PostForm::Streamable);
+    for _ in 0..3 {
+        assert_eq!(streams.give(POST, message(&"x".repeat(100))), None);
+    }
+    assert_eq!(streams.give(POST, answer(20_000)), Some(Notice::AnswerNotKept));
+    let read = streams.read(POST, reader);
+    assert!(read.len() == 5 && read[3].contains("answer-not-kept"), "{read:?}");
+}
+
+#[test]
 fn what_is_on_its_way_to_a_client_is_of_the_total_until_it_has_gone() {
-    let (total, [mut streams]) = sessions(3000);
+    let (total, [mut streams]) = sessions(30_000);
     let get = streams.stand(GET);
-    assert_eq!(streams.give(StreamId::STANDALONE, message(&"x".repeat(900))), None);
+    assert_eq!(streams.give(StreamId::STANDALONE, message(&"x".repeat(9000))), None);
     let std::task::Poll::Ready(Some(event)) = streams.poll_event(GET, get, Waker::noop()) else {
         panic!("it is there")
     };
-    assert_eq!(total.bytes(), 900);
+    assert_eq!(total.bytes(), 9000);
     let reader = streams.post(POST, 1, PostForm::Streamable);
-    assert_eq!(streams.give(POST, answer(900)), Some(Notice::AnswerNotKept));
+    assert_eq!(streams.give(POST, answer(9000)), Some(Notice::AnswerNotKept));
     assert!(answers(&mut streams, POST, reader).0[0].contains("answer-not-kept"));
-    // What was sent is sent once more only if there is room for that, too.
+    // What was sent is sent once more, also where there is no room for that.
     let again = streams.come_back("2-0").expect("named");
     assert_eq!(streams.read(GET, again).len(), 1);
     let other = session_of(&Arc::default(), &total);
     let mut hog = Held::default();
-    assert!(hog.grow(500, &other.share));
+    assert!(hog.grow(5000, &other.share));
     drop(event);
-    assert_eq!(total.bytes(), 500);
+    assert_eq!(total.bytes(), 5000);
 }
 
 #[test]
@@ -172,12 +193,12 @@ fn what_comes_for_an_exchange_that_is_parked_is_of_the_total() {
 
 #[test]
 fn a_client_of_everything_that_leaves_more_than_its_share_keeps_its_session() {
-    let (_total, [mut streams]) = sessions(3000);
+    let (_total, [mut streams]) = sessions(30_000);
     let reader = streams.open_everything();
     let mut notices = Vec::new();
     for _ in 0..2 {
         assert!(streams.expect(StreamId::STANDALONE, streams.admit(Asked::Requests(1)).expect("room")));
-        notices.push(streams.give(StreamId::STANDALONE, answer(900)));
+        notices.push(streams.give(StreamId::STANDALONE, answer(9000)));
     }
     assert_eq!(notices, [None, Some(Notice::AnswerNotKept)]);
     assert_eq!(streams.read(StreamId::STANDALONE, reader).len(), 2);
@@ -308,7 +329,7 @@ proptest! {
                 for stream in streams.streams.values() {
                     let queue = &stream.queue;
                     held += queue.held();
-                    let small_answers = queue.messages() == 0 && queue.newest_large_answer().is_none();
+                    let small_answers = queue.messages() == 0 && queue.newest_answer_above(stream.small_answer_bytes()).is_none();
                     let passes = stream.reader.is_some() && queue.is_one_small();
                     let there = queue.message_bytes() + queue.answer_bytes();
                     prop_assert!(queue.held() == there || queue.is_over() && (small_answers || passes));
