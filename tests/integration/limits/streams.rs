@@ -84,29 +84,30 @@ async fn an_account_that_takes_nothing_loses_its_answers_and_another_goes_on() {
     let tokens = folder.path().join("tokens");
     std::fs::write(&tokens, "hog:the-token-of-hog\nhonest:the-token-of-honest\n").unwrap();
     // All answers are JSON, however slow the machine.
-    let flags =
-        ["--auth-token-file", tokens.to_str().unwrap(), "--unread-total-bytes-max", "48MiB", "--sse-after", "1m"];
-    let mux = Mux::start(&[&flags[..], &["--child-era", "legacy"]].concat(), python(AS_LONG_AS)).await;
-    let [mut one, mut two, mut three] = [(); 3].map(|()| mux.client_with("the-token-of-hog"));
+    let tokens = ["--auth-token-file", tokens.to_str().unwrap()];
+    let bounds = ["--line-bytes-max", "8MiB", "--unread-total-bytes-max", "48MiB"];
+    let flags = ["--sse-after", "1m", "--child-era", "legacy"];
+    let mux = Mux::start(&[&tokens[..], &bounds, &flags].concat(), python(AS_LONG_AS)).await;
+    let [mut one, mut two, mut three, mut four] = [(); 4].map(|()| mux.client_with("the-token-of-hog"));
     let mut honest = mux.client_with("the-token-of-honest");
-    for client in [&mut one, &mut two, &mut three, &mut honest] {
+    for client in [&mut one, &mut two, &mut three, &mut four, &mut honest] {
         client.initialize("2025-11-25", json!({})).await;
     }
     let mib = |id, length: usize| call(id, "text", json!({"length": length << 20}));
-    // Of these it takes the heads. 28 MiB are left then, and it has 20.
-    let unread = (one.post(&mib("one", 10)).await, two.post(&mib("two", 10)).await);
+    // Of these it takes the heads. 27 MiB are left then, and it has 21.
+    let unread = (one.post(&mib("one", 7)).await, two.post(&mib("two", 7)).await, three.post(&mib("three", 7)).await);
     assert!(gauge(&honest, "mcp_mux_unread_bytes").await > 20 << 20);
     let message = "the answer was not kept: too much is unread already, and there is no room for it in 50331648 bytes \
                    (--unread-total-bytes-max)";
     let not_kept = error(json!("more"), -31010, "answer-not-kept", message, &[]);
-    assert_eq!(refusal(three.post(&mib("more", 5)).await).await, refused(200, None, not_kept));
-    assert_eq!(three.tool(json!("small"), "text", json!({"length": 100})).await.len(), 100);
+    assert_eq!(refusal(four.post(&mib("more", 5)).await).await, refused(200, None, not_kept));
+    assert_eq!(four.tool(json!("small"), "text", json!({"length": 100})).await.len(), 100);
     assert_eq!(honest.tool(json!("large"), "text", json!({"length": 5 << 20})).await.len(), 5 << 20);
     assert_eq!(hits(&honest).await, counted(&[("unread-total-bytes-max", 1)]));
     drop(unread);
     let sent = async { while gauge(&honest, "mcp_mux_unread_bytes").await != 0 {} };
     within("the end of what was unread", sent).await;
-    assert_eq!(three.tool(json!("more"), "text", json!({"length": 5 << 20})).await.len(), 5 << 20);
+    assert_eq!(four.tool(json!("more"), "text", json!({"length": 5 << 20})).await.len(), 5 << 20);
 }
 
 #[tokio::test]
