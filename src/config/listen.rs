@@ -121,7 +121,7 @@ pub(super) fn mode(text: &str) -> Result<u32, Wanted> {
 
 /// `user`, `user:group`, `:group`; each a name or a number.
 pub(super) fn owner(text: &str) -> Result<Owner, Wanted> {
-    let (user, group) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
+    let (user, group) = text.trim().split_once(':').unwrap_or_else(|| (text.trim(), ""));
     if user.is_empty() && group.is_empty() {
         return Err("user, user:group or :group".to_owned());
     }
