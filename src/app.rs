@@ -1,11 +1,12 @@
-//! Every part built from the [`Config`], and the program's life from binding the port to the clean stop.
+//! Every part built from the [`Config`], and the program's life from opening its sockets to the clean stop.
 //!
 //! Invariants: nothing is announced before it works; a command that never came to a handshake ends the program;
 //! whatever ends the program, the children are stopped first.
 
 mod entrance;
+mod urls;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
+use crate::auth::Remote;
 use crate::child::guard::ChildGuard;
 use crate::config::{Config, HttpConfig, Isolation};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
-use crate::http::listener::{Listener, Stop};
+use crate::http::listener::{Handed, Listener, Stop};
 use crate::http::tls::Tls;
 use crate::pool::Pool;
 use crate::reload::Reloads;
@@ -31,23 +33,23 @@ use crate::shutdown::{self, Parts, Signals, Wish};
 /// The running program.
 #[derive(Debug)]
 pub struct App {
-    local_addr: SocketAddr,
-    urls: [String; 2],
+    local_addr: Option<SocketAddr>,
+    urls: Vec<String>,
     reload: Arc<Notify>,
     parts: Parts,
 }
 
 impl App {
-    /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `announce` is
-    /// given the URLs as soon as clients can use them.
+    /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `handed` is
+    /// what may be listened on without being opened first. `announce` is given the URLs as soon as clients can use them.
     ///
     /// # Errors
-    /// The port or the child could not be had, now or (for the child) before its first handshake. Everything that was
-    /// started is stopped then too.
-    pub async fn run(config: Config, announce: impl FnOnce(&[String; 2])) -> Result<(), StartupError> {
+    /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake. Everything
+    /// that was started is stopped then too.
+    pub async fn run(config: Config, handed: Handed, announce: impl FnOnce(&[String])) -> Result<(), StartupError> {
         let mut signals =
             Signals::install().map_err(|source| StartupError::System { what: "handle signals", source })?;
-        let app = Self::start(config).await?;
+        let app = Self::start(config, handed).await?;
         announce(&app.urls);
         let ending = loop {
             tokio::select! {
@@ -77,22 +79,22 @@ impl App {
     /// as the children's guard, and in the place of each child until the guard knows of it.
     ///
     /// # Errors
-    /// The port or the child could not be had. Everything that was started is stopped then.
-    pub async fn start(config: Config) -> Result<Self, StartupError> {
+    /// What is to be listened on or the child could not be had. Everything that was started is stopped then.
+    pub async fn start(config: Config, handed: Handed) -> Result<Self, StartupError> {
         let guard = ChildGuard::start();
         let guard = guard.map_err(|source| StartupError::System { what: "start the guard process", source })?;
-        Self::start_with(config, guard).await
+        Self::start_with(config, handed, guard).await
     }
 
     /// [`App::start`] with a guard of the caller's, for programs that are not mcp-mux's own.
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn start_with(config: Config, guard: ChildGuard) -> Result<Self, StartupError> {
+    pub async fn start_with(config: Config, handed: Handed, guard: ChildGuard) -> Result<Self, StartupError> {
         raise_open_files_limit();
         let mut reloads = Reloads::default();
         let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
-        let mut listener = Listener::bind(&config.listen).await?;
+        let mut listener = Listener::bind(&config.listen, handed).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         if let Some(tls) = tls {
             listener = listener.with_tls(Arc::clone(&tls));
@@ -100,11 +102,19 @@ impl App {
         }
         let proxies = config.http.forwarded.clone();
         if !proxies.trusted.is_empty() {
-            listener = listener.exempting(move |address| proxies.trusts(address));
+            listener = listener.exempting(move |remote| match remote {
+                Remote::Address(address) => proxies.trusts(address),
+                Remote::User(_) => proxies.trusts_unix(),
+            });
         }
         let local_addr = listener.local_addr();
-        entrance::refuse_exposure(local_addr, &config.auth)?;
-        entrance::warn_of_exposure(local_addr, &config.guard, &config.auth);
+        for bound in listener.bound() {
+            entrance::refuse_exposure(bound, &config.auth)?;
+        }
+        for bound in listener.bound() {
+            entrance::warn_of_exposure(bound, &config.auth);
+        }
+        entrance::warn_of_openness(&config.guard);
         if config.pool.isolation == Isolation::Principal && !config.auth.is_required() {
             warn!("there is no authentication: everybody is the same anonymous principal, and all share one process");
         }
@@ -115,7 +125,8 @@ impl App {
                  (chmod o-r)"
             );
         }
-        let urls = urls(scheme, &config.listen.host, local_addr, &config.http);
+        let urls = listener.bound().filter_map(|bound| urls::urls(scheme, bound, &config.http)).flatten().collect();
+        let addresses = listener.bound().map(ToString::to_string).collect::<Vec<_>>().join(", ");
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
@@ -142,12 +153,12 @@ impl App {
         let app = Self { local_addr, urls, reload, parts };
         let first = timeout(ANNOUNCE_AFTER, app.parts.pool.first()).await;
         match first {
-            Ok(Ok(())) => info!(address = %local_addr, "serving"),
+            Ok(Ok(())) => info!(address = addresses, "serving"),
             Ok(Err(error)) => {
                 app.shutdown().await;
                 return Err(error);
             }
-            Err(_) => info!(address = %local_addr, "serving; the server is still starting"),
+            Err(_) => info!(address = addresses, "serving; the server is still starting"),
         }
         Ok(app)
     }
@@ -162,13 +173,13 @@ impl App {
         shutdown::stop(self.parts, async || std::future::pending().await).await;
     }
 
-    /// The URLs a client needs: Streamable HTTP, then HTTP+SSE.
-    pub const fn urls(&self) -> &[String; 2] {
+    /// The URLs a client needs, of everything that is listened on: Streamable HTTP, then HTTP+SSE.
+    pub fn urls(&self) -> &[String] {
         &self.urls
     }
 
-    /// The address that is listened on, with the port that the system chose.
-    pub const fn local_addr(&self) -> SocketAddr {
+    /// The first address that is listened on, with the port that the system chose; none without a port.
+    pub const fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addr
     }
 
@@ -181,20 +192,6 @@ impl App {
     pub const fn pool(&self) -> &Arc<Pool> {
         &self.parts.pool
     }
-}
-
-/// The URLs as a client on this machine can use them.
-fn urls(scheme: &str, host: &str, local: SocketAddr, http: &HttpConfig) -> [String; 2] {
-    let authority = if local.ip().is_unspecified() {
-        let loopback = if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-        SocketAddr::new(loopback, local.port()).to_string()
-    } else if host.parse::<IpAddr>().is_ok() {
-        local.to_string()
-    } else {
-        // A name is printed as given: the guard lets it in, and it is what the operator wants clients to use.
-        format!("{host}:{}", local.port())
-    };
-    [&http.path, &http.sse_path].map(|path| format!("{scheme}://{authority}{path}"))
 }
 
 /// Every client's stream is an open file. The usual soft limit of 1024 is for programs that use `select`.
@@ -214,43 +211,3 @@ fn raise_open_files_limit() {
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 /// Enough, and not so many that a child that closes all it might have inherited takes long.
 const OPEN_FILES: u64 = 65_536;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn http() -> HttpConfig {
-        HttpConfig {
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
-            message_path: "/messages".to_owned(),
-            header_bytes_max: 1,
-            headers_max: std::num::NonZeroUsize::MIN,
-            body_bytes_max: 1,
-            body_timeout: Duration::ZERO,
-            bounds: crate::config::Bounds::default(),
-            sse_after: Duration::ZERO,
-            keep_alive: Duration::ZERO,
-            sessions: crate::config::SessionMode::Sessions,
-            forwarded: crate::config::ForwardedConfig::default(),
-            public_url: None,
-        }
-    }
-
-    #[test]
-    fn urls_are_usable_on_this_machine() {
-        for (host, local, expected) in [
-            ("127.0.0.1", "127.0.0.1:8000", "127.0.0.1:8000"),
-            ("::1", "[::1]:8000", "[::1]:8000"),
-            ("0.0.0.0", "0.0.0.0:9", "127.0.0.1:9"),
-            ("::", "[::]:9", "[::1]:9"),
-            ("localhost", "127.0.0.1:8000", "localhost:8000"),
-            ("10.0.0.7", "10.0.0.7:1", "10.0.0.7:1"),
-        ] {
-            for scheme in ["http", "https"] {
-                let urls = urls(scheme, host, local.parse().unwrap(), &http());
-                assert_eq!(urls, ["mcp", "sse"].map(|path| format!("{scheme}://{expected}/{path}")));
-            }
-        }
-    }
-}

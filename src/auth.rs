@@ -21,6 +21,7 @@ mod credentials;
 pub mod jwt;
 pub mod metadata;
 mod principal;
+mod remote;
 mod rules;
 pub mod tokens;
 pub mod usage;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::authenticator::{Authenticator, Change, Methods};
 pub use self::principal::{Principal, Source};
+pub use self::remote::Remote;
 pub use self::rules::{Rules, Subject, What};
 use self::usage::{Allowance, Usage};
 use crate::config::secret::Secret;

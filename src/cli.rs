@@ -191,16 +191,39 @@ pub struct Cli {
     #[arg(long, value_name = "HEADER=VARIABLE", help_heading = ISOLATION)]
     pub header_env: Vec<String>,
 
-    /// The address or host name to listen on
+    /// The address or host name to listen on [default: 127.0.0.1]
     ///
     /// The default is reachable from this machine alone. 0.0.0.0 or :: listens on all interfaces; clients have to
     /// authenticate then (--auth-token-file), unless --insecure-no-auth says that everybody may enter.
-    #[arg(long, value_name = "HOST", help_heading = LISTENING, default_value = "127.0.0.1")]
-    pub host: String,
+    #[arg(long, value_name = "HOST", help_heading = LISTENING)]
+    pub host: Option<String>,
 
-    /// The port to listen on; 0 lets the system choose
-    #[arg(long, value_name = "PORT", help_heading = LISTENING, default_value = "8000")]
-    pub port: String,
+    /// The port to listen on; 0 lets the system choose [default: 8000]
+    #[arg(long, value_name = "PORT", help_heading = LISTENING)]
+    pub port: Option<String>,
+
+    /// What to listen on, instead of --host and --port (repeatable)
+    ///
+    /// `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`: an address or a host name, and a port. `unix:/run/mcp-mux.sock`: a
+    /// socket in the file system, for clients and proxies on this machine; it speaks HTTP, also where the ports speak HTTPS.
+    /// `systemd:` or `systemd:NAME`: the sockets that systemd has opened (those with that FileDescriptorName=), which are used
+    /// as they are. Several separated by commas; MCP_MUX_LISTEN may also have one a line. With neither this flag nor --host nor
+    /// --port, sockets that systemd has opened are used by themselves.
+    #[arg(long, value_name = "ADDRESS", help_heading = LISTENING, value_delimiter = ',')]
+    pub listen: Vec<String>,
+
+    /// Who may connect to the unix sockets: the mode of their files [default: 600]
+    ///
+    /// 600: mcp-mux's own user; 660: also their group; 666: everybody on this machine. With --listen unix:.
+    #[arg(long, value_name = "MODE", help_heading = LISTENING)]
+    pub unix_mode: Option<String>,
+
+    /// Whose the files of the unix sockets are: a user, user:group or :group
+    ///
+    /// Names of /etc/passwd and /etc/group, or numbers. What is left out stays as the system has it: mcp-mux's own. Another user
+    /// takes the rights of root. With --listen unix:.
+    #[arg(long, value_name = "OWNER", help_heading = LISTENING)]
+    pub unix_owner: Option<String>,
 
     /// The path of Streamable HTTP
     #[arg(long, value_name = "PATH", help_heading = LISTENING, default_value = "/mcp")]
@@ -217,7 +240,7 @@ pub struct Cli {
     /// A host name that clients may use for this server (repeatable)
     ///
     /// As example.com or example.com:8443, several separated by commas; `*` allows every name. Loopback names, the
-    /// address a client connected to and the name given with --host are always allowed. This is what keeps web pages
+    /// address a client connected to and the names given with --host and --listen are always allowed. This is what keeps web pages
     /// from reaching the server through DNS rebinding.
     #[arg(long, value_name = "HOST", help_heading = LISTENING, value_delimiter = ',')]
     pub allow_host: Vec<String>,
@@ -239,8 +262,8 @@ pub struct Cli {
 
     /// A proxy in front that is believed (repeatable)
     ///
-    /// An address or a network, as 10.0.0.7 or 10.0.0.0/8, several separated by commas. What it says of the client's address,
-    /// of the scheme, the host and the path prefix (X-Forwarded-Prefix) counts; from anybody else it is nothing. The proxy must
+    /// An address or a network, as 10.0.0.7 or 10.0.0.0/8, several separated by commas; `unix`: whoever may connect to a unix
+    /// socket of --listen. What it says of the client's address, of the scheme, the host and the path prefix (X-Forwarded-Prefix) counts; from anybody else it is nothing. The proxy must
     /// set these headers or take out what clients send in them.
     #[arg(long, value_name = "NETWORK", help_heading = LISTENING, value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
@@ -364,8 +387,8 @@ pub struct Cli {
     pub tls_client_auth: Option<String>,
     /// The most connections of one address at once
     ///
-    /// Of IPv6, of one /64. Further ones are closed as soon as they are there. Clients behind one address translation, or on
-    /// this machine, have one address.
+    /// Of IPv6, of one /64; on unix sockets, of one user. Further ones are closed as soon as they are there. Clients behind one
+    /// address translation, or on this machine, have one address.
     #[arg(long, value_name = "COUNT", help_heading = LIMITS, default_value = "1000")]
     pub connections_per_address_max: String,
 
@@ -389,7 +412,7 @@ pub struct Cli {
 
     /// How long a client may take nothing of what is there for it
     ///
-    /// Then its connection is ended: as the system sees it (Linux), and in HTTP/2 as the client's windows say. Keep-alive
+    /// Then its connection is ended: as the system sees it (Linux, TCP), and in HTTP/2 as the client's windows say. Keep-alive
     /// comments are something to take too, so a client that is gone is noticed on every open event stream. 100ms to 20d.
     #[arg(long, value_name = "DURATION", help_heading = LIMITS, default_value = "1m")]
     pub untaken_timeout: String,
@@ -616,7 +639,7 @@ pub struct Cli {
 
     /// The requests that each principal may make: 10 or 10/s, 600/m, 36000/h, or none
     ///
-    /// A principal is who a client is authenticated as; without authentication each client address is one (of IPv6 its /64).
+    /// A principal is who a client is authenticated as; without authentication each client address is one (of IPv6 its /64; on unix sockets each user).
     /// Further requests are refused until there is room again. The table `principals` of the configuration file says for one
     /// principal what this flag and the other three say for each.
     #[arg(long, value_name = "RATE", help_heading = PRINCIPALS, default_value = "none")]

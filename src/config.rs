@@ -8,6 +8,7 @@ mod bounds;
 pub(crate) mod file;
 pub mod jwt;
 mod known;
+pub mod listen;
 mod load;
 pub mod pattern;
 pub mod principals;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use allow::{AllowHost, AllowOrigin};
 use ipnet::IpNet;
 use jwt::JwtConfig;
+use listen::{Chosen, ListenAddress, UnixConfig};
 use principals::PrincipalsConfig;
 
 use self::secret::Secret;
@@ -66,13 +68,15 @@ pub struct Config {
 /// Where to listen.
 #[derive(Clone, Debug)]
 pub struct ListenConfig {
-    /// A host name or an address.
-    pub host: String,
-    /// The port; 0 lets the system choose.
-    pub port: u16,
-    /// The most connections at once.
+    /// On what; one thing at least.
+    pub addresses: Vec<ListenAddress>,
+    /// Whether somebody has said so.
+    pub chosen: Chosen,
+    /// The files of the unix sockets among them.
+    pub unix: UnixConfig,
+    /// The most connections at once, of all of them together.
     pub connections_max: NonZeroUsize,
-    /// The most connections of one address at once; of IPv6, of one /64.
+    /// The most connections of one address at once; of IPv6, of one /64; on unix sockets, of one user.
     pub connections_per_address_max: NonZeroUsize,
     /// What a connection may do.
     pub connection: ConnectionConfig,
@@ -215,16 +219,33 @@ pub enum Exposure {
 /// What proxies in front are believed to say.
 #[derive(Clone, Debug, Default)]
 pub struct ForwardedConfig {
-    /// The addresses of the proxies that are believed.
-    pub trusted: Vec<IpNet>,
+    /// The proxies that are believed.
+    pub trusted: Vec<TrustedProxy>,
     /// In which header they speak.
     pub header: ForwardedHeader,
+}
+
+/// Proxies that are believed (`--trusted-proxy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedProxy {
+    /// Those of this network.
+    Network(IpNet),
+    /// Whoever may connect to a unix socket.
+    Unix,
 }
 
 impl ForwardedConfig {
     /// Whether that is the address of a proxy that is believed.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(&address))
+        self.trusted.iter().any(|trusted| match trusted {
+            TrustedProxy::Network(network) => network.contains(&address),
+            TrustedProxy::Unix => false,
+        })
+    }
+
+    /// Whether whoever connects to a unix socket is a proxy that is believed.
+    pub fn trusts_unix(&self) -> bool {
+        self.trusted.contains(&TrustedProxy::Unix)
     }
 }
 

@@ -120,7 +120,7 @@ impl Http {
             return Refusal::from(reject).into_response();
         }
         let way = Way::of(&self.config.forwarded, peer, &request.headers);
-        let cors = match self.guard.check(&request.headers, &request.uri, peer.local, way.host.as_deref()) {
+        let cors = match self.guard.check(&request.headers, &request.uri, peer.local_ip(), way.host.as_deref()) {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");

@@ -10,6 +10,7 @@ use mcp_mux::app::App;
 use mcp_mux::cli::Cli;
 use mcp_mux::config::Config;
 use mcp_mux::error::StartupError;
+use mcp_mux::http::listener::Handed;
 use mcp_mux::{child, telemetry};
 
 fn main() -> ExitCode {
@@ -37,18 +38,20 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), StartupError> {
+    // Before anything is opened that could be taken for a socket that was handed over.
+    let handed = Handed::take()?;
     let config = Config::load(cli)?;
     let system = |what| move |source| StartupError::System { what, source };
     let _log = telemetry::init(&config.telemetry).map_err(system("start a thread"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
-    let ending = runtime.block_on(App::run(config, announce));
+    let ending = runtime.block_on(App::run(config, handed, announce));
     // Every task has ended; a thread may still be looking up a host name.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ending
 }
 
 /// Prints the URLs a client needs. Nobody has to read them.
-fn announce(urls: &[String; 2]) {
+fn announce(urls: &[String]) {
     let mut stdout = std::io::stdout().lock();
     for url in urls {
         let _ = writeln!(stdout, "{url}");

@@ -30,6 +30,7 @@ use mcp_mux::app::App;
 use mcp_mux::child::guard::ChildGuard;
 use mcp_mux::cli::Cli;
 use mcp_mux::config::Config;
+use mcp_mux::http::listener::Handed;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::task::LocalSet;
 
@@ -80,8 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn serve(flags: Vec<OsString>) -> Result<(), Box<dyn Error>> {
     let config = Config::load(Cli::read([OsString::from("mcp-mux")].into_iter().chain(flags), |_| None)?)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let app = App::start_with(config, ChildGuard::absent()).await?;
-        println!("{}", app.local_addr());
+        let app = App::start_with(config, Handed::none(), ChildGuard::absent()).await?;
+        println!("{}", app.local_addr().ok_or("it listens on a port")?);
         let asked = tokio::task::spawn_blocking(|| {
             for line in io::stdin().lock().lines() {
                 line?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_mux::http::listener::{Listener, Stop};
+use mcp_mux::http::listener::{Handed, Listener, Stop};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -16,8 +16,9 @@ pub fn run(data: &[u8]) {
     let piece = if first == 0 { data.len().max(1) } else { usize::from(first) };
     in_runtime(async {
         let world = World::start("--child-era legacy --connections-max 4");
-        let listener = Listener::bind(&world.listen).await.unwrap_or_else(|error| panic!("{error}"));
-        let (address, http, stop) = (listener.local_addr(), Arc::clone(&world.http), Stop::default());
+        let listener = Listener::bind(&world.listen, Handed::none()).await.unwrap_or_else(|error| panic!("{error}"));
+        let address = listener.local_addr().unwrap_or_else(|| panic!("it listens on a port"));
+        let (http, stop) = (Arc::clone(&world.http), Stop::default());
         let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
         world.tasks.spawn(listener.serve(handle, world.tasks.clone(), stop.clone()));
 

@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use mcp_mux::http::Http;
-use mcp_mux::http::peer::Peer;
+use mcp_mux::http::peer::{Ends, Peer};
 use mcp_mux::jsonrpc::{DEPTH_MAX, Kind};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Sleep, sleep, timeout};
@@ -41,7 +41,8 @@ pub fn run(data: &[u8]) {
 
 async fn story(data: &[u8]) {
     let mut world = World::start(&flags(data));
-    let peer = Arc::new(Peer::new(([127, 0, 0, 1], 8000).into(), ([127, 0, 0, 1], 9).into()));
+    let peer =
+        Arc::new(Peer::new(Ends::Tcp { local: ([127, 0, 0, 1], 8000).into(), remote: ([127, 0, 0, 1], 9).into() }));
     let seen = Seen::default();
     let mut clients = JoinSet::new();
     let mut hang_up: VecDeque<AbortHandle> = VecDeque::new();

@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, header};
 use mcp_mux::auth::jwt::Verifier;
-use mcp_mux::auth::{Admission, Authenticator, Certificate, Denial, Methods};
+use mcp_mux::auth::{Admission, Authenticator, Certificate, Denial, Methods, Remote};
 use mcp_mux::config::jwt::{Algorithm, JwtConfig, KeySource, SecureUrl};
 use mcp_mux::config::principals::{PrincipalConfig, PrincipalsConfig};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -159,7 +159,7 @@ impl Issuer {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
         headers.insert(header::AUTHORIZATION, value);
-        let admitted = authenticator.admit(&headers, Certificate::None, [127, 0, 0, 1].into()).await;
+        let admitted = authenticator.admit(&headers, Certificate::None, Remote::Address([127, 0, 0, 1].into())).await;
         match &admitted {
             Err(Denial::Invalid(why)) => {
                 // spec: RFC 6750, 3: what may be in `error_description`.

@@ -1,6 +1,7 @@
 //! Who may enter: what is built of the configuration for it, what is refused, and what is read again.
 
-use std::net::SocketAddr;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::config::allow::{AllowHost, AllowOrigin};
 use crate::config::principals::PrincipalsConfig;
 use crate::config::{AuthConfig, Exposure, GuardConfig};
 use crate::error::StartupError;
+use crate::http::listener::Bound;
 use crate::reload::Reloads;
 use crate::session::Registry;
 
@@ -99,10 +101,14 @@ pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticato
 }
 
 /// Nobody should find out from a stranger that everybody may use the server.
-pub(super) fn refuse_exposure(local: SocketAddr, auth: &AuthConfig) -> Result<(), StartupError> {
-    let reachable = !local.ip().to_canonical().is_loopback();
+pub(super) fn refuse_exposure(bound: &Bound, auth: &AuthConfig) -> Result<(), StartupError> {
     let open = !auth.is_required() && auth.exposure == Exposure::Refused;
-    if reachable && open { Err(StartupError::Exposed { address: local }) } else { Ok(()) }
+    match bound {
+        Bound::Tcp { address, .. } if open && !address.ip().to_canonical().is_loopback() => {
+            Err(StartupError::Exposed { address: *address })
+        }
+        Bound::Tcp { .. } | Bound::Unix(_) => Ok(()),
+    }
 }
 
 fn warn_of_weak(census: Census) {
@@ -117,15 +123,34 @@ fn warn_of_weak(census: Census) {
     }
 }
 
-/// What makes the server open to more than was meant, perhaps.
-pub(super) fn warn_of_exposure(local: SocketAddr, guard: &GuardConfig, auth: &AuthConfig) {
-    if auth.exposure == Exposure::Wanted && !local.ip().to_canonical().is_loopback() {
-        warn!(
-            address = %local,
-            "listening without authentication (--insecure-no-auth): whoever can reach this port can use the server. Put a \
-             firewall or an authenticating proxy in front"
-        );
+/// What makes a socket open to more than was meant, perhaps.
+pub(super) fn warn_of_exposure(bound: &Bound, auth: &AuthConfig) {
+    match bound {
+        Bound::Tcp { address, .. }
+            if auth.exposure == Exposure::Wanted && !address.ip().to_canonical().is_loopback() =>
+        {
+            warn!(
+                %address,
+                "listening without authentication (--insecure-no-auth): whoever can reach this port can use the server. Put a \
+                 firewall or an authenticating proxy in front"
+            );
+        }
+        Bound::Unix(Some(path)) if !auth.is_required() => {
+            let world_writable = fs::metadata(path).is_ok_and(|file| file.mode() & 0o002 != 0);
+            if world_writable {
+                warn!(
+                    path = %path.display(),
+                    "everybody on this machine may use the server through this socket: take it from them (--unix-mode 660, or \
+                     SocketMode=0660 where systemd opens it)"
+                );
+            }
+        }
+        Bound::Tcp { .. } | Bound::Unix(_) => {}
     }
+}
+
+/// What lets web pages in that were not meant, perhaps.
+pub(super) fn warn_of_openness(guard: &GuardConfig) {
     if guard.allow_host.contains(&AllowHost::Any) {
         warn!("--allow-host * lets web pages reach the server through DNS rebinding: name the hosts instead");
     }

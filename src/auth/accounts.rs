@@ -1,19 +1,19 @@
 //! Whose [`Usage`] is counted together, and where the counts are kept.
 //!
-//! Where nobody has to say who they are, each client address is counted by itself (an IPv6 client by its /64).
+//! Where nobody has to say who they are, each client address is counted by itself (an IPv6 client by its /64), and on unix
+//! sockets each user.
 //!
 //! Invariant: an account that is not used any more is given up, so the table is as large as what is going on; beyond a bound
 //! all further ones are one.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::Principal;
 use super::usage::Usage;
+use super::{Principal, Remote};
 use crate::metrics::{Limit, limit_hit};
 
 /// The accounts there are.
@@ -34,7 +34,7 @@ struct Table {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Account {
     Principal(Principal),
-    Address(IpAddr),
+    Remote(Remote),
     /// All whose own account the table has no room for.
     Others,
 }
@@ -46,11 +46,11 @@ impl Default for Accounts {
 }
 
 impl Accounts {
-    /// The account of a principal, or, where it is nobody in particular, of a client at `address`.
-    pub fn of(&self, principal: &Principal, address: IpAddr) -> Arc<Usage> {
+    /// The account of a principal, or, where it is nobody in particular, of a client that is there.
+    pub fn of(&self, principal: &Principal, remote: Remote) -> Arc<Usage> {
         let account = match principal.label() {
             Some(_) => Account::Principal(principal.clone()),
-            None => Account::Address(network(address)),
+            None => Account::Remote(remote.counted()),
         };
         let mut table = self.lock();
         if let Some(usage) = table.accounts.get(&account) {
@@ -88,14 +88,6 @@ impl Table {
     }
 }
 
-/// What one client has of the address space: of IPv6 usually a /64.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 const SWEEP_MIN: usize = 1024;
 /// The shortest time between two sweeps: each looks at every account.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
@@ -104,35 +96,42 @@ const ACCOUNTS_MAX: usize = 100_000;
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::super::usage::tests::rate;
     use super::*;
     use crate::metrics::limit_hits;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const HERE: Remote = Remote::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
+
+    fn ip(address: impl Into<IpAddr>) -> Remote {
+        Remote::Address(address.into())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn one_principals_requests_are_none_of_anothers() {
         let accounts = Accounts::default();
         let (a, b) = (Principal::named("a"), Principal::named("b"));
         assert!(accounts.of(&a, HERE).request(1, &rate(1000, 1)).is_ok());
-        assert!(accounts.of(&a, [10, 0, 0, 9].into()).request(1, &rate(1000, 1)).is_err());
+        assert!(accounts.of(&a, ip([10, 0, 0, 9])).request(1, &rate(1000, 1)).is_err());
         assert!(accounts.of(&b, HERE).request(1, &rate(1000, 1)).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_in_particular_is_counted_by_address_and_ipv6_by_network() {
         let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
-        let ask =
-            |address: &str| accounts.of(&nobody, address.parse().expect("one")).request(1, &rate(1000, 1)).is_ok();
+        let ask_of = |remote| accounts.of(&nobody, remote).request(1, &rate(1000, 1)).is_ok();
+        let ask = |address: &str| ask_of(ip(address.parse::<IpAddr>().expect("one")));
         assert!(ask("10.0.0.1") && ask("10.0.0.2") && !ask("10.0.0.1") && !ask("::ffff:10.0.0.2"));
         assert!(ask("2001:db8::1") && !ask("2001:db8::ffff:2") && ask("2001:db8:0:1::1"));
+        assert!(ask_of(Remote::User(1)) && ask_of(Remote::User(2)) && !ask_of(Remote::User(1)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn accounts_that_are_not_used_any_more_are_given_up() {
         let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
         let held = accounts.of(&Principal::named("held"), HERE);
-        let address = |at: u32| IpAddr::V4(at.into());
+        let address = |at: u32| ip(Ipv4Addr::from(at));
         for at in 0..3000 {
             let _ = accounts.of(&nobody, address(at)).request(1, &rate(1, 1));
             tokio::time::advance(Duration::from_millis(3)).await;
@@ -146,10 +145,10 @@ mod tests {
         let (accounts, nobody) = (Accounts::default(), Principal::anonymous());
         let slow = rate(3_600_000, 1);
         for at in 0..u32::try_from(ACCOUNTS_MAX).expect("fits") {
-            assert!(accounts.of(&nobody, IpAddr::V4(at.into())).request(1, &slow).is_ok());
+            assert!(accounts.of(&nobody, ip(Ipv4Addr::from(at))).request(1, &slow).is_ok());
         }
-        assert!(accounts.of(&nobody, [200, 0, 0, 1].into()).request(1, &slow).is_ok());
-        assert!(accounts.of(&nobody, [200, 0, 0, 2].into()).request(1, &slow).is_err());
+        assert!(accounts.of(&nobody, ip([200, 0, 0, 1])).request(1, &slow).is_ok());
+        assert!(accounts.of(&nobody, ip([200, 0, 0, 2])).request(1, &slow).is_err());
         assert_eq!((accounts.len(), limit_hits(Limit::Accounts)), (ACCOUNTS_MAX + 1, 2));
     }
 }

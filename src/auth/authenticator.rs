@@ -4,7 +4,6 @@
 //!
 //! Spec: 2025-11-25 and 2026-07-28, Authorization, Token Handling; RFC 6750, 2.1.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +17,7 @@ use super::credentials::{Ambiguous, Credentials};
 use super::jwt::{TokenError, Verified, Verifier};
 use super::tokens::{Holder, Tokens};
 use super::usage::{Allowance, Rate};
-use super::{Admission, Certificate, Denial, Principal, Rules, Source, Validity};
+use super::{Admission, Certificate, Denial, Principal, Remote, Rules, Source, Validity};
 use crate::config::ConfigErrors;
 use crate::config::principals::{PrincipalConfig, PrincipalsConfig, RateLimit, Terms};
 use crate::config::secret::Secret;
@@ -113,7 +112,7 @@ impl Authenticator {
         Ok(change)
     }
 
-    /// Who sent these headers from that address, with that certificate.
+    /// Who sent these headers from there, with that certificate.
     ///
     /// # Errors
     /// [`Denial`].
@@ -124,13 +123,13 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         certificate: Certificate<'_>,
-        address: IpAddr,
+        remote: Remote,
     ) -> Result<Admission, Denial> {
         if !self.methods.has_any() {
             return if self.lock().silent {
                 Ok(self.anybody.clone())
             } else {
-                self.admission(Principal::anonymous(), Validity::default(), None, address)
+                self.admission(Principal::anonymous(), Validity::default(), None, remote)
             };
         }
         // Where no token can be good for anything, what looks like one is for the server behind.
@@ -138,13 +137,13 @@ impl Authenticator {
         let (token, may_be_jwt) = match credentials {
             Ok(Credentials::Bearer(token)) => (token, true),
             Ok(Credentials::ApiKey(token)) => (token, false),
-            Ok(Credentials::Nothing) => return self.admit_certificate(certificate, address),
+            Ok(Credentials::Nothing) => return self.admit_certificate(certificate, remote),
             Err(Ambiguous(wrong)) => return Err(Denial::Ambiguous(wrong)),
         };
         if let Some(Holder { principal, revoked }) =
             self.methods.tokens.as_ref().and_then(|tokens| tokens.holder(token))
         {
-            return self.admission(principal, Validity { until: None, revoked: Some(revoked) }, None, address);
+            return self.admission(principal, Validity { until: None, revoked: Some(revoked) }, None, remote);
         }
         let verifier = self.methods.jwt.as_ref().filter(|_| may_be_jwt);
         let (Some(verifier), Ok(token)) = (verifier, std::str::from_utf8(token)) else {
@@ -154,17 +153,17 @@ impl Authenticator {
         // What it opens ends with its key, too: by then a withdrawn one is not used any more.
         let left = expires.duration_since(SystemTime::now()).unwrap_or_default().min(UNSEEN_MAX);
         let validity = Validity { until: Instant::now().checked_add(left), revoked: None };
-        self.admission(Principal::new(Source::Jwt, &subject), validity, policy, address)
+        self.admission(Principal::new(Source::Jwt, &subject), validity, policy, remote)
     }
 
-    fn admit_certificate(&self, certificate: Certificate<'_>, address: IpAddr) -> Result<Admission, Denial> {
+    fn admit_certificate(&self, certificate: Certificate<'_>, remote: Remote) -> Result<Admission, Denial> {
         match certificate {
             Certificate::Named { subject, until } if self.methods.certificates => {
                 // RFC 5280, 4.1.2.5: the last moment is part of the time.
                 let left = until.duration_since(SystemTime::now());
                 let left = left.map_err(|_| Denial::Certificate("the certificate has expired"))?;
                 let validity = Validity { until: Instant::now().checked_add(left), revoked: None };
-                self.admission(Principal::new(Source::Certificate, subject), validity, None, address)
+                self.admission(Principal::new(Source::Certificate, subject), validity, None, remote)
             }
             Certificate::Unnamed if self.methods.certificates => {
                 Err(Denial::Certificate("the certificate names nobody"))
@@ -178,11 +177,11 @@ impl Authenticator {
         principal: Principal,
         validity: Validity,
         claim: Option<Arc<Value>>,
-        address: IpAddr,
+        remote: Remote,
     ) -> Result<Admission, Denial> {
         let claim_env = self.methods.jwt.as_ref().map(|jwt| jwt.claim_env()).unwrap_or_default();
         let Grant { allowance, rules, variables, .. } = self.lock().grant(&principal, claim, claim_env)?;
-        let usage = self.accounts.of(&principal, address);
+        let usage = self.accounts.of(&principal, remote);
         Ok(Admission { principal, usage, allowance, validity, rules, variables })
     }
 

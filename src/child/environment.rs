@@ -1,7 +1,7 @@
 //! The environment of a child. Pure: mcp-mux's own environment is an input.
 //!
 //! `MCP_MUX_*` is mcp-mux's configuration and may hold its secrets, so it is never inherited (DESIGN section 2,
-//! invariant 7); what the operator sets for the child by name is set, whatever its name.
+//! invariant 7). Nor are the variables by which systemd hands over sockets: those are mcp-mux's. What the operator sets for the child by name is set, whatever its name.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,6 +12,9 @@ use crate::config::secret::Secret;
 
 /// The prefix of mcp-mux's own variables.
 const OWN_PREFIX: &str = "MCP_MUX_";
+/// What systemd says of the sockets that it hands over; a program that does not look whom it was said to would take some other
+/// descriptors for them.
+const HANDOVER: [&str; 4] = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 /// What programs need to start at all and to find their files.
 const MINIMAL: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR", "TZ"];
 /// The prefix of the locale's categories.
@@ -40,7 +43,7 @@ pub(super) fn environment(
 
 fn inherits(name: &OsStr, inherit: InheritEnv) -> bool {
     let starts_with = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-    if starts_with(OWN_PREFIX) {
+    if starts_with(OWN_PREFIX) || HANDOVER.iter().any(|handover| name == *handover) {
         return false;
     }
     match inherit {
@@ -71,6 +74,22 @@ mod tests {
         assert_eq!(
             made(&own, InheritEnv::Minimal, &configured),
             ["HOME=/h", "MCP_MUX_FOR_THE_CHILD=y", "PYTHONUNBUFFERED=1"]
+        );
+    }
+
+    #[test]
+    fn sockets_that_were_handed_over_are_not_told_of() {
+        let own = [
+            ("LISTEN_FDS", "1"),
+            ("LISTEN_PID", "7"),
+            ("LISTEN_FDNAMES", "a"),
+            ("LISTEN_PIDFDID", "9"),
+            ("LISTEN", "x"),
+        ];
+        assert_eq!(made(&own, InheritEnv::All, &[]), ["LISTEN=x", "PYTHONUNBUFFERED=1"]);
+        assert_eq!(
+            made(&own, InheritEnv::All, &[("LISTEN_FDS", "2")]),
+            ["LISTEN=x", "LISTEN_FDS=2", "PYTHONUNBUFFERED=1"]
         );
     }
 

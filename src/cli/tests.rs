@@ -19,7 +19,7 @@ fn the_definition_is_consistent() {
 fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
     let variables = [("MCP_MUX_PORT", "1"), ("MCP_MUX_HOST", ""), ("MCP_MUX_SSE_PATH", "/s")];
     let cli = read(&["--port", "2", "--", "server"], &variables).unwrap();
-    assert_eq!((cli.port.as_str(), cli.host.as_str(), cli.sse_path.as_str()), ("2", "127.0.0.1", "/s"));
+    assert_eq!((cli.port.as_deref(), cli.host.as_deref(), cli.sse_path.as_str()), (Some("2"), None, "/s"));
     assert_eq!(cli.origins.origin("port"), "--port");
     assert_eq!(cli.origins.origin("sse-path"), "MCP_MUX_SSE_PATH");
 }

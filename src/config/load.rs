@@ -3,6 +3,7 @@
 
 mod auth;
 mod jwt;
+mod listen;
 mod principals;
 mod session;
 mod tls;
@@ -11,19 +12,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
+use super::listen::ListenAddress;
 use super::secret::Secret;
 use super::values;
 use super::{
-    Bounds, ChildConfig, Config, ConfigErrors, ConnectionConfig, DeclaredCapabilities, ForwardedConfig, GuardConfig,
-    HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem, RouterConfig,
-    SessionMode, TelemetryConfig,
+    Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities, ForwardedConfig, GuardConfig, HttpConfig,
+    InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem, RouterConfig, SessionMode,
+    TelemetryConfig,
 };
 use crate::cli::{Cli, Origins};
 
 impl Config {
     /// Turns what was typed into what is used.
     ///
-    /// Looks at the file system for `--cwd` alone.
+    /// Looks at the file system for `--cwd` and for the names of `--unix-owner` alone.
     ///
     /// # Errors
     /// Everything that is wrong, at once; but of a file that cannot be read, that alone: what it would have said is not known.
@@ -75,7 +77,7 @@ impl Reader {
 
 /// None means that a problem was recorded; every value is read before the first one is missed.
 fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
-    let listen = read_listen(&cli, reader);
+    let listen = listen::read(&cli, reader);
     let bounds = read_bounds(&cli, reader);
     let tls = tls::read(&cli, reader);
     let http = read_http(&cli, bounds, reader);
@@ -137,45 +139,6 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     })
 }
 
-fn read_listen(cli: &Cli, reader: &mut Reader) -> Option<ListenConfig> {
-    let host = reader.read("host", &cli.host, values::host);
-    let port = reader.read("port", &cli.port, values::port);
-    let connections_max = reader.read("connections-max", &cli.connections_max, values::some_count);
-    let per_address_max = &cli.connections_per_address_max;
-    let per_address_max = reader.read("connections-per-address-max", per_address_max, values::some_count);
-    let connection = read_connection(cli, reader);
-    Some(ListenConfig {
-        host: host?,
-        port: port?,
-        connections_max: connections_max?,
-        connections_per_address_max: per_address_max?,
-        connection: connection?,
-    })
-}
-
-fn read_connection(cli: &Cli, reader: &mut Reader) -> Option<ConnectionConfig> {
-    let first_byte_timeout = reader.read("first-byte-timeout", &cli.first_byte_timeout, values::some_duration);
-    let header_timeout = reader.read("header-timeout", &cli.header_timeout, values::some_duration);
-    let idle_timeout = reader.read("idle-timeout", &cli.idle_timeout, values::some_duration);
-    let untaken_timeout = reader.read("untaken-timeout", &cli.untaken_timeout, values::untaken_timeout);
-    let header_bytes_max = reader.read("header-bytes-max", &cli.header_bytes_max, values::header_bytes);
-    let headers_max = reader.read("headers-max", &cli.headers_max, values::headers);
-    let http2_streams_max = reader.read("http2-streams-max", &cli.http2_streams_max, values::streams);
-    let http2_resets_max = reader.read("http2-resets-max", &cli.http2_resets_max, values::count);
-    let http2_frames_max = reader.read("http2-frames-max", &cli.http2_frames_max, values::some_count);
-    Some(ConnectionConfig {
-        first_byte_timeout: first_byte_timeout?,
-        header_timeout: header_timeout?,
-        idle_timeout: idle_timeout?,
-        untaken_timeout: untaken_timeout?,
-        header_bytes_max: header_bytes_max?,
-        headers_max: headers_max?,
-        http2_streams_max: http2_streams_max?,
-        http2_resets_max: http2_resets_max?,
-        http2_frames_max: http2_frames_max?,
-    })
-}
-
 fn read_http(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<HttpConfig> {
     let path = reader.read("path", &cli.path, values::path);
     let sse_path = reader.read("sse-path", &cli.sse_path, values::path);
@@ -188,7 +151,7 @@ fn read_http(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<H
     let sse_after = reader.read("sse-after", &cli.sse_after, values::duration);
     let keep_alive = reader.read("keep-alive", &cli.keep_alive, values::some_duration);
     let stateless = reader.read("stateless", &cli.stateless, values::switch);
-    let trusted = reader.read_all("trusted-proxy", &cli.trusted_proxy, values::network);
+    let trusted = reader.read_all("trusted-proxy", &cli.trusted_proxy, values::trusted_proxy);
     let header = reader.read("forwarded-header", &cli.forwarded_header, values::forwarded_header);
     let public_url = cli.public_url.as_deref().map(|url| reader.read("public-url", url, values::base_url));
 
@@ -244,8 +207,15 @@ fn read_guard(cli: &Cli, reader: &mut Reader, listen: Option<&ListenConfig>) -> 
     let mut allow_host = allow_host?;
     // The name that is printed in the URLs must be one that works. An address needs no entry: the guard lets in
     // whatever address a connection came to.
-    let named = listen.and_then(|listen| Authority::parse(&listen.host));
-    allow_host.extend(named.filter(|authority| matches!(authority.host, Host::Name(_))).map(AllowHost::Host));
+    let hosts = listen.iter().flat_map(|listen| &listen.addresses).filter_map(|address| match address {
+        ListenAddress::Tcp { host, .. } => Authority::parse(host),
+        ListenAddress::Unix(_) | ListenAddress::Handed(_) => None,
+    });
+    for named in hosts.filter(|authority| matches!(authority.host, Host::Name(_))).map(AllowHost::Host) {
+        if !allow_host.contains(&named) {
+            allow_host.push(named);
+        }
+    }
     let public = cli.public_url.as_deref().and_then(|url| url.trim().parse::<http::Uri>().ok());
     let public = public.as_ref().and_then(http::Uri::authority);
     allow_host.extend(public.and_then(|authority| AllowHost::parse(authority.as_str())));

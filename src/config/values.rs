@@ -12,7 +12,7 @@ use super::allow::Authority;
 use super::principals::Rate;
 use super::{
     Bounds, ClientAuth, DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous,
-    OnChildExit,
+    OnChildExit, TrustedProxy,
 };
 use crate::config::secret::Secret;
 use crate::mcp::Era;
@@ -309,12 +309,15 @@ const DECIDES_ON_CODE: [&str; 14] = [
 const DECIDES_ON_CODE_PREFIXES: [&str; 6] = ["LD_", "DYLD_", "PYTHON", "PERL5", "JAVA_TOOL_", "GIT_"];
 
 /// A proxy, or a network of them.
-pub(super) fn network(text: &str) -> Result<IpNet, Wanted> {
+pub(super) fn trusted_proxy(text: &str) -> Result<TrustedProxy, Wanted> {
+    if text == "unix" {
+        return Ok(TrustedProxy::Unix);
+    }
     let network =
         text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(|one| one.to_canonical().into()));
     network
-        .map(|network| network.trunc())
-        .ok_or_else(|| "an address or a network, such as 10.0.0.7 or 10.0.0.0/8".to_owned())
+        .map(|network| TrustedProxy::Network(network.trunc()))
+        .ok_or_else(|| "an address or a network, such as 10.0.0.7 or 10.0.0.0/8, or unix".to_owned())
 }
 
 /// The header of `--forwarded-header`.

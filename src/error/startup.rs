@@ -1,7 +1,7 @@
 //! Why the program ends: what it says, with which exit code, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::ConfigErrors;
 
@@ -39,6 +39,17 @@ pub enum StartupError {
         /// What the system said.
         source: io::Error,
     },
+    /// There can be no socket at a path.
+    #[error("{}", unix_failure(path, source))]
+    ListenUnix {
+        /// The path of `--listen`.
+        path: PathBuf,
+        /// What the system said, or what is there.
+        source: io::Error,
+    },
+    /// The sockets that systemd hands over cannot be used; why.
+    #[error("of the sockets that systemd has opened, {0}")]
+    Handed(String),
     /// Other machines can reach the address, and nobody has to authenticate.
     #[error("{address} can be reached from other machines, and clients need not authenticate")]
     Exposed {
@@ -74,7 +85,11 @@ impl StartupError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Exposed { .. } | Self::Tokens { .. } | Self::File { .. } => 78,
-            Self::HostUnknown { .. } | Self::Listen { .. } | Self::Child(_) => 69,
+            Self::HostUnknown { .. }
+            | Self::Listen { .. }
+            | Self::ListenUnix { .. }
+            | Self::Handed(_)
+            | Self::Child(_) => 69,
             Self::System { .. } => 1,
             Self::Bug(_) => 70,
         }
@@ -85,18 +100,36 @@ impl StartupError {
         let hint = match self {
             Self::Config(_) => "`mcp-mux --help` lists every flag, its variable and its default",
             Self::File { .. } => "mend the file, or name another one",
-            Self::HostUnknown { .. } => "give --host an address or a name of this machine, such as 127.0.0.1",
+            Self::HostUnknown { .. } => {
+                "give --host or --listen an address or a name of this machine, such as 127.0.0.1"
+            }
             #[expect(clippy::wildcard_enum_match_arm, reason = "the others are rare and speak for themselves")]
             Self::Listen { source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => {
-                    "stop what uses it or choose another with --port (0 lets the system choose)"
+                    "stop what uses it or choose another with --port or --listen (0 lets the system choose)"
                 }
-                io::ErrorKind::PermissionDenied => "choose a port of 1024 or more with --port",
-                io::ErrorKind::AddrNotAvailable => "give --host an address of this machine, such as 127.0.0.1",
-                _ => "choose another address with --host and --port",
+                io::ErrorKind::PermissionDenied => "choose a port of 1024 or more with --port or --listen",
+                io::ErrorKind::AddrNotAvailable => {
+                    "give --host or --listen an address of this machine, such as 127.0.0.1"
+                }
+                _ => "choose another address with --host and --port, or --listen",
             },
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the others are rare and speak for themselves")]
+            Self::ListenUnix { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => "stop what uses it or choose another path with --listen",
+                io::ErrorKind::AlreadyExists => "remove it if it is not needed, or choose another path with --listen",
+                io::ErrorKind::PermissionDenied => {
+                    "choose a folder that mcp-mux may write to, and an owner that it may give files to (--unix-owner)"
+                }
+                io::ErrorKind::NotFound => "make the folder, or choose another path with --listen",
+                _ => "choose another path with --listen",
+            },
+            Self::Handed(_) => {
+                "start it by a systemd service with a socket unit (ListenStream=, Accept=no), or name what to listen on with \
+                 --listen"
+            }
             Self::Exposed { .. } => {
-                "have them authenticate (--auth-token-file FILE or --jwt-issuer URL), listen on 127.0.0.1 only (--host), or say with \
+                "have them authenticate (--auth-token-file FILE or --jwt-issuer URL), listen on 127.0.0.1 only (--host, --listen), or say with \
                  --insecure-no-auth that everybody may use the server"
             }
             Self::Tokens { .. } => "write one `name:token` a line; `openssl rand -hex 32` makes a good token",
@@ -118,6 +151,18 @@ fn listen_failure(host: &str, port: u16, source: &io::Error) -> String {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the source says it")]
+fn unix_failure(path: &Path, source: &io::Error) -> String {
+    let path = path.display();
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!("somebody listens on unix:{path} already"),
+        io::ErrorKind::AlreadyExists => format!("{path} is something else than a socket"),
+        io::ErrorKind::PermissionDenied => format!("unix:{path} needs more rights than this process has"),
+        io::ErrorKind::NotFound => format!("there is no folder for unix:{path}"),
+        _ => format!("cannot listen on unix:{path}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +178,12 @@ mod tests {
             ),
             (StartupError::HostUnknown { host: "h".into(), source: source() }, 69, "host h has no address"),
             (StartupError::Listen { host: "h".into(), port: 1, source: source() }, 69, "port 1 on h is in use"),
+            (
+                StartupError::ListenUnix { path: "/run/a".into(), source: source() },
+                69,
+                "somebody listens on unix:/run/a already",
+            ),
+            (StartupError::Handed("there is none".into()), 69, "of the sockets that systemd has opened, there is none"),
             (
                 StartupError::Exposed { address: ([10, 0, 0, 7], 80).into() },
                 78,

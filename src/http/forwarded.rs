@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderValue};
 
 use super::peer::Peer;
+use crate::auth::Remote;
 use crate::config::allow::Authority;
 use crate::config::{ForwardedConfig, ForwardedHeader};
 
@@ -18,7 +19,7 @@ use crate::config::{ForwardedConfig, ForwardedHeader};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Way {
     /// The client.
-    pub(super) client: IpAddr,
+    pub(super) client: Remote,
     /// What the client addressed, where a proxy says so.
     pub(super) host: Option<String>,
     /// Whether the client's own connection is encrypted.
@@ -30,9 +31,13 @@ pub(super) struct Way {
 impl Way {
     /// Of a request with these headers on that connection.
     pub(super) fn of(config: &ForwardedConfig, peer: &Peer, headers: &HeaderMap) -> Self {
-        let remote = peer.remote.ip().to_canonical();
+        let remote = peer.ends.remote().to_canonical();
         let direct = Self { client: remote, host: None, https: peer.is_encrypted(), prefix: String::new() };
-        if !config.trusts(remote) {
+        let trusted = match remote {
+            Remote::Address(address) => config.trusts(address),
+            Remote::User(_) => config.trusts_unix(),
+        };
+        if !trusted {
             return direct;
         }
         let hops = match config.header {
@@ -44,7 +49,7 @@ impl Way {
         let mut client = remote;
         for hop in hops.iter().rev() {
             let Some(address) = hop.client else { break };
-            client = address;
+            client = Remote::Address(address);
             if !config.trusts(address) {
                 break;
             }
@@ -180,15 +185,33 @@ const PREFIX_BYTES_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TrustedProxy;
+    use crate::http::peer::{Ends, Process};
 
     fn way(trusted: &[&str], header: ForwardedHeader, remote: &str, pairs: &[(&'static str, &str)]) -> Way {
-        let trusted = trusted.iter().map(|text| text.parse().expect("a network")).collect();
-        let config = ForwardedConfig { trusted, header };
-        let peer =
-            Peer::new(SocketAddr::from(([127, 0, 0, 1], 8000)), SocketAddr::new(remote.parse().expect("one"), 9));
+        let network = |text: &&str| match *text {
+            "unix" => TrustedProxy::Unix,
+            text => TrustedProxy::Network(text.parse().expect("a network")),
+        };
+        let config = ForwardedConfig { trusted: trusted.iter().map(network).collect(), header };
+        let local = SocketAddr::from(([127, 0, 0, 1], 8000));
+        let peer = Peer::new(match remote.strip_prefix("uid ") {
+            Some(uid) => Ends::Unix(Process { uid: uid.parse().expect("a number"), pid: Some(9) }),
+            None => Ends::Tcp { local, remote: SocketAddr::new(remote.parse().expect("one"), 9) },
+        });
         let headers =
             pairs.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
         Way::of(&config, &peer, &headers.collect())
+    }
+
+    #[test]
+    fn a_process_of_this_machine_is_believed_only_where_unix_sockets_are_trusted() {
+        assert_eq!(client(&["unix"], "uid 33", "192.0.2.1"), "192.0.2.1");
+        assert_eq!(client(&["unix", "10.0.0.0/8"], "uid 33", "192.0.2.1, 10.0.0.1"), "192.0.2.1");
+        assert_eq!(client(&["0.0.0.0/0", "::/0"], "uid 33", "192.0.2.1"), "uid 33");
+        assert_eq!(client(&["unix"], "10.0.0.1", "192.0.2.1"), "10.0.0.1");
+        assert_eq!(x(&["unix"], "uid 33", &[]).client.to_string(), "uid 33");
+        assert!(x(&["unix"], "uid 33", &[("x-forwarded-proto", "https")]).https);
     }
 
     fn x(trusted: &[&str], remote: &str, pairs: &[(&'static str, &str)]) -> Way {
@@ -211,7 +234,12 @@ mod tests {
         for header in [ForwardedHeader::XForwarded, ForwardedHeader::Forwarded] {
             for trusted in [&[][..], &["10.0.0.0/8"], &["192.0.2.7/32"]] {
                 let found = way(trusted, header, "192.0.2.8", &all);
-                let expected = Way { client: [192, 0, 2, 8].into(), host: None, https: false, prefix: String::new() };
+                let expected = Way {
+                    client: Remote::Address([192, 0, 2, 8].into()),
+                    host: None,
+                    https: false,
+                    prefix: String::new(),
+                };
                 assert_eq!(found, expected);
             }
         }
@@ -260,7 +288,10 @@ mod tests {
             ],
         );
         let host = Some("mcp.example:8443".to_owned());
-        assert_eq!(found, Way { client: [192, 0, 2, 1].into(), host, https: true, prefix: "/tools".to_owned() });
+        assert_eq!(
+            found,
+            Way { client: Remote::Address([192, 0, 2, 1].into()), host, https: true, prefix: "/tools".to_owned() }
+        );
         for (prefix, expected) in [
             ("/", ""),
             ("tools", ""),

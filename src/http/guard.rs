@@ -6,7 +6,7 @@
 //!
 //! Invariant: what is not provably allowed is refused; in doubt (two headers, an unreadable value) it is refused.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -39,7 +39,7 @@ impl Guard {
     }
 
     /// Checks a request's `Host` (or the authority of its URI), what a trusted proxy says it was, and `Origin`. `local` is
-    /// the address of this side of the connection.
+    /// the address of this side of the connection; a unix socket has none.
     ///
     /// # Errors
     /// [`Reject::HostMissing`], [`Reject::HostForbidden`], [`Reject::OriginForbidden`].
@@ -47,7 +47,7 @@ impl Guard {
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-        local: SocketAddr,
+        local: Option<IpAddr>,
         forwarded: Option<&str>,
     ) -> Result<Cors, Reject> {
         self.check_host(headers, uri, local, forwarded)?;
@@ -60,7 +60,7 @@ impl Guard {
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-        local: SocketAddr,
+        local: Option<IpAddr>,
         forwarded: Option<&str>,
     ) -> Result<(), Reject> {
         let mut named = headers.get_all(HOST).iter().map(|value| value.to_str().ok());
@@ -81,10 +81,10 @@ impl Guard {
         }
     }
 
-    fn admits_host(&self, authority: &Authority, local: SocketAddr) -> bool {
+    fn admits_host(&self, authority: &Authority, local: Option<IpAddr>) -> bool {
         let Authority { host, port } = authority;
         host.is_loopback()
-            || *host == Host::Ip(local.ip().to_canonical())
+            || local.is_some_and(|local| *host == Host::Ip(local.to_canonical()))
             || self.config.allow_host.iter().any(|allowed| match allowed {
                 AllowHost::Any => true,
                 // Clients leave out the port where it is the default of their scheme.
@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn check(guard: &Guard, pairs: &[(&'static str, &str)], uri: &str) -> Result<Cors, Reject> {
-        guard.check(&headers(pairs), &uri.parse().unwrap(), "10.0.0.7:8000".parse().unwrap(), None)
+        guard.check(&headers(pairs), &uri.parse().unwrap(), Some("10.0.0.7".parse().unwrap()), None)
     }
 
     fn admits_host(guard: &Guard, host: &str) -> bool {
@@ -262,6 +262,17 @@ mod tests {
         }
     }
 
+    // A port of a browser's machine may lead to a unix socket: a proxy's, or one that `ssh -L` forwards.
+    #[test]
+    fn on_a_unix_socket_a_host_is_wanted_as_everywhere() {
+        let ask = |guard: &Guard, host: &str| {
+            guard.check(&headers(&[("host", host)]), &Uri::from_static("/mcp"), None, None).is_ok()
+        };
+        let (none, listed) = (guard(&[], &[]), guard(&["mux.example"], &[]));
+        assert!(ask(&none, "localhost") && ask(&none, "127.0.0.1:80") && ask(&listed, "mux.example"));
+        assert!(!ask(&none, "evil.example") && !ask(&none, "10.0.0.7") && !ask(&none, "%2Frun%2Fmcp-mux.sock"));
+    }
+
     #[test]
     fn exactly_one_host_is_wanted() {
         let guard = guard(&[], &[]);
@@ -269,7 +280,7 @@ mod tests {
         let twice = [("host", "localhost"), ("host", "localhost")];
         assert_eq!(check(&guard, &twice, "/mcp"), Err(Reject::HostMissing));
         let not_text = HeaderMap::from_iter([(HOST, HeaderValue::from_bytes(b"localhost\xff").unwrap())]);
-        assert!(guard.check(&not_text, &Uri::from_static("/"), "127.0.0.1:1".parse().unwrap(), None).is_err());
+        assert!(guard.check(&not_text, &Uri::from_static("/"), None, None).is_err());
     }
 
     #[test]

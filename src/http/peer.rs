@@ -1,20 +1,63 @@
 //! Who is at the other end of a connection, as far as the connection itself says.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::auth::Certificate;
+use crate::auth::{Certificate, Remote};
 
-/// The two ends of a connection.
+/// A connection, and who is at its other end.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The address of this side.
-    pub local: SocketAddr,
-    /// The address of the other side: a client's, or that of a proxy in front.
-    pub remote: SocketAddr,
+    /// Its two ends.
+    pub ends: Ends,
     /// What a handshake has shown; none where the connection is not encrypted.
     pub tls: Option<TlsPeer>,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Of TCP.
+    Tcp {
+        /// The address of this side.
+        local: SocketAddr,
+        /// The address of the other side: a client's, or that of a proxy in front.
+        remote: SocketAddr,
+    },
+    /// Of a unix socket: the process that has connected.
+    Unix(Process),
+}
+
+/// A process of this machine, as the system knew it when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The number of its user.
+    pub uid: u32,
+    /// Its own; none where the system does not say it.
+    pub pid: Option<i32>,
+}
+
+impl Ends {
+    /// Where the other side is.
+    pub const fn remote(&self) -> Remote {
+        match self {
+            Self::Tcp { remote, .. } => Remote::Address(remote.ip()),
+            Self::Unix(process) => Remote::User(process.uid),
+        }
+    }
+}
+
+/// The other side, for the log.
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { remote, .. } => remote.fmt(f),
+            Self::Unix(Process { uid, pid: Some(pid) }) => write!(f, "uid {uid} pid {pid}"),
+            Self::Unix(Process { uid, pid: None }) => write!(f, "uid {uid}"),
+        }
+    }
 }
 
 /// What the TLS handshake of a connection has shown of its client.
@@ -68,8 +111,16 @@ impl TlsPeer {
 
 impl Peer {
     /// Of a connection without encryption.
-    pub const fn new(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self { local, remote, tls: None }
+    pub const fn new(ends: Ends) -> Self {
+        Self { ends, tls: None }
+    }
+
+    /// The address of this side; none on a unix socket.
+    pub const fn local_ip(&self) -> Option<IpAddr> {
+        match self.ends {
+            Ends::Tcp { local, .. } => Some(local.ip()),
+            Ends::Unix(_) => None,
+        }
     }
 
     /// The certificate that its client has shown.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
+use super::peer::Ends;
 use super::*;
 use crate::auth::Methods;
 use crate::child::ChildHandle;
@@ -100,7 +101,7 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Req
 /// On this machine.
 fn peer() -> Arc<Peer> {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-    Arc::new(Peer::new(local, SocketAddr::from((Ipv4Addr::LOCALHOST, 9))))
+    Arc::new(Peer::new(Ends::Tcp { local, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)) }))
 }
 
 impl Http {

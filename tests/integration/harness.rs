@@ -158,6 +158,7 @@ impl Mux {
         let mut rest = String::new();
         while let Ok(Some(line)) = self.stdout.next_line().await {
             rest.push_str(&line);
+            rest.push('\n');
         }
         let log = self.log();
         assert!(!log.contains("ERROR"), "logged an error:\n{log}");

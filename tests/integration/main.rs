@@ -21,6 +21,7 @@ mod event_streams;
 mod http_sse;
 mod isolation;
 mod limits;
+mod listening;
 mod load;
 mod long_answers;
 mod streamable;

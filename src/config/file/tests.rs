@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::cli::{self, Cli, flag_with_key};
+use crate::config::listen::ListenAddress;
 use crate::config::principals::Rate;
 use crate::config::secret::Secret;
 use crate::config::{Config, SessionMode};
@@ -56,6 +57,14 @@ fn problems(text: &str) -> Vec<String> {
     Setting::toml(text).load().unwrap_err()
 }
 
+/// What is listened on.
+fn port_of(config: &Config) -> u16 {
+    match config.listen.addresses.as_slice() {
+        [ListenAddress::Tcp { port, .. }] => *port,
+        others => panic!("{others:?}"),
+    }
+}
+
 #[test]
 fn a_flag_wins_over_its_variable_a_variable_over_the_file_and_the_file_over_the_default() {
     let file = Setting::toml("port = 3\nallow-host = ['file']\nstateless = true");
@@ -72,11 +81,11 @@ fn a_flag_wins_over_its_variable_a_variable_over_the_file_and_the_file_over_the_
         (&plain, flag, variable, 1, "--port"),
         (&file, flag, variable, 1, "--port"),
     ] {
-        assert_eq!(setting.load_with(args, variables).unwrap().listen.port, port, "{origin}");
+        assert_eq!(port_of(&setting.load_with(args, variables).unwrap()), port, "{origin}");
         assert!(setting.cli(args, variables).unwrap().origins.origin("port").ends_with(origin), "{origin}");
     }
     // An empty variable is none.
-    assert_eq!(file.load_with(none.0, &[("MCP_MUX_PORT", "")]).unwrap().listen.port, 3);
+    assert_eq!(port_of(&file.load_with(none.0, &[("MCP_MUX_PORT", "")]).unwrap()), 3);
     // Lists replace each other.
     let hosts = |args: &[&str], variables: &[(&str, &str)]| file.cli(args, variables).unwrap().allow_host;
     assert_eq!(hosts(&["--", "server"], &[]), ["file"]);
@@ -180,7 +189,7 @@ fn toml_and_json_give_the_same_configuration() {
     for name in ["mux.json", "mux", "mux.conf"] {
         assert_eq!(format!("{:?}", load(&Setting::new(name, json.to_string()))), format!("{config:?}"));
     }
-    assert_eq!((config.listen.port, config.http.body_bytes_max), (9000, 4 << 20));
+    assert_eq!((port_of(&config), config.http.body_bytes_max), (9000, 4 << 20));
     assert_eq!(config.router.request_timeout, Some(std::time::Duration::from_millis(1500)));
     assert_eq!((config.guard.allow_host.len(), config.guard.allow_origin.len()), (2, 1));
     assert!(!config.router.client_capabilities.elicitation);
@@ -286,7 +295,7 @@ fn a_file_that_is_not_there_is_named_with_who_named_it() {
     }
     // A typed one wins.
     let setting = Setting::toml("port = 1");
-    assert_eq!(setting.load_with(&["--", "server"], &[("MCP_MUX_CONFIG", "/no/such.toml")]).unwrap().listen.port, 1);
+    assert_eq!(port_of(&setting.load_with(&["--", "server"], &[("MCP_MUX_CONFIG", "/no/such.toml")]).unwrap()), 1);
     let folder = Setting { name: String::new(), ..Setting::toml("") };
     assert!(folder.load().unwrap_err()[0].contains("must be a file that can be read (Is a directory"));
 }
@@ -317,7 +326,7 @@ fn the_examples_of_the_readme_are_configurations() {
         Setting::new(&format!("mux.{syntax}"), rest.split_once("```").unwrap().0).load_with(&[], &[]).unwrap()
     };
     let (toml, json) = (example("toml"), example("json"));
-    assert_eq!((toml.listen.port, &toml.child.command), (json.listen.port, &json.child.command));
+    assert_eq!((port_of(&toml), &toml.child.command), (port_of(&json), &json.child.command));
     let tools = |config: &Config| config.principals.of(Some("jwt:bob")).map(|principal| principal.tools.clone());
     assert!(tools(&toml).is_some() && tools(&toml) == tools(&json));
 }

@@ -15,6 +15,11 @@ pub(super) fn load(args: &[&str]) -> Result<Config, Vec<String>> {
     load_with(&[args, &["--", "server"]].concat(), &[])
 }
 
+/// What is listened on.
+fn address(config: &Config) -> String {
+    config.listen.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
 /// The one problem of these arguments.
 pub(super) fn problem(args: &[&str]) -> String {
     let problems = load(args).unwrap_err();
@@ -25,7 +30,7 @@ pub(super) fn problem(args: &[&str]) -> String {
 #[test]
 fn defaults_are_those_of_the_help_text() {
     let config = load(&[]).unwrap();
-    assert_eq!((config.listen.host.as_str(), config.listen.port), ("127.0.0.1", 8000));
+    assert_eq!(address(&config), "127.0.0.1:8000");
     assert_eq!(config.http.path, "/mcp");
     assert_eq!(config.http.sse_path, "/sse");
     assert_eq!(config.http.message_path, "/messages");
@@ -267,7 +272,8 @@ fn the_command_is_split_like_a_shell_does_but_not_expanded() {
         assert!(spawn(line).unwrap_err()[0].starts_with("--spawn"), "{line:?}");
     }
     let words = load_with(&["--", "a b", "--port", "1"], &[]).unwrap();
-    assert_eq!((words.child.command, words.listen.port), (vec!["a b".into(), "--port".into(), "1".into()], 8000));
+    assert_eq!(address(&words), "127.0.0.1:8000");
+    assert_eq!(words.child.command, ["a b", "--port", "1"]);
     assert!(load_with(&["--", ""], &[]).unwrap_err()[0].starts_with("the command after --"));
 }
 
@@ -310,8 +316,9 @@ fn no_secret_is_in_what_debug_shows_of_what_was_typed_and_what_it_means() {
 
 #[test]
 fn hosts_to_listen_on_have_no_port() {
-    for (typed, expected) in [("::1", "::1"), ("[::1]", "::1"), ("0.0.0.0", "0.0.0.0"), ("mux.local", "mux.local")] {
-        assert_eq!(load(&["--host", typed]).unwrap().listen.host, expected);
+    for (typed, expected) in [("::1", "[::1]"), ("[::1]", "[::1]"), ("0.0.0.0", "0.0.0.0"), ("mux.local", "mux.local")]
+    {
+        assert_eq!(address(&load(&["--host", typed]).unwrap()), format!("{expected}:8000"));
     }
     for typed in ["", "127.0.0.1:80", "http://localhost", "a b", "[localhost]", "[::1"] {
         assert!(problem(&["--host", typed]).contains("--port"), "{typed:?}");

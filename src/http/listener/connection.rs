@@ -19,7 +19,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -28,6 +27,7 @@ use super::Stop;
 use super::activity::{Activity, Attended, Clock, Over, Phase};
 use super::places::Place;
 use super::repoll::Repoll;
+use super::stream::Stream;
 use super::watched::Watched;
 use crate::config::ConnectionConfig;
 use crate::http::peer::Peer;
@@ -83,19 +83,20 @@ impl Protocol {
     }
 
     /// Has `handle` answer the requests of a connection until it ends, or it is time to stop.
-    pub(super) async fn serve<H, F, B>(&self, stream: TcpStream, peer: Peer, place: &Place, handle: H, stop: Stop)
+    pub(super) async fn serve<H, F, B>(&self, stream: Stream, peer: Peer, place: &Place, handle: H, stop: Stop)
     where
         H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
     {
         // Small writes are answers and events that somebody waits for.
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = stream.set_nodelay() {
             debug!(%error, "cannot set TCP_NODELAY");
         }
         let activity = &place.activity;
         let mut timer = pin!(sleep(self.config.first_byte_timeout));
-        if let Some(tls) = &self.tls {
+        // Who is on this machine needs no encryption.
+        if let (Some(tls), Stream::Tcp(_)) = (&self.tls, &stream) {
             // In a box, so that connections that are not encrypted need no room for it.
             return Box::pin(self.serve_encrypted(tls, (stream, peer), activity, &handle, timer, &stop)).await;
         }
@@ -231,7 +232,7 @@ fn note_over(over: Over, activity: &Activity) -> Parting {
 }
 
 /// Whether what a client sends first is, as far as it is there, the beginning of HTTP/2's preface.
-async fn may_be_http2(stream: &TcpStream) -> io::Result<bool> {
+async fn may_be_http2(stream: &Stream) -> io::Result<bool> {
     let mut first = [0; HTTP2_PREFACE.len()];
     let read = stream.peek(&mut first).await?;
     Ok(HTTP2_PREFACE.starts_with(first.get(..read).unwrap_or_default()))
@@ -265,8 +266,8 @@ const HTTP1_HEADERS: usize = 100;
 const HTTP1_URI_BYTES_MAX: usize = 65_534;
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
 
     use super::*;
 
@@ -286,10 +287,18 @@ mod tests {
         ] {
             let mut client = TcpStream::connect(address).await.expect("it listens");
             let (stream, _) = listener.accept().await.expect("a connection");
+            let (mut local_client, local) = UnixStream::pair().expect("a pair");
             client.write_all(first).await.expect("connected");
             client.shutdown().await.expect("connected");
-            // Shorter ones may come in parts; these are one segment each.
-            assert_eq!(may_be_http2(&stream).await.expect("connected"), expected, "{first:?}");
+            local_client.write_all(first).await.expect("connected");
+            local_client.shutdown().await.expect("connected");
+            for mut stream in [Stream::Tcp(stream), Stream::Unix(local)] {
+                // Shorter ones may come in parts; these are one segment each.
+                assert_eq!(may_be_http2(&stream).await.expect("connected"), expected, "{first:?}");
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).await.expect("connected");
+                assert_eq!(all, first, "nothing was taken");
+            }
         }
     }
 }

@@ -15,7 +15,6 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -23,6 +22,7 @@ use tracing::debug;
 use super::Stop;
 use super::activity::{Activity, Attended};
 use super::connection::{Protocol, in_time};
+use super::stream::Stream;
 use super::watched::Watched;
 use crate::http::peer::Peer;
 use crate::http::tls::{self, Tls};
@@ -34,7 +34,7 @@ impl Protocol {
     pub(super) async fn serve_encrypted<H, F, B>(
         &self,
         tls: &Tls,
-        (stream, mut peer): (TcpStream, Peer),
+        (stream, mut peer): (Stream, Peer),
         activity: &Arc<Activity>,
         handle: &H,
         mut timer: Pin<&mut Sleep>,
@@ -96,7 +96,7 @@ impl Protocol {
 }
 
 /// Ends a connection so that its client gets to know why: by `answer`, or by what it was sent before.
-async fn refuse(mut stream: TcpStream, answer: &str, activity: &Activity, stop: &Stop) {
+async fn refuse(mut stream: Stream, answer: &str, activity: &Activity, stop: &Stop) {
     let farewell = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;

@@ -1,4 +1,4 @@
-//! Room for connections: how many there may be, in all and of one address, and who has to go when there are too many.
+//! Room for connections: how many there may be, in all and of one address (on unix sockets: of one user), and who has to go when there are too many.
 //!
 //! A flood of connections that say nothing must not keep out clients that do. So when all places are taken, connections that
 //! have sent no request after a moment are dismissed, the oldest first, and after them those that have been idle for a while:
@@ -8,7 +8,6 @@
 //! Invariant: the table holds those connections that there are, and addresses that have one.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::activity::{Activity, Phase};
-use crate::auth::accounts::network;
+use crate::auth::Remote;
 use crate::config::ListenConfig;
 use crate::metrics::{self, Limit, OpenConnection, limit_hit};
 use crate::telemetry::watermark::Watermark;
@@ -28,8 +27,8 @@ pub(super) struct Places {
     table: Arc<Table>,
     connections_max: usize,
     per_address_max: usize,
-    /// Which addresses may have any number.
-    is_exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// Which of them may have any number.
+    is_exempt: Box<dyn Fn(Remote) -> bool + Send + Sync>,
     watermark: Watermark,
     /// When it was last said that an address has too many.
     reported: Mutex<Option<Instant>>,
@@ -46,7 +45,7 @@ struct State {
     next: u64,
     connections: HashMap<u64, Arc<Activity>, FxBuildHasher>,
     /// How many connections these have.
-    addresses: HashMap<IpAddr, usize>,
+    remotes: HashMap<Remote, usize>,
     /// How many connections have ended.
     ended: u64,
     /// Who may be dismissed next, the first of them last.
@@ -78,14 +77,14 @@ struct Dismissal {
 pub(super) struct Place {
     pub(super) activity: Arc<Activity>,
     number: u64,
-    address: IpAddr,
+    remote: Remote,
     table: Arc<Table>,
     _counted: OpenConnection,
 }
 
 enum Entry {
     Taken(Place),
-    AddressFull,
+    RemoteFull,
     Full,
 }
 
@@ -103,23 +102,23 @@ impl Places {
         }
     }
 
-    /// These addresses may have any number of connections.
-    pub(super) fn exempt(&mut self, is_exempt: impl Fn(IpAddr) -> bool + Send + Sync + 'static) {
+    /// These may have any number of connections.
+    pub(super) fn exempt(&mut self, is_exempt: impl Fn(Remote) -> bool + Send + Sync + 'static) {
         self.is_exempt = Box::new(is_exempt);
     }
 
-    /// A place for a connection of this address, as soon as there is one; none if the address has too many.
+    /// A place for a connection from there, as soon as there is one; none if there are too many from there.
     ///
     /// # Cancel safety
     /// Cancelled, it has taken nothing.
-    pub(super) async fn take(&self, address: IpAddr) -> Option<Place> {
+    pub(super) async fn take(&self, remote: Remote) -> Option<Place> {
         let mut waits = false;
         loop {
-            match self.enter(address) {
+            match self.enter(remote) {
                 Entry::Taken(place) => return Some(place),
-                Entry::AddressFull => {
+                Entry::RemoteFull => {
                     limit_hit(Limit::ConnectionsPerAddressMax);
-                    self.report_full_address(address);
+                    self.report_full(remote);
                     return None;
                 }
                 Entry::Full => {}
@@ -134,28 +133,28 @@ impl Places {
     }
 
     /// Often it is a proxy that nobody has said is one. Not for every connection.
-    fn report_full_address(&self, address: IpAddr) {
+    fn report_full(&self, remote: Remote) {
         let now = Instant::now();
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.is_none_or(|at| now.duration_since(at) >= REPORT_INTERVAL) {
             *reported = Some(now);
             warn!(
-                %address,
+                address = %remote,
                 limit = self.per_address_max,
                 "connections are closed: their address has as many as it may have (--connections-per-address-max). If it is a \
-                 proxy in front, name it with --trusted-proxy"
+                 proxy in front, name it with --trusted-proxy (`unix` where it is a user of this machine)"
             );
         } else {
-            debug!(%address, "connection closed: its address has too many (--connections-per-address-max)");
+            debug!(address = %remote, "connection closed: its address has too many (--connections-per-address-max)");
         }
     }
 
-    fn enter(&self, address: IpAddr) -> Entry {
-        let counted = network(address);
+    fn enter(&self, remote: Remote) -> Entry {
+        let counted = remote.counted();
         let mut state = self.table.lock();
-        let used = state.addresses.get(&counted).copied().unwrap_or(0);
-        if used >= self.per_address_max && !(self.is_exempt)(address.to_canonical()) {
-            return Entry::AddressFull;
+        let used = state.remotes.get(&counted).copied().unwrap_or(0);
+        if used >= self.per_address_max && !(self.is_exempt)(remote.to_canonical()) {
+            return Entry::RemoteFull;
         }
         if state.connections.len() >= self.connections_max {
             return Entry::Full;
@@ -163,13 +162,13 @@ impl Places {
         let number = state.next;
         state.next += 1;
         let activity = Activity::new(Instant::now());
-        state.addresses.insert(counted, used + 1);
+        state.remotes.insert(counted, used + 1);
         state.connections.insert(number, Arc::clone(&activity));
         let used = state.connections.len();
         drop(state);
         self.watermark.observe(used);
         let table = Arc::clone(&self.table);
-        Entry::Taken(Place { activity, number, address: counted, table, _counted: metrics::connection_opened() })
+        Entry::Taken(Place { activity, number, remote: counted, table, _counted: metrics::connection_opened() })
     }
 
     /// Dismisses a connection that has no request, if there is one: more of them each time that those of the time before have
@@ -210,11 +209,11 @@ impl Places {
         1 + self.connections_max / 64
     }
 
-    /// How many connections there are, and how many addresses have them.
+    /// How many connections there are, and of how many they are.
     #[cfg(test)]
     pub(super) fn used(&self) -> (usize, usize) {
         let state = self.table.lock();
-        (state.connections.len(), state.addresses.len())
+        (state.connections.len(), state.remotes.len())
     }
 }
 
@@ -268,10 +267,10 @@ impl Drop for Place {
         let mut state = self.table.lock();
         state.connections.remove(&self.number);
         state.ended += 1;
-        if let Some(used) = state.addresses.get_mut(&self.address) {
+        if let Some(used) = state.remotes.get_mut(&self.remote) {
             *used -= 1;
             if *used == 0 {
-                state.addresses.remove(&self.address);
+                state.remotes.remove(&self.remote);
             }
         }
         drop(state);
@@ -291,17 +290,19 @@ const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
     use crate::http::listener::tests::listen;
+
+    const HERE: Remote = Remote::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
     /// All places taken, by connections that have been idle for long enough.
     async fn full(connections_max: usize) -> (Places, Vec<Place>) {
         let places = Places::new(&listen("127.0.0.1", 0, connections_max));
         let mut taken = Vec::new();
         for _ in 0..connections_max {
-            let place = places.take(Ipv4Addr::LOCALHOST.into()).await.expect("a place");
+            let place = places.take(HERE).await.expect("a place");
             drop(place.activity.request());
             taken.push(place);
             tokio::time::advance(Duration::from_millis(1)).await;
@@ -323,7 +324,7 @@ mod tests {
             places.make_room();
             assert_eq!(dismissed(&taken), [0], "{number}: the oldest alone");
             drop(taken.remove(0));
-            taken.push(places.take(Ipv4Addr::LOCALHOST.into()).await.expect("its place"));
+            taken.push(places.take(HERE).await.expect("its place"));
         }
         places.make_room();
         for expected in [1, 3, 7, 15, 26, 37] {
@@ -343,17 +344,5 @@ mod tests {
         drop(taken.first().expect("one").activity.request());
         places.make_room();
         assert_eq!(dismissed(&taken), [1]);
-    }
-
-    #[test]
-    fn an_address_is_counted_by_its_network() {
-        for (address, counted) in [
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("::1", "::"),
-        ] {
-            assert_eq!(network(address.parse().expect("an address")).to_string(), counted);
-        }
     }
 }

@@ -12,11 +12,15 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::connection::Tracked;
+use super::sockets::Acceptor;
 use super::*;
+use crate::config::listen::{Chosen, ListenAddress, UnixConfig};
+use crate::http::peer::Ends;
 use crate::metrics::{Limit, limit_hits};
 
 mod bounds;
 mod http2;
+mod several;
 
 /// A served port: `/slow` is answered when `release` says so, `/never` never, anything else at once.
 struct Served {
@@ -31,8 +35,9 @@ struct Served {
 
 pub(super) fn listen(host: &str, port: u16, connections_max: usize) -> ListenConfig {
     ListenConfig {
-        host: host.to_owned(),
-        port,
+        addresses: vec![ListenAddress::Tcp { host: host.to_owned(), port }],
+        chosen: Chosen::ByOperator,
+        unix: UnixConfig::default(),
         connections_max: NonZeroUsize::new(connections_max).unwrap(),
         connections_per_address_max: NonZeroUsize::new(1000).unwrap(),
         connection: connection(),
@@ -58,16 +63,19 @@ async fn serve() -> Served {
 }
 
 async fn serve_at_most(connections_max: usize) -> Served {
-    serve_by(Listener::bind(&listen("127.0.0.1", 0, connections_max)).await.unwrap())
+    serve_by(Listener::bind(&listen("127.0.0.1", 0, connections_max), Handed::none()).await.unwrap())
 }
 
 fn serve_by(listener: Listener) -> Served {
-    let address = listener.local_addr();
+    let address = listener.local_addr().unwrap();
     let (stop, connections) = (Stop::default(), TaskTracker::new());
     let (reached, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let notifies = (Arc::clone(&reached), Arc::clone(&release));
     let handle = move |request: Request<Incoming>, peer: Arc<Peer>| {
-        let local = peer.local;
+        let local = match peer.ends {
+            Ends::Tcp { local, .. } => local.to_string(),
+            Ends::Unix(process) => format!("uid {}", process.uid),
+        };
         let (reached, released) = notifies.clone();
         async move {
             match request.uri().path() {
@@ -82,7 +90,7 @@ fn serve_by(listener: Listener) -> Served {
                 }
                 _ => {}
             }
-            Response::new(Full::new(Bytes::from(local.to_string())))
+            Response::new(Full::new(Bytes::from(local)))
         }
     };
     let serving = listener.serve(handle, connections.clone(), stop.clone());
@@ -214,8 +222,9 @@ async fn connections_without_a_request_go_away_and_those_with_one_stay() {
 async fn a_client_that_takes_nothing_is_let_go() {
     let mut config = listen("127.0.0.1", 0, 1);
     config.connection.untaken_timeout = Duration::from_millis(500);
-    let listener = Listener::bind(&config).await.unwrap();
-    assert_eq!(rustix::net::sockopt::tcp_user_timeout(&listener.socket).unwrap(), 500);
+    let listener = Listener::bind(&config, Handed::none()).await.unwrap();
+    let Acceptor::Tcp(socket) = &listener.sockets[0].acceptor else { panic!("a port") };
+    assert_eq!(rustix::net::sockopt::tcp_user_timeout(socket).unwrap(), 500);
     let hits = limit_hits(Limit::UntakenTimeout);
     let served = serve_by(listener);
     let mut stuck = connect(&served).await;
@@ -263,7 +272,7 @@ async fn a_full_house_does_not_hold_up_the_stop() {
 #[tokio::test]
 async fn what_cannot_be_listened_on_is_said_with_what_to_do() {
     let bind = async |host: &str, port| {
-        let error = Listener::bind(&listen(host, port, 1)).await.unwrap_err();
+        let error = Listener::bind(&listen(host, port, 1), Handed::none()).await.unwrap_err();
         assert_eq!(error.exit_code(), 69);
         (error.to_string(), error.hint().unwrap())
     };
@@ -271,7 +280,7 @@ async fn what_cannot_be_listened_on_is_said_with_what_to_do() {
     let port = served.address.port();
     let (text, hint) = bind("127.0.0.1", port).await;
     assert_eq!(text, format!("port {port} on 127.0.0.1 is in use"));
-    assert_eq!(hint, "stop what uses it or choose another with --port (0 lets the system choose)");
+    assert_eq!(hint, "stop what uses it or choose another with --port or --listen (0 lets the system choose)");
     // TEST-NET-1 (RFC 5737) is nobody's.
     assert_eq!(bind("192.0.2.1", 0).await.0, "192.0.2.1 is not an address of this machine");
     // RFC 6761: never resolves.

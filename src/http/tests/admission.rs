@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::*;
 use crate::auth::tokens::Tokens;
+use crate::config::TrustedProxy;
 use crate::config::principals::{PrincipalConfig, Rate};
 use crate::config::secret::Secret;
 use crate::mcp::MODERN_REVISION;
@@ -254,7 +255,8 @@ async fn nobody_in_particular_is_limited_by_address() {
     let rate = rate(10, 1);
     let authenticator = Authenticator::new(Methods::default(), limits(rate));
     let harness = harness_of(Arc::new(authenticator), |config, _| {
-        config.forwarded.trusted = vec![HERE.parse::<std::net::IpAddr>().expect("an address").into()];
+        config.forwarded.trusted =
+            vec![TrustedProxy::Network(HERE.parse::<std::net::IpAddr>().expect("an address").into())];
     });
     let ask =
         async |client: &str| harness.ask("GET", "/nowhere", &[("x-forwarded-for", client)], "").await.status.as_u16();
@@ -265,7 +267,8 @@ async fn nobody_in_particular_is_limited_by_address() {
 #[tokio::test(start_paused = true)]
 async fn the_prefix_of_a_trusted_proxy_is_in_the_endpoint_that_clients_post_to() {
     let harness = harness_with(|config, _| {
-        config.forwarded.trusted = vec![HERE.parse::<std::net::IpAddr>().expect("an address").into()];
+        config.forwarded.trusted =
+            vec![TrustedProxy::Network(HERE.parse::<std::net::IpAddr>().expect("an address").into())];
     });
     let mut stream = harness.ask("GET", "/sse", &[EVENTS, ("x-forwarded-prefix", "/tools")], "").await;
     let endpoint = stream.chunk().await.expect("the endpoint");

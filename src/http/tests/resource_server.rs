@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::auth::jwt::Verifier;
 use crate::auth::jwt::testing::{AUDIENCE, Signer, claims, config as jwt_config, key_set, seconds};
+use crate::config::TrustedProxy;
 use crate::config::jwt::{Algorithm, KeySource};
 use crate::config::principals::NamesConfig;
 use crate::config::principals::PrincipalConfig;
@@ -39,7 +40,7 @@ fn guarded(scopes: &[&str], principals: PrincipalsConfig) -> Guarded {
     let jwt = Verifier::new(config, &TaskTracker::new(), stop.clone()).expect("a key");
     let methods = Methods { jwt: Some(jwt), certificates: true, ..Methods::default() };
     let harness = harness_of(Arc::new(Authenticator::new(methods, principals)), |config, _| {
-        config.forwarded.trusted = vec![IpAddr::from([127, 0, 0, 1]).into()];
+        config.forwarded.trusted = vec![TrustedProxy::Network(IpAddr::from([127, 0, 0, 1]).into())];
     });
     Guarded { harness, signer, _stop: stop.drop_guard(), _keys: keys }
 }

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Frame;
 use hyper::client::conn::{http1, http2};
 use rcgen::{CertificateParams, DistinguishedName, date_time_ymd};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
@@ -22,8 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::{ClientAuth, TlsConfig};
-use crate::http::listener::Listener;
 use crate::http::listener::connection::Tracked;
+use crate::http::listener::{Handed, Listener};
 use crate::http::peer::ClientCertificate;
 use crate::http::tls::testing::{Authority, Client, Files, Identity, named};
 use crate::metrics::limit_hits;
@@ -61,8 +62,8 @@ impl Body for Chunks {
 async fn serve(config: TlsConfig) -> Served {
     let tls = Arc::new(Tls::load(config).unwrap());
     let listen = super::super::tests::listen("127.0.0.1", 0, 100);
-    let listener = Listener::bind(&listen).await.unwrap().with_tls(Arc::clone(&tls));
-    let address = listener.local_addr();
+    let listener = Listener::bind(&listen, Handed::none()).await.unwrap().with_tls(Arc::clone(&tls));
+    let address = listener.local_addr().unwrap();
     let (stop, connections, release) = (Stop::default(), TaskTracker::new(), Arc::new(Notify::new()));
     let (tasks, released) = (connections.clone(), Arc::clone(&release));
     let handle = move |request: Request<Incoming>, peer: Arc<Peer>| {

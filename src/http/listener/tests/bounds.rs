@@ -1,5 +1,7 @@
 //! What a connection may do, over real sockets. Time is paused where it counts.
 
+use std::net::IpAddr;
+
 use tokio::net::TcpSocket;
 
 use super::*;
@@ -8,7 +10,7 @@ use super::*;
 async fn serve_with(change: impl FnOnce(&mut ListenConfig)) -> Served {
     let mut config = listen("127.0.0.1", 0, 1000);
     change(&mut config);
-    serve_by(Listener::bind(&config).await.unwrap())
+    serve_by(Listener::bind(&config, Handed::none()).await.unwrap())
 }
 
 /// A connection from this address of the machine.
@@ -69,7 +71,12 @@ async fn an_exempt_address_has_any_number_of_connections() {
     let mut config = listen("127.0.0.1", 0, 1000);
     config.connections_per_address_max = NonZeroUsize::MIN;
     let exempt: IpAddr = "127.0.0.9".parse().unwrap();
-    let served = serve_by(Listener::bind(&config).await.unwrap().exempting(move |address| address == exempt));
+    let served = serve_by(
+        Listener::bind(&config, Handed::none())
+            .await
+            .unwrap()
+            .exempting(move |remote| remote == Remote::Address(exempt)),
+    );
     let mut connections = Vec::new();
     for _ in 0..5 {
         let mut stream = connect_from("127.0.0.9", &served).await;
@@ -87,7 +94,7 @@ async fn the_table_of_connections_keeps_nothing_of_those_that_have_gone() {
     let mut taken = Vec::new();
     for host in 0..100 {
         for _ in 0..3 {
-            taken.push(places.take(IpAddr::from([10, 0, 0, host])).await.unwrap());
+            taken.push(places.take(IpAddr::from([10, 0, 0, host]).into()).await.unwrap());
         }
     }
     assert_eq!(places.used(), (300, 100));

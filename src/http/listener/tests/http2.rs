@@ -142,7 +142,7 @@ async fn a_client_that_does_not_take_its_pongs_is_read_no_further() {
 async fn serve_with_frames(frames: usize) -> Served {
     let mut config = listen("127.0.0.1", 0, 1000);
     config.connection.http2_frames_max = NonZeroUsize::new(frames).unwrap();
-    serve_by(Listener::bind(&config).await.unwrap())
+    serve_by(Listener::bind(&config, Handed::none()).await.unwrap())
 }
 
 #[tokio::test]
@@ -180,8 +180,8 @@ impl Body for Endless {
 
 /// Asks for 100 endless answers with windows of this size, and reads nothing but their heads; how much was asked for in all.
 async fn asked_for_by_100_streams(window: u32) -> usize {
-    let listener = Listener::bind(&listen("127.0.0.1", 0, 10)).await.unwrap();
-    let address = listener.local_addr();
+    let listener = Listener::bind(&listen("127.0.0.1", 0, 10), Handed::none()).await.unwrap();
+    let address = listener.local_addr().unwrap();
     let (asked, stop, connections) = (Arc::new(AtomicUsize::new(0)), Stop::default(), TaskTracker::new());
     let body = Arc::clone(&asked);
     let handle = move |_: Request<Incoming>, _: Arc<Peer>| {
