@@ -23,8 +23,9 @@ use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Listener, Stop};
 use crate::http::tls::Tls;
+use crate::notify::Notifier;
 use crate::pool::Pool;
-use crate::reload::Reloads;
+use crate::reload::{Reading, Reloads};
 use crate::session::Registry;
 use crate::shutdown::{self, Parts, Signals, Wish};
 
@@ -39,16 +40,24 @@ pub struct App {
 
 impl App {
     /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `announce` is
-    /// given the URLs as soon as clients can use them.
+    /// given the URLs as soon as clients can use them, and `manager` is told of every turn.
     ///
     /// # Errors
     /// The port or the child could not be had, now or (for the child) before its first handshake. Everything that was
     /// started is stopped then too.
-    pub async fn run(config: Config, announce: impl FnOnce(&[String; 2])) -> Result<(), StartupError> {
+    pub async fn run(
+        config: Config,
+        manager: Notifier,
+        announce: impl FnOnce(&[String; 2]),
+    ) -> Result<(), StartupError> {
         let mut signals =
             Signals::install().map_err(|source| StartupError::System { what: "handle signals", source })?;
-        let app = Self::start(config).await?;
+        let app = Self::start_telling(config, start_guard()?, manager.clone()).await?;
         announce(&app.urls);
+        manager.ready(&serving(&app.urls));
+        // Until everything has stopped: a stop that hangs is for the watchdog, too.
+        let (watchdog, stopped) = (TaskTracker::new(), CancellationToken::new());
+        watchdog.spawn(manager.clone().feed_watchdog(stopped.clone()));
         let ending = loop {
             tokio::select! {
                 wish = signals.next() => match wish {
@@ -64,11 +73,15 @@ impl App {
                 }
             }
         };
+        manager.stopping(app.parts.stop_at_most());
         shutdown::stop(app.parts, async || {
             let signal = signals.stop().await;
             warn!(signal, "stopping at once");
         })
         .await;
+        stopped.cancel();
+        watchdog.close();
+        watchdog.wait().await;
         ending
     }
 
@@ -79,9 +92,7 @@ impl App {
     /// # Errors
     /// The port or the child could not be had. Everything that was started is stopped then.
     pub async fn start(config: Config) -> Result<Self, StartupError> {
-        let guard = ChildGuard::start();
-        let guard = guard.map_err(|source| StartupError::System { what: "start the guard process", source })?;
-        Self::start_with(config, guard).await
+        Self::start_with(config, start_guard()?).await
     }
 
     /// [`App::start`] with a guard of the caller's, for programs that are not mcp-mux's own.
@@ -89,6 +100,11 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_with(config: Config, guard: ChildGuard) -> Result<Self, StartupError> {
+        Self::start_telling(config, guard, Notifier::default()).await
+    }
+
+    /// [`App::start_with`], where `manager` is told when files are read again.
+    async fn start_telling(config: Config, guard: ChildGuard, manager: Notifier) -> Result<Self, StartupError> {
         raise_open_files_limit();
         let mut reloads = Reloads::default();
         let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
@@ -131,7 +147,12 @@ impl App {
         tasks.spawn(async move { swept.run(until).await });
         entrance::read_again(&mut reloads, &authenticator, &registry);
         let reload = Arc::new(Notify::new());
-        tasks.spawn(reloads.run(Arc::clone(&reload), sweeper.clone()));
+        let status = serving(&urls);
+        let told = move |reading| match reading {
+            Reading::Begins => manager.reloading(),
+            Reading::Ended => manager.ready(&status),
+        };
+        tasks.spawn(reloads.run(Arc::clone(&reload), told, sweeper.clone()));
         let http =
             Http::new(config.http, Guard::new(config.guard), authenticator, Arc::clone(&registry), Arc::clone(&pool));
         let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
@@ -181,6 +202,15 @@ impl App {
     pub const fn pool(&self) -> &Arc<Pool> {
         &self.parts.pool
     }
+}
+
+fn start_guard() -> Result<ChildGuard, StartupError> {
+    ChildGuard::start().map_err(|source| StartupError::System { what: "start the guard process", source })
+}
+
+/// The program's state in a line, for the service manager.
+fn serving([streamable, _]: &[String; 2]) -> String {
+    format!("Serving {streamable}")
 }
 
 /// The URLs as a client on this machine can use them.

@@ -21,6 +21,7 @@
 //! | module | sole responsibility |
 //! |---|---|
 //! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
+//! | [`notify`] | what a service manager is told of that |
 //! | [`http`] | the port, whom it answers, the transports |
 //! | [`session`] | one client's streams and state; the table of all of them |
 //! | [`pool`] | isolation: who gets which child, for how long |
@@ -51,6 +52,8 @@
 pub mod app;
 mod reload;
 mod shutdown;
+
+pub mod notify;
 
 pub mod http;
 pub mod session;

@@ -10,6 +10,7 @@ use mcp_mux::app::App;
 use mcp_mux::cli::Cli;
 use mcp_mux::config::Config;
 use mcp_mux::error::StartupError;
+use mcp_mux::notify::Notifier;
 use mcp_mux::{child, telemetry};
 
 fn main() -> ExitCode {
@@ -41,7 +42,8 @@ fn run(cli: Cli) -> Result<(), StartupError> {
     let system = |what| move |source| StartupError::System { what, source };
     let _log = telemetry::init(&config.telemetry).map_err(system("start a thread"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
-    let ending = runtime.block_on(App::run(config, announce));
+    let manager = Notifier::from_environment(|name| std::env::var_os(name));
+    let ending = runtime.block_on(App::run(config, manager, announce));
     // Every task has ended; a thread may still be looking up a host name.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ending

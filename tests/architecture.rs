@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main"],
     &["app", "reload", "shutdown"],
+    &["notify"],
     &["http"],
     &["session"],
     &["pool"],
