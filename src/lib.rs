@@ -20,6 +20,7 @@
 //!
 //! | module | sole responsibility |
 //! |---|---|
+//! | [`init`] | what process 1 of a container does beside being mcp-mux |
 //! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
 //! | [`notify`] | what a service manager is told of that |
 //! | [`http`] | the port, whom it answers, the transports |
@@ -48,6 +49,8 @@
 //! 7. Secrets stay inside: no token, session id or payload in a log or an error, no `MCP_MUX_*` in a child.
 //!
 //! Imports go down this list, never up (`tests/architecture.rs`); the way back is data, never an import.
+
+pub mod init;
 
 pub mod app;
 mod reload;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// name each other.
 const LAYERS: &[&[&str]] = &[
     &["main"],
+    &["init"],
     &["app", "reload", "shutdown"],
     &["notify"],
     &["http"],

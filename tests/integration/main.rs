@@ -23,5 +23,7 @@ mod isolation;
 mod limits;
 mod load;
 mod long_answers;
+mod process_one;
+mod service_manager;
 mod streamable;
 mod tls;
