@@ -1,5 +1,5 @@
 //! What is beside the program for those who run it: that it fits the program it is for.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -15,7 +15,8 @@ fn has_namespaces() -> bool {
     let tried = Blocking::new("unshare").args(UNSHARE).arg("true").stderr(Stdio::null()).status();
     let has = tried.is_ok_and(|status| status.success());
     if !has {
-        eprintln!("not tested: this machine lets nobody have a namespace of processes");
+        let note = b"not tested: this machine lets nobody have a namespace of processes\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), note);
     }
     has
 }
