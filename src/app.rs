@@ -25,8 +25,9 @@ use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Handed, Listener, Stop};
 use crate::http::tls::Tls;
+use crate::notify::Notifier;
 use crate::pool::Pool;
-use crate::reload::Reloads;
+use crate::reload::{Reading, Reloads};
 use crate::session::Registry;
 use crate::shutdown::{self, Parts, Signals, Wish};
 
@@ -41,16 +42,26 @@ pub struct App {
 
 impl App {
     /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `handed` is
-    /// what may be listened on without being opened first. `announce` is given the URLs as soon as clients can use them.
+    /// what may be listened on without being opened first. `announce` is given the URLs as soon as clients can use them,
+    /// and `manager` is told of every turn.
     ///
     /// # Errors
     /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake. Everything
     /// that was started is stopped then too.
-    pub async fn run(config: Config, handed: Handed, announce: impl FnOnce(&[String])) -> Result<(), StartupError> {
+    pub async fn run(
+        config: Config,
+        handed: Handed,
+        manager: Notifier,
+        announce: impl FnOnce(&[String]),
+    ) -> Result<(), StartupError> {
         let mut signals =
             Signals::install().map_err(|source| StartupError::System { what: "handle signals", source })?;
-        let app = Self::start(config, handed).await?;
+        let app = Self::start_telling(config, handed, start_guard()?, manager.clone()).await?;
         announce(&app.urls);
+        manager.ready(&serving(&app.urls));
+        // Until everything has stopped: a stop that hangs is for the watchdog, too.
+        let (watchdog, stopped) = (TaskTracker::new(), CancellationToken::new());
+        watchdog.spawn(manager.clone().feed_watchdog(stopped.clone()));
         let ending = loop {
             tokio::select! {
                 wish = signals.next() => match wish {
@@ -66,11 +77,15 @@ impl App {
                 }
             }
         };
+        manager.stopping(app.parts.stop_at_most());
         shutdown::stop(app.parts, async || {
             let signal = signals.stop().await;
             warn!(signal, "stopping at once");
         })
         .await;
+        stopped.cancel();
+        watchdog.close();
+        watchdog.wait().await;
         ending
     }
 
@@ -81,9 +96,7 @@ impl App {
     /// # Errors
     /// What is to be listened on or the child could not be had. Everything that was started is stopped then.
     pub async fn start(config: Config, handed: Handed) -> Result<Self, StartupError> {
-        let guard = ChildGuard::start();
-        let guard = guard.map_err(|source| StartupError::System { what: "start the guard process", source })?;
-        Self::start_with(config, handed, guard).await
+        Self::start_with(config, handed, start_guard()?).await
     }
 
     /// [`App::start`] with a guard of the caller's, for programs that are not mcp-mux's own.
@@ -91,6 +104,16 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_with(config: Config, handed: Handed, guard: ChildGuard) -> Result<Self, StartupError> {
+        Self::start_telling(config, handed, guard, Notifier::default()).await
+    }
+
+    /// [`App::start_with`], where `manager` is told when files are read again.
+    async fn start_telling(
+        config: Config,
+        handed: Handed,
+        guard: ChildGuard,
+        manager: Notifier,
+    ) -> Result<Self, StartupError> {
         raise_open_files_limit();
         let mut reloads = Reloads::default();
         let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
@@ -125,7 +148,8 @@ impl App {
                  (chmod o-r)"
             );
         }
-        let urls = listener.bound().filter_map(|bound| urls::urls(scheme, bound, &config.http)).flatten().collect();
+        let urls: Vec<_> =
+            listener.bound().filter_map(|bound| urls::urls(scheme, bound, &config.http)).flatten().collect();
         let addresses = listener.bound().map(ToString::to_string).collect::<Vec<_>>().join(", ");
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
@@ -142,7 +166,12 @@ impl App {
         tasks.spawn(async move { swept.run(until).await });
         entrance::read_again(&mut reloads, &authenticator, &registry);
         let reload = Arc::new(Notify::new());
-        tasks.spawn(reloads.run(Arc::clone(&reload), sweeper.clone()));
+        let status = serving(&urls);
+        let told = move |reading| match reading {
+            Reading::Begins => manager.reloading(),
+            Reading::Ended => manager.ready(&status),
+        };
+        tasks.spawn(reloads.run(Arc::clone(&reload), told, sweeper.clone()));
         let http =
             Http::new(config.http, Guard::new(config.guard), authenticator, Arc::clone(&registry), Arc::clone(&pool));
         let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
@@ -192,6 +221,15 @@ impl App {
     pub const fn pool(&self) -> &Arc<Pool> {
         &self.parts.pool
     }
+}
+
+fn start_guard() -> Result<ChildGuard, StartupError> {
+    ChildGuard::start().map_err(|source| StartupError::System { what: "start the guard process", source })
+}
+
+/// The program's state in a line, for the service manager.
+fn serving(urls: &[String]) -> String {
+    urls.first().map_or_else(|| "Serving".to_owned(), |url| format!("Serving {url}"))
 }
 
 /// Every client's stream is an open file. The usual soft limit of 1024 is for programs that use `select`.

@@ -20,7 +20,9 @@
 //!
 //! | module | sole responsibility |
 //! |---|---|
+//! | [`init`] | what process 1 of a container does beside being mcp-mux |
 //! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
+//! | [`notify`] | what a service manager is told of that |
 //! | [`http`] | the port, whom it answers, the transports |
 //! | [`session`] | one client's streams and state; the table of all of them |
 //! | [`pool`] | isolation: who gets which child, for how long |
@@ -48,9 +50,13 @@
 //!
 //! Imports go down this list, never up (`tests/architecture.rs`); the way back is data, never an import.
 
+pub mod init;
+
 pub mod app;
 mod reload;
 mod shutdown;
+
+pub mod notify;
 
 pub mod http;
 pub mod session;

@@ -11,7 +11,8 @@ use mcp_mux::cli::Cli;
 use mcp_mux::config::Config;
 use mcp_mux::error::StartupError;
 use mcp_mux::http::listener::Handed;
-use mcp_mux::{child, telemetry};
+use mcp_mux::notify::Notifier;
+use mcp_mux::{child, init, telemetry};
 
 fn main() -> ExitCode {
     // mcp-mux starts itself once more, to outlive itself: see `child::guard`.
@@ -21,6 +22,12 @@ fn main() -> ExitCode {
     // And in the place of every child, until the guard knows of it: see `child::gate`.
     if child::gate::is_gate_invocation(std::env::args_os()) {
         return child::gate::run(std::env::args_os());
+    }
+    // And in a container for the sake of what loses its parent there: see `init`.
+    if init::is_wanted()
+        && let Ok(code) = init::run(std::env::args_os())
+    {
+        return code;
     }
     let cli = match Cli::read(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(cli) => cli,
@@ -44,7 +51,8 @@ fn run(cli: Cli) -> Result<(), StartupError> {
     let system = |what| move |source| StartupError::System { what, source };
     let _log = telemetry::init(&config.telemetry).map_err(system("start a thread"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
-    let ending = runtime.block_on(App::run(config, handed, announce));
+    let manager = Notifier::from_environment(|name| std::env::var_os(name));
+    let ending = runtime.block_on(App::run(config, handed, manager, announce));
     // Every task has ended; a thread may still be looking up a host name.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ending

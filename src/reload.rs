@@ -27,6 +27,15 @@ struct Reload {
     again: Box<dyn Fn() -> Result<(), Failure> + Send + Sync>,
 }
 
+/// A turn of the reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Files are read from now on.
+    Begins,
+    /// They have been, well or badly.
+    Ended,
+}
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 impl Reloads {
@@ -40,18 +49,21 @@ impl Reloads {
         self.0.push(Reload { what, files, again: Box::new(again) });
     }
 
-    /// Reads everything again whenever `asked` says so. Asked several times while it is being read, it is read once more.
-    pub(crate) async fn run(self, asked: Arc<Notify>, until: CancellationToken) {
+    /// Reads everything again whenever `asked` says so, and says so to `told`. Asked several times while it is being read,
+    /// it is read once more.
+    pub(crate) async fn run(self, asked: Arc<Notify>, told: impl Fn(Reading) + Send, until: CancellationToken) {
         let reloads = Arc::new(self);
         let serving = async {
             loop {
                 asked.notified().await;
+                told(Reading::Begins);
                 let reloads = Arc::clone(&reloads);
                 // A file system may take its time.
                 let read = tokio::task::spawn_blocking(move || reloads.read());
                 if read.await.is_err() {
                     error!("a panic while files were read again");
                 }
+                told(Reading::Ended);
             }
         };
         tokio::select! {
@@ -153,7 +165,9 @@ mod tests {
         let (begins, go_on) = slow(&mut reloads);
         let (asked, until) = (Arc::new(Notify::new()), CancellationToken::new());
         let tasks = tokio_util::task::TaskTracker::new();
-        tasks.spawn(reloads.run(Arc::clone(&asked), until.clone()));
+        let (told, turns) = sync_channel(10);
+        let told = move |reading| told.send(reading).expect("there is room");
+        tasks.spawn(reloads.run(Arc::clone(&asked), told, until.clone()));
         tasks.close();
 
         let begin = async |begins: Receiver<()>| {
@@ -175,5 +189,8 @@ mod tests {
         until.cancel();
         timeout(DEADLINE, tasks.wait()).await.expect("it ends");
         assert!(begins.try_recv().is_err());
+        // The second reading may have ended as well.
+        let turns: Vec<_> = turns.try_iter().collect();
+        assert_eq!(turns[..3], [Reading::Begins, Reading::Ended, Reading::Begins]);
     }
 }

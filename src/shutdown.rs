@@ -37,6 +37,19 @@ pub(crate) struct Parts {
     pub(crate) stop_timeout: Duration,
 }
 
+impl Parts {
+    /// The longest that [`stop`] takes.
+    pub(crate) const fn stop_at_most(&self) -> Duration {
+        let children = children_at_most(self.stop_timeout);
+        self.drain_timeout.saturating_add(children).saturating_add(FAREWELL_TIMEOUT).saturating_add(TASKS_TIMEOUT)
+    }
+}
+
+/// How long the children may take to end.
+const fn children_at_most(stop_timeout: Duration) -> Duration {
+    stop_timeout.saturating_mul(2).saturating_add(LADDER_MARGIN)
+}
+
 /// Stops everything. `hurry` resolves when somebody asks for it: requests in flight get no more time then, and once the
 /// children are being stopped, neither do those.
 pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
@@ -73,7 +86,7 @@ pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
 
 /// Sees the children to their end, which nothing can if the kernel does not let them die.
 async fn stop_children(pool: &Pool, stop_timeout: Duration, mut hurry: impl AsyncFnMut()) {
-    let ended = timeout(stop_timeout.saturating_mul(2).saturating_add(LADDER_MARGIN), async {
+    let ended = timeout(children_at_most(stop_timeout), async {
         tokio::select! {
             () = pool.stop() => {}
             () = hurry() => pool.kill().await,
@@ -167,6 +180,7 @@ mod tests {
             drain_timeout: Duration::ZERO,
             stop_timeout,
         };
+        assert_eq!(parts.stop_at_most(), stop_timeout * 2 + LADDER_MARGIN + FAREWELL_TIMEOUT + TASKS_TIMEOUT);
         let begun = Instant::now();
         let mut signals = 0;
         stop(parts, async || {

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 /// name each other.
 const LAYERS: &[&[&str]] = &[
     &["main"],
+    &["init"],
     &["app", "reload", "shutdown"],
+    &["notify"],
     &["http"],
     &["session"],
     &["pool"],

@@ -12,9 +12,10 @@ use crate::config::secret::Secret;
 
 /// The prefix of mcp-mux's own variables.
 const OWN_PREFIX: &str = "MCP_MUX_";
-/// What systemd says of the sockets that it hands over; a program that does not look whom it was said to would take some other
-/// descriptors for them.
-const HANDOVER: [&str; 4] = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+/// What systemd says of the sockets that it hands over, and what a service manager says to mcp-mux alone: a server that took it
+/// for its own would take some other descriptors for sockets, or speak in mcp-mux's name.
+const SERVICE_MANAGER: [&str; 7] =
+    ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 /// What programs need to start at all and to find their files.
 const MINIMAL: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR", "TZ"];
 /// The prefix of the locale's categories.
@@ -43,7 +44,7 @@ pub(super) fn environment(
 
 fn inherits(name: &OsStr, inherit: InheritEnv) -> bool {
     let starts_with = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-    if starts_with(OWN_PREFIX) || HANDOVER.iter().any(|handover| name == *handover) {
+    if starts_with(OWN_PREFIX) || SERVICE_MANAGER.iter().any(|own| name == *own) {
         return false;
     }
     match inherit {
@@ -90,6 +91,17 @@ mod tests {
         assert_eq!(
             made(&own, InheritEnv::All, &[("LISTEN_FDS", "2")]),
             ["LISTEN=x", "LISTEN_FDS=2", "PYTHONUNBUFFERED=1"]
+        );
+    }
+
+    #[test]
+    fn what_the_service_manager_says_is_not_for_the_child() {
+        let own = [("NOTIFY_SOCKET", "/run/n"), ("WATCHDOG_USEC", "1"), ("WATCHDOG_PID", "2"), ("HOME", "/h")];
+        assert_eq!(made(&own, InheritEnv::All, &[]), ["HOME=/h", "PYTHONUNBUFFERED=1"]);
+        let configured = [("NOTIFY_SOCKET", "/its/own")];
+        assert_eq!(
+            made(&own, InheritEnv::Minimal, &configured),
+            ["HOME=/h", "NOTIFY_SOCKET=/its/own", "PYTHONUNBUFFERED=1"]
         );
     }
 

@@ -2,8 +2,12 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use clap_complete::{Generator as _, Shell};
+
 use super::*;
 use crate::config::Config;
+
+mod examples;
 
 fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Cli, clap::Error> {
     let args = ["mcp-mux"].iter().chain(args).map(Into::into);
@@ -93,7 +97,24 @@ fn the_man_page_is_the_one_in_the_repository() {
     let mut page = Vec::new();
     let date_free = clap_mangen::Man::new(command()).date("").manual("mcp-mux");
     date_free.render(&mut page).unwrap();
-    expect_file("man/mcp-mux.1", &String::from_utf8(page).unwrap());
+    let page = String::from_utf8(page).unwrap();
+    let (before, after) = page.split_once(".SH VERSION\n").unwrap();
+    expect_file("man/mcp-mux.1", &format!("{before}{}.SH VERSION\n{after}", examples::section()));
+}
+
+#[test]
+fn the_completions_are_those_in_the_repository_and_know_every_flag() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut definition = command();
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut definition, "mcp-mux", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for flag in definition.get_arguments().filter_map(Arg::get_long) {
+            let spelled = if shell == Shell::Fish { format!("-l {flag} ") } else { format!("--{flag}") };
+            assert!(format!("{} ", script.replace('\n', " ")).contains(&spelled), "{shell}: {flag}");
+        }
+        expect_file(&format!("packaging/completions/{}", shell.file_name("mcp-mux")), &script);
+    }
 }
 
 /// Compares with a file of the repository, or writes it where `UPDATE_EXPECT` is set. Blanks at line ends do not count.

@@ -24,5 +24,7 @@ mod limits;
 mod listening;
 mod load;
 mod long_answers;
+mod process_one;
+mod service_manager;
 mod streamable;
 mod tls;

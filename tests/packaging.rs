@@ -1,0 +1,129 @@
+//! What is beside the program for those who run it: that it fits the program it is for.
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mcp_mux::cli::{self, Cli};
+use mcp_mux::config::Config;
+
+fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+fn text(file: &str) -> String {
+    fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The program's flags, without their dashes.
+fn flags() -> BTreeSet<String> {
+    let mut command = cli::command();
+    command.build();
+    command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
+}
+
+/// What stands behind each occurrence of `start`, for as long as it could be a name.
+fn names(text: &str, start: &str) -> Vec<String> {
+    let is_part = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
+    let starts_a_word = |at: usize| text[..at].chars().next_back().is_none_or(|before| !is_part(&before));
+    let starts = text.match_indices(start).filter(|(at, _)| starts_a_word(*at));
+    let names = starts.map(|(at, _)| text[at + start.len()..].chars().take_while(is_part).collect::<String>());
+    names.filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic())).collect()
+}
+
+/// Fails unless every flag and variable of ours that the text names is there; `others` are flags of other programs.
+fn names_only_what_there_is(file: &str, text: &str, others: &[&str]) {
+    let flags = flags();
+    for name in names(text, "--") {
+        assert!(flags.contains(&name) || others.contains(&name.as_str()), "{file}: there is no --{name}");
+    }
+    for name in names(text, "MCP_MUX_") {
+        let flag = name.to_ascii_lowercase().replace('_', "-");
+        assert!(flags.contains(&flag) || name == "AUTH_TOKENS", "{file}: there is no MCP_MUX_{name}");
+    }
+}
+
+#[test]
+fn the_files_for_operators_name_only_flags_and_variables_that_there_are() {
+    let of_docker =
+        ["target", "rm", "init", "time", "from", "mount", "locked", "release", "bin", "yes", "no-install-recommends"];
+    names_only_what_there_is("Dockerfile", &text("Dockerfile"), &of_docker);
+    let of_systemd = ["now"];
+    names_only_what_there_is("the unit", &text("packaging/systemd/mcp-mux.service"), &of_systemd);
+    let of_kubernetes = ["target", "from-literal"];
+    for file in ["mcp-mux", "network-policy", "pod-monitor"] {
+        let file = format!("examples/kubernetes/{file}.yaml");
+        names_only_what_there_is(&file, &text(&file), &of_kubernetes);
+    }
+}
+
+#[test]
+fn the_tables_for_those_who_come_from_others_name_only_flags_that_there_are() {
+    let readme = text("README.md");
+    let (_, section) = readme.split_once("\n## For those who come from").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<_> = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")).collect();
+    assert!(rows.len() > 50, "{}", rows.len());
+    for row in rows {
+        let [_, ours] =
+            row.split(" | ").collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("two columns: {row}"));
+        names_only_what_there_is("README", ours, &[]);
+    }
+}
+
+#[test]
+fn the_image_is_built_from_what_there_is_with_a_compiler_that_can() {
+    let (dockerfile, ignored) = (text("Dockerfile"), text(".dockerignore"));
+    for line in dockerfile.lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from")) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        for source in &words[1..words.len() - 1] {
+            assert!(path(source).exists(), "{line}");
+            assert!(ignored.lines().any(|line| line.strip_prefix('!') == Some(source)), "not let through: {source}");
+        }
+    }
+    let version = |text: &str| -> Vec<u32> { text.split('.').map(|number| number.parse().unwrap()).collect() };
+    let wanted = env!("CARGO_PKG_RUST_VERSION");
+    let has = dockerfile.lines().find_map(|line| line.strip_prefix("FROM rust:")?.split('-').next()).unwrap();
+    assert!(version(has) >= version(wanted), "rust {has}, but {wanted} is wanted");
+    // A process of the last stage that anybody may start is not root.
+    for stage in dockerfile.split("\nFROM ").filter(|stage| stage.contains("\nENTRYPOINT ")) {
+        let user = stage.lines().find_map(|line| line.strip_prefix("USER ")).unwrap();
+        assert!(user.split(':').all(|id| id.parse::<u32>().unwrap() > 0), "{user}");
+    }
+}
+
+/// The value behind a key of YAML that stands there once.
+fn yaml(text: &str, key: &str) -> u64 {
+    let values: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": ")).collect();
+    let [value] = values[..] else { panic!("{key}: {values:?}") };
+    value.parse().unwrap()
+}
+
+#[test]
+fn the_configuration_for_kubernetes_is_right_and_its_times_fit_the_pods() {
+    let yaml_text = text("examples/kubernetes/mcp-mux.yaml");
+    let (_, block) = yaml_text.split_once("  mcp-mux.toml: |\n").unwrap();
+    let lines = block.lines().map_while(|line| line.strip_prefix("    "));
+    // The file of tokens is a Secret's.
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    fs::write(&tokens, format!("alice:{}\n", "0123456789abcdef".repeat(4))).unwrap();
+    let configuration = lines.collect::<Vec<_>>().join("\n");
+    let configuration = configuration.replace("/run/secrets/mcp-mux/tokens", &tokens.display().to_string());
+    let file = folder.path().join("mcp-mux.toml");
+    fs::write(&file, configuration).unwrap();
+    let arguments = ["mcp-mux".into(), "--config".into(), OsString::from(file)];
+    // As the image has it.
+    let cli = Cli::read(arguments, |name| (name == "MCP_MUX_HOST").then(|| "0.0.0.0".into())).unwrap();
+    let config = Config::load(cli).unwrap();
+
+    let stop = config.drain_timeout + 2 * config.child.stop_timeout + Duration::from_secs(11);
+    let before = Duration::from_secs(yaml(&yaml_text, "seconds"));
+    let grace = Duration::from_secs(yaml(&yaml_text, "terminationGracePeriodSeconds"));
+    assert!(before + stop <= grace, "{before:?} and {stop:?} are more than {grace:?}");
+    let start = Duration::from_secs(yaml_text.matches("periodSeconds: 2\n").count() as u64 * 2 * 60);
+    assert!(start >= config.child.start_timeout, "the start may take longer than the startup probe allows");
+}
