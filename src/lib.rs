@@ -28,11 +28,12 @@
 //! | [`router`] | one child's conversation with those attached to it |
 //! | [`auth`] | who somebody is, and what they may do |
 //! | [`era`] | what a modern message says of itself; its translation for a legacy child, and back |
-//! | [`jsonrpc`] | envelopes found in one pass, ids as spelled, edits spliced in |
+//! | [`jsonrpc`], `lines` | envelopes found in one pass, ids as spelled, edits spliced in; lines of a pipe |
 //! | [`mcp`] | the protocol's words; *the* table of the places that carry ids |
 //! | [`cli`], [`config`] | what the user can type; what it means |
 //! | [`error`] | why the program ends; why a message is refused, and how that looks on the wire |
 //! | [`telemetry`], [`metrics`] | the log; every metric's name and labels |
+//! | `outbound` | connections to others: whom they trust |
 //!
 //! # Invariants
 //!
@@ -64,10 +65,12 @@ pub mod auth;
 
 pub mod era;
 pub mod jsonrpc;
+mod lines;
 pub mod mcp;
 
 pub mod cli;
 pub mod config;
 pub mod error;
 pub mod metrics;
+mod outbound;
 pub mod telemetry;

@@ -16,8 +16,9 @@ const LAYERS: &[&[&str]] = &[
     &["child"],
     &["router"],
     &["auth"],
-    &["error", "config", "cli", "telemetry", "metrics"],
+    &["error", "config", "cli", "telemetry", "metrics", "outbound"],
     &["era"],
+    &["lines"],
     &["jsonrpc"],
     &["mcp"],
 ];
