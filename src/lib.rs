@@ -20,12 +20,14 @@
 //!
 //! | module | sole responsibility |
 //! |---|---|
+//! | [`connect`] | the way back: a stdio server in front of a remote one |
 //! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
 //! | [`http`] | the port, whom it answers, the transports |
 //! | [`session`] | one client's streams and state; the table of all of them |
 //! | [`pool`] | isolation: who gets which child, for how long |
 //! | [`child`] | the actor that owns a process, its pipes and its router |
 //! | [`router`] | one child's conversation with those attached to it |
+//! | `remote` | the client's side of the transports: a pipe to a server across the network |
 //! | [`auth`] | who somebody is, and what they may do |
 //! | [`era`] | what a modern message says of itself; its translation for a legacy child, and back |
 //! | [`jsonrpc`], `lines` | envelopes found in one pass, ids as spelled, edits spliced in; lines of a pipe |
@@ -50,6 +52,7 @@
 //! Imports go down this list, never up (`tests/architecture.rs`); the way back is data, never an import.
 
 pub mod app;
+pub mod connect;
 mod reload;
 mod shutdown;
 
@@ -62,6 +65,7 @@ pub mod child;
 pub mod router;
 
 pub mod auth;
+mod remote;
 
 pub mod era;
 pub mod jsonrpc;

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 /// name each other.
 const LAYERS: &[&[&str]] = &[
     &["main"],
-    &["app", "reload", "shutdown"],
+    &["app", "connect", "reload", "shutdown"],
     &["http"],
     &["session"],
     &["pool"],
     &["child"],
     &["router"],
-    &["auth"],
+    &["auth", "remote"],
     &["error", "config", "cli", "telemetry", "metrics", "outbound"],
     &["era"],
     &["lines"],
