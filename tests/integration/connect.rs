@@ -252,6 +252,25 @@ async fn a_modern_client_uses_a_server_of_the_legacy_era_alone() {
     assert_eq!(remote.got("DELETE", None).await["headers"]["mcp-session-id"], "session-1");
 }
 
+// spec: 2026-07-28 basic/patterns/mrtr
+#[tokio::test]
+async fn a_modern_client_is_asked_what_a_legacy_server_wants_to_know() {
+    let remote = Remote::start("legacy").await;
+    let mut client = Connect::start(&remote.url, &[]);
+    let asked = client.call(&modern(1, "tools/call", json!({"name": "ask", "arguments": {}}))).await;
+    let result = &asked["result"];
+    assert_eq!(result["resultType"], "input_required", "{asked}");
+    let (key, question) = result["inputRequests"].as_object().unwrap().iter().next().unwrap();
+    assert_eq!((&question["method"], &question["params"]["message"]), (&json!("elicitation/create"), &json!("who?")));
+    let responses = json!({key: {"action": "accept", "content": {"name": "me"}}});
+    let params =
+        json!({"name": "ask", "arguments": {}, "inputResponses": responses, "requestState": result["requestState"]});
+    let answer = client.call(&modern(2, "tools/call", params)).await;
+    assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+    assert!(answer["result"]["content"][0]["text"].as_str().unwrap().contains(r#""name": "me""#), "{answer}");
+    client.end().await;
+}
+
 // spec: 2025-11-25 basic/transports, Session Management 2 to 5
 #[tokio::test]
 async fn a_session_that_is_forgotten_is_opened_again_and_closed_at_the_end() {

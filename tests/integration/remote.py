@@ -7,6 +7,7 @@ moved (redirects within its own).
 
 import json
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 KIND = sys.argv[1]
@@ -16,6 +17,7 @@ INFO = {"name": "remote", "version": "1"}
 class State:
     sessions = 0
     asked = {}
+    answered = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -82,6 +84,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(404)
         if "result" in body or "error" in body:
             State.asked["answer"] = body
+            State.answered.set()
             return self.answer(202)
         if id is None:
             return self.answer(202)
@@ -89,10 +92,29 @@ class Handler(BaseHTTPRequestHandler):
         if name == "slow":
             State.asked["slow"] = id
             return self.events("id: a-1\nretry: 10\ndata: \n\n")
+        if name == "ask":
+            return self.ask(id)
         if name == "forget":
             State.sessions += 1
         result = {"content": [{"type": "text", "text": f"{name or method} {self.headers.get('mcp-session-id')}"}]}
         self.answer(200, {"jsonrpc": "2.0", "id": id, "result": result})
+
+    def ask(self, id):
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+        question = {"message": "who?", "requestedSchema": schema}
+        self.event({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": question})
+        State.answered.wait(30)
+        text = json.dumps(State.asked["answer"].get("result"))
+        self.event({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": text}]}})
+
+    def event(self, message):
+        self.wfile.write(f"data: {json.dumps(message)}\n\n".encode())
+        self.wfile.flush()
 
     def modern(self, body):
         method, id, params = body.get("method"), body.get("id"), body.get("params", {})
