@@ -161,6 +161,12 @@ impl World {
         }
     }
 
+    fn whole(&mut self, id: ExchangeId, status: u16, body: Bytes) {
+        self.head(id, status, Form::Whole);
+        self.arrive(id, Arrival::Body(body));
+        self.over(id);
+    }
+
     /// The answer to what was posted, if that was a request.
     fn response(&self, id: ExchangeId, rest: &str) -> Option<Bytes> {
         let posted = Message::parse(self.sent.get(&id)?.body().clone(), 100).ok()?;
@@ -179,9 +185,7 @@ impl World {
                 if streams {
                     self.arrive(id, message(data));
                 } else if let Some(data) = data {
-                    self.head(id, 200, Form::Whole);
-                    self.arrive(id, Arrival::Body(data));
-                    self.over(id);
+                    self.whole(id, 200, data);
                 }
             }
             Reply::Question => {
@@ -206,16 +210,9 @@ impl World {
             }
             _ if streams => {}
             Reply::Stream => self.head(id, 200, Form::Events),
-            Reply::Accepted | Reply::Status(_) | Reply::Nonsense => {
-                let status = match reply {
-                    Reply::Status(status) => status,
-                    Reply::Accepted => 202,
-                    _ => 200,
-                };
-                self.head(id, status, Form::Whole);
-                self.arrive(id, Arrival::Body(if status == 200 { "nonsense".into() } else { Bytes::new() }));
-                self.over(id);
-            }
+            Reply::Accepted => self.whole(id, 202, Bytes::new()),
+            Reply::Status(status) => self.whole(id, status, Bytes::new()),
+            Reply::Nonsense => self.whole(id, 200, "nonsense".into()),
             Reply::Unreachable(reached) => {
                 self.arrive(id, Arrival::Failed(Failure { what: "no".to_owned(), reached }));
                 self.over(id);

@@ -12,7 +12,7 @@ use super::exchange::{Purpose, Step};
 use super::opening::{Phase, Transport};
 use super::{Arrival, Core, ExchangeId, Form, Head, Refusal};
 use crate::era::legacy::error_code;
-use crate::jsonrpc::{BATCH_MAX, Body, Frame, Kind, Message, RawId, parse_body};
+use crate::jsonrpc::{BATCH_MAX, Body, Kind, Message, RawId, parse_body};
 use crate::mcp::{Era, code, method};
 use crate::remote::events::Event;
 use crate::remote::place;
@@ -182,7 +182,7 @@ impl Core {
     }
 
     /// A settled exchange: if its stream is open still, its end is waited for a little.
-    fn let_go(&mut self, at: ExchangeId, now: Instant) {
+    pub(super) fn let_go(&mut self, at: ExchangeId, now: Instant) {
         let streams = |head: &Head| head.form == Form::Events;
         if let Some(exchange) = self.exchanges.get_mut(&at)
             && exchange.head.as_ref().is_some_and(streams)
@@ -314,71 +314,6 @@ impl Core {
         }
     }
 
-    // --- the headers that a tool's server wants ---
-
-    /// spec: 2026-07-28 basic/transports/streamable-http, Client Behavior: `tools/list`, then the request once more.
-    fn ask_for_tools(&mut self, of: ExchangeId, error: Option<Message>, now: Instant) {
-        if let Some(exchange) = self.exchanges.get_mut(&of) {
-            exchange.refusal = error;
-            exchange.moved = true;
-            exchange.step = Step::Parked;
-        }
-        self.ask_for_page(of, None, now);
-    }
-
-    fn ask_for_page(&mut self, of: ExchangeId, cursor: Option<&str>, now: Instant) {
-        let Some(asked) = self.exchanges.get_mut(&of) else { return };
-        asked.attempts += 1;
-        if asked.attempts > PAGES_MAX {
-            return self.tools_unknown(of);
-        }
-        let cursor =
-            cursor.map_or_else(String::new, |cursor| format!(r#","cursor":{}"#, serde_json::Value::from(cursor)));
-        let meta = self.exchanges.get(&of).and_then(|exchange| exchange.message.as_ref()).and_then(|message| {
-            let meta = message.param(crate::mcp::ids::Param::Meta)?;
-            let kept = crate::era::edit::remove(
-                Frame::new(Bytes::copy_from_slice(message.bytes())),
-                message,
-                meta,
-                &[crate::mcp::ids::PROGRESS_TOKEN],
-            );
-            let edited = Message::parse(kept.ok()?.into_bytes(), usize::MAX).ok()?;
-            Some(edited.text(edited.param(crate::mcp::ids::Param::Meta)?).to_owned())
-        });
-        let meta = meta.unwrap_or_else(crate::era::legacy::own_meta);
-        let params = format!(r#"{{"_meta":{meta}{cursor}}}"#);
-        match Self::own(Some("\"mcp-mux-tools\""), method::TOOLS_LIST, Some(&params)) {
-            Some(message) => {
-                let id = self.begin(Purpose::Tools(of), Some(message));
-                self.launch(id, now);
-            }
-            None => self.tools_unknown(of),
-        }
-    }
-
-    fn tools_listed(&mut self, at: ExchangeId, of: ExchangeId, message: &Message, now: Instant) {
-        self.let_go(at, now);
-        let next = message.result().map(|result| self.tools.learn(message.text(result)));
-        match next {
-            Some(Some(next)) => self.ask_for_page(of, Some(&next), now),
-            Some(None) => {
-                if let Some(exchange) = self.exchanges.get_mut(&of) {
-                    exchange.succeeded();
-                }
-                self.launch(of, now);
-            }
-            None => self.tools_unknown(of),
-        }
-    }
-
-    /// The client gets what the server said in the first place.
-    pub(super) fn tools_unknown(&mut self, of: ExchangeId) {
-        let Some(exchange) = self.end(of) else { return };
-        if let (Some(refusal), Some((id, _))) = (exchange.refusal, exchange.purpose.request()) {
-            self.pass_error(id, &refusal);
-        }
-    }
-
     /// Answers a request with an error of the server's, which may be without the request's id.
     pub(super) fn pass_error(&mut self, id: &RawId, error: &Message) {
         let spelled = error.id_span().map(|span| error.text(span));
@@ -428,5 +363,3 @@ fn status_refusal(status: StatusCode) -> Refusal {
 
 /// The deepest nesting taken from a server.
 const DEPTH_MAX: usize = 1024;
-/// The most pages of tools that are asked for.
-const PAGES_MAX: u32 = 64;
