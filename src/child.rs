@@ -25,7 +25,6 @@ pub mod gate;
 pub mod guard;
 pub mod in_memory;
 mod life;
-mod lines;
 mod lookup;
 mod pipe;
 #[cfg(test)]

@@ -7,8 +7,12 @@
 //! Invariant: a flag wins over its variable, a variable over the configuration file, that over the default; an empty variable
 //! counts as unset.
 
+mod connect;
+mod invocation;
 mod origins;
 
+pub use connect::{ConnectCli, connect_command};
+pub use invocation::Invocation;
 pub(crate) use origins::Origins;
 
 use std::ffi::OsString;
@@ -40,7 +44,8 @@ use crate::config::secret::Secret;
         Exit codes: 0 stopped by SIGINT or SIGTERM, 1 unexpected failure, 2 wrong usage, 69 cannot listen or cannot \
         start the server, 70 a bug in mcp-mux, 78 a value in the configuration is wrong.",
     override_usage = "mcp-mux [OPTIONS] -- <COMMAND>...\n       mcp-mux [OPTIONS] --spawn <COMMAND LINE>\n       \
-        mcp-mux [OPTIONS] --config <FILE>",
+        mcp-mux [OPTIONS] --config <FILE>\n       \
+        mcp-mux connect [OPTIONS] <URL>",
     allow_negative_numbers = true,
     max_term_width = 100
 )]
@@ -736,20 +741,28 @@ impl Cli {
 
 /// The command line's definition, for the help text and the man page. The long help says every flag's variable.
 pub fn command() -> Command {
-    Cli::command().mut_args(|arg| {
+    described(Cli::command(), PREFIX)
+}
+
+/// A definition whose help says every flag's variable, which begins with `prefix`, and its default.
+fn described(command: Command, prefix: &str) -> Command {
+    command.mut_args(|arg| {
         let Some(flag) = flag_with_variable(&arg) else { return arg };
         let default = arg.get_default_values().first().filter(|_| !arg.is_hide_default_value_set());
         let default = default.map_or_else(String::new, |default| format!(" [default: {}]", default.display()));
         let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let long = arg.get_long_help().map_or_else(|| short.clone(), ToString::to_string);
-        let variable = variable_name(flag);
+        let variable = format!("{prefix}{}", flag.replace('-', "_").to_ascii_uppercase());
         arg.help(short + &default).long_help(format!("{long}\n\n[env: {variable}]{default}")).hide_default_value(true)
     })
 }
 
+/// How the variables begin.
+const PREFIX: &str = "MCP_MUX_";
+
 /// The variable of a flag: `MCP_MUX_BODY_BYTES_MAX` for `body-bytes-max`.
 fn variable_name(flag: &str) -> String {
-    format!("MCP_MUX_{}", flag.replace('-', "_").to_ascii_uppercase())
+    format!("{PREFIX}{}", flag.replace('-', "_").to_ascii_uppercase())
 }
 
 fn flag_with_variable(arg: &Arg) -> Option<&str> {

@@ -5,6 +5,7 @@
 
 pub mod allow;
 mod bounds;
+mod connect;
 pub(crate) mod file;
 pub mod jwt;
 mod known;
@@ -17,6 +18,7 @@ pub mod secret;
 mod values;
 
 pub use bounds::Bounds;
+pub use connect::{ConnectConfig, RemoteConfig};
 pub use problem::{ConfigErrors, Problem};
 
 use std::collections::BTreeMap;

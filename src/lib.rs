@@ -21,6 +21,7 @@
 //! | module | sole responsibility |
 //! |---|---|
 //! | [`init`] | what process 1 of a container does beside being mcp-mux |
+//! | [`connect`] | the way back: a stdio server in front of a remote one |
 //! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
 //! | [`notify`] | what a service manager is told of that |
 //! | [`http`] | the port, whom it answers, the transports |
@@ -28,13 +29,15 @@
 //! | [`pool`] | isolation: who gets which child, for how long |
 //! | [`child`] | the actor that owns a process, its pipes and its router |
 //! | [`router`] | one child's conversation with those attached to it |
+//! | `remote` | the client's side of the transports: a pipe to a server across the network |
 //! | [`auth`] | who somebody is, and what they may do |
 //! | [`era`] | what a modern message says of itself; its translation for a legacy child, and back |
-//! | [`jsonrpc`] | envelopes found in one pass, ids as spelled, edits spliced in |
+//! | [`jsonrpc`], `lines` | envelopes found in one pass, ids as spelled, edits spliced in; lines of a pipe |
 //! | [`mcp`] | the protocol's words; *the* table of the places that carry ids |
 //! | [`cli`], [`config`] | what the user can type; what it means |
 //! | [`error`] | why the program ends; why a message is refused, and how that looks on the wire |
 //! | [`telemetry`], [`metrics`] | the log; every metric's name and labels |
+//! | `outbound` | connections to others: whom they trust |
 //!
 //! # Invariants
 //!
@@ -53,6 +56,7 @@
 pub mod init;
 
 pub mod app;
+pub mod connect;
 mod reload;
 mod shutdown;
 
@@ -67,13 +71,16 @@ pub mod child;
 pub mod router;
 
 pub mod auth;
+mod remote;
 
 pub mod era;
 pub mod jsonrpc;
+mod lines;
 pub mod mcp;
 
 pub mod cli;
 pub mod config;
 pub mod error;
 pub mod metrics;
+mod outbound;
 pub mod telemetry;

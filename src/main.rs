@@ -1,4 +1,4 @@
-//! The program: argv → [`Cli`] → [`Config`] → [`App`] → exit code. The only place that prints.
+//! The program: argv → [`Invocation`] → [`Config`] → [`App`] → exit code. The only place that prints.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mcp_mux::app::App;
-use mcp_mux::cli::Cli;
-use mcp_mux::config::Config;
+use mcp_mux::cli::Invocation;
+use mcp_mux::config::{Config, ConnectConfig, TelemetryConfig};
 use mcp_mux::error::StartupError;
 use mcp_mux::http::listener::Handed;
 use mcp_mux::notify::Notifier;
-use mcp_mux::{child, init, telemetry};
+use mcp_mux::{child, connect, init, telemetry};
 
 fn main() -> ExitCode {
     // mcp-mux starts itself once more, to outlive itself: see `child::guard`.
@@ -29,31 +29,47 @@ fn main() -> ExitCode {
     {
         return code;
     }
-    let cli = match Cli::read(std::env::args_os(), |name| std::env::var_os(name)) {
-        Ok(cli) => cli,
+    let invocation = match Invocation::read(std::env::args_os(), |name| std::env::var_os(name)) {
+        Ok(invocation) => invocation,
         Err(error) => {
             // Help for a closed pipe is nobody's loss.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    match std::panic::catch_unwind(|| run(cli)) {
+    match std::panic::catch_unwind(|| run(invocation)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => report(&error),
         Err(_) => report(&StartupError::Bug("a panic")),
     }
 }
 
-fn run(cli: Cli) -> Result<(), StartupError> {
-    // Before anything is opened that could be taken for a socket that was handed over.
-    let handed = Handed::take()?;
-    let config = Config::load(cli)?;
+fn run(invocation: Invocation) -> Result<(), StartupError> {
+    match invocation {
+        Invocation::Serve(cli) => {
+            // Before anything is opened that could be taken for a socket that was handed over.
+            let handed = Handed::take()?;
+            let config = Config::load(*cli)?;
+            let manager = Notifier::from_environment(|name| std::env::var_os(name));
+            in_runtime(&config.telemetry.clone(), App::run(config, handed, manager, announce))
+        }
+        Invocation::Connect(cli) => {
+            let config = ConnectConfig::load(*cli)?;
+            in_runtime(&config.telemetry.clone(), connect::run(config))
+        }
+    }
+}
+
+/// Starts the log and the threads, and waits until everything has come to its end.
+fn in_runtime(
+    telemetry: &TelemetryConfig,
+    program: impl Future<Output = Result<(), StartupError>>,
+) -> Result<(), StartupError> {
     let system = |what| move |source| StartupError::System { what, source };
-    let _log = telemetry::init(&config.telemetry).map_err(system("start a thread"))?;
+    let _log = telemetry::init(telemetry).map_err(system("start a thread"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
-    let manager = Notifier::from_environment(|name| std::env::var_os(name));
-    let ending = runtime.block_on(App::run(config, handed, manager, announce));
-    // Every task has ended; a thread may still be looking up a host name.
+    let ending = runtime.block_on(program);
+    // Every task has ended; a thread may still be looking up a host name, or reading stdin.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ending
 }

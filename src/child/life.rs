@@ -14,12 +14,12 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::backlog::{Backlog, Lane};
-use super::lines::LineReader;
 use super::process::{Process, Source};
 use super::stderr::{self, Tail};
 use super::stdin::{PumpEnd, pump};
 use super::supervisor::{EndedBy, Exit, Liveness, Order};
 use crate::config::ChildConfig;
+use crate::lines::LineReader;
 use crate::router::ChildExit;
 
 /// How long what a process wrote before its exit may take to be read. Its group is dead by then, so the pipes end at once,

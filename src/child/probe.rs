@@ -21,13 +21,13 @@ use tokio_util::task::TaskTracker;
 
 pub use self::verdict::{Finding, Question, Verdict};
 pub(super) use self::verdict::{ID, is_modern_error, judge};
-use super::lines::LineReader;
 use super::process::{Launch, Launcher, Process, Source};
 use super::stdout::{self, Reading};
 use super::supervisor::Order;
 use super::{ChildGuard, OwnVariables};
 use crate::config::ChildConfig;
 use crate::jsonrpc::{Kind, Message};
+use crate::lines::LineReader;
 
 /// How long what a process wrote before its exit may take to be read.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(500);

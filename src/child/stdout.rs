@@ -1,5 +1,5 @@
 //! What a line of a child's stdout is: a message, an answer that cannot be used, or noise. Separate from the actor because
-//! it is a pure function of the line, and from [`super::lines`] because it knows JSON-RPC.
+//! it is a pure function of the line, and from [`crate::lines`] because it knows JSON-RPC.
 //!
 //! Noise is never fatal and never forwarded: it is counted, and shown in the log at a bounded rate, but only as far as no
 //! message begins: messages and what is left of them belong to clients and not into the log (DESIGN section 2, invariant
@@ -11,9 +11,9 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::lines::Line;
 use super::text::printable;
 use crate::jsonrpc::{BATCH_MAX, Body, Message, ParseError, SalvageId, parse_body};
+use crate::lines::Line;
 use crate::metrics::{Limit, limit_hit};
 use crate::telemetry::flood::Flood;
 

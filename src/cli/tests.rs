@@ -17,6 +17,7 @@ fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Cli, clap::Error> {
 #[test]
 fn the_definition_is_consistent() {
     command().debug_assert();
+    connect_command().debug_assert();
 }
 
 #[test]
@@ -84,32 +85,71 @@ fn an_empty_argument_list_is_survived() {
     assert_eq!(error.exit_code(), 2);
 }
 
+fn invoke(args: &[&str]) -> Result<Invocation, clap::Error> {
+    Invocation::read(["mcp-mux"].iter().chain(args).map(Into::into), |_| None)
+}
+
+#[test]
+fn a_subcommand_is_the_first_word_and_nothing_else_is() {
+    let Ok(Invocation::Connect(cli)) = invoke(&["connect", "https://example.com/mcp", "--drain-timeout", "1s"]) else {
+        panic!("a subcommand")
+    };
+    assert_eq!((cli.url.as_str(), cli.drain_timeout.as_str()), ("https://example.com/mcp", "1s"));
+    for (args, command) in [
+        (&["--", "connect", "https://example.com/mcp"][..], &["connect", "https://example.com/mcp"][..]),
+        (&["--port", "1", "--", "connect"], &["connect"]),
+    ] {
+        let Ok(Invocation::Serve(cli)) = invoke(args) else { panic!("a server's command") };
+        assert_eq!(cli.command, command);
+    }
+    let Ok(Invocation::Serve(cli)) = invoke(&["--spawn", "connect x"]) else { panic!("a server's command") };
+    assert_eq!(cli.spawn.as_deref(), Some("connect x"));
+    for (args, text) in [
+        (&["connect"][..], "<URL>"),
+        (&["connect", "https://a/", "--port", "1"], "unexpected argument '--port'"),
+        (&["--port", "1", "connect", "https://a/"], "unexpected argument 'connect'"),
+    ] {
+        let error = invoke(args).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    assert_eq!(invoke(&["connect", "--help"]).unwrap_err().exit_code(), 0);
+}
+
 #[test]
 fn the_help_text_is_the_one_in_the_repository() {
     let long = command().term_width(100).render_long_help().to_string();
     expect_file("tests/snapshots/help.txt", &long);
     let short = command().term_width(100).render_help().to_string();
     expect_file("tests/snapshots/help-short.txt", &short);
+    let connect = connect_command().term_width(100).render_long_help().to_string();
+    expect_file("tests/snapshots/help-connect.txt", &connect);
 }
 
 #[test]
-fn the_man_page_is_the_one_in_the_repository() {
-    let mut page = Vec::new();
-    let date_free = clap_mangen::Man::new(command()).date("").manual("mcp-mux");
-    date_free.render(&mut page).unwrap();
-    let page = String::from_utf8(page).unwrap();
-    let (before, after) = page.split_once(".SH VERSION\n").unwrap();
-    expect_file("man/mcp-mux.1", &format!("{before}{}.SH VERSION\n{after}", examples::section()));
+fn the_man_pages_are_those_in_the_repository() {
+    for (command, file, examples) in
+        [(command(), "man/mcp-mux.1", examples::section()), (connect_command(), "man/mcp-mux-connect.1", String::new())]
+    {
+        let mut page = Vec::new();
+        let date_free = clap_mangen::Man::new(command).date("").manual("mcp-mux");
+        date_free.render(&mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        let (before, after) = page.split_once(".SH VERSION\n").unwrap();
+        expect_file(file, &format!("{before}{examples}.SH VERSION\n{after}"));
+    }
 }
 
 #[test]
 fn the_completions_are_those_in_the_repository_and_know_every_flag() {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let mut definition = command();
+        let mut definition = command().subcommand(connect_command().name("connect"));
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut definition, "mcp-mux", &mut script);
         let script = String::from_utf8(script).unwrap();
-        for flag in definition.get_arguments().filter_map(Arg::get_long) {
+        let words =
+            definition.get_arguments().chain(definition.get_subcommands().flat_map(clap::Command::get_arguments));
+        for flag in words.filter_map(Arg::get_long) {
             let spelled = if shell == Shell::Fish { format!("-l {flag} ") } else { format!("--{flag}") };
             assert!(format!("{} ", script.replace('\n', " ")).contains(&spelled), "{shell}: {flag}");
         }

@@ -140,6 +140,17 @@ pub fn check(
     if same { Ok(()) } else { Err("does not match the argument") }
 }
 
+/// What the header has to say, before it is encoded; none where it has to be left out.
+pub fn value(annotation: &Annotation, message: &Message, arguments: Option<Span>) -> Option<String> {
+    let argument = annotation.path.iter().try_fold(arguments?, |value, name| message.member(value, name).ok()?);
+    let argument = message.text(argument?);
+    match argument.as_bytes().first()? {
+        b'"' => decode_str(argument).map(std::borrow::Cow::into_owned),
+        b'{' | b'[' | b'n' => None,
+        _ => Some(argument.to_owned()),
+    }
+}
+
 /// A number exactly as it is written in decimal, in the one form that all spellings of it have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Decimal {

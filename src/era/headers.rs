@@ -28,6 +28,18 @@ pub fn decode(value: &str) -> Result<Cow<'_, str>, NotBase64> {
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| NotBase64)
 }
 
+/// Encodes a header value, with the base64 sentinel where it needs that (Value Encoding).
+pub fn encode(value: &str) -> Cow<'_, str> {
+    let plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = blank(value.as_bytes().first()) || blank(value.as_bytes().last());
+    let marked = value.starts_with("=?base64?") && value.ends_with("?=");
+    if plain && !padded && !marked {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(format!("=?base64?{}?=", STANDARD.encode(value)))
+}
+
 /// The member of `params` that `Mcp-Name` repeats for this method, where it repeats one.
 pub fn name_source(method: &str) -> Option<&'static str> {
     match method {
@@ -56,6 +68,23 @@ pub fn text_param<'a>(message: &'a Message, name: &str) -> Result<Option<Cow<'a,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: 2026-07-28 basic/transports/streamable-http, Value Encoding
+    #[test]
+    fn values_are_encoded_as_the_specification_has_it() {
+        for (value, expected) in [
+            ("us-west1", "us-west1"),
+            ("a b", "a b"),
+            ("", ""),
+            ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),
+            (" padded ", "=?base64?IHBhZGRlZCA=?="),
+            ("line1\nline2", "=?base64?bGluZTEKbGluZTI=?="),
+            ("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?="),
+        ] {
+            assert_eq!(encode(value), expected);
+            assert_eq!(decode(expected).unwrap(), value);
+        }
+    }
 
     // spec: 2026-07-28 basic/transports/streamable-http, Value Encoding
     #[test]

@@ -15,6 +15,7 @@ mod harness;
 mod child_process;
 mod command_line;
 mod configuration_file;
+mod connect;
 mod entrance;
 mod eras;
 mod event_streams;

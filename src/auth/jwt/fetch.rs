@@ -3,28 +3,25 @@
 //!
 //! Separate from what the documents mean: `discovery`, `keys`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
 
 use crate::config::jwt::SecureUrl;
+use crate::outbound::{Connector, Tracked, connector, system_roots};
 use crate::telemetry::with_sources;
 
 /// Asks for documents. Made anew for each load of the keys, so that it trusts whom the system trusts at that time.
 #[derive(Debug)]
 pub(super) struct Client {
-    inner: legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    inner: legacy::Client<Connector, Empty<Bytes>>,
     has_roots: bool,
 }
 
@@ -70,20 +67,14 @@ impl Client {
     /// One that trusts whom the system trusts, or SSL_CERT_FILE and SSL_CERT_DIR. Its tasks are on the tracker, and end
     /// with it.
     pub(super) async fn new(tracker: &TaskTracker) -> Self {
-        // They are files.
-        let roots = tracker.spawn_blocking(system_roots).await;
-        Self::trusting(roots.unwrap_or_else(|_| RootCertStore::empty()), tracker)
+        Self::trusting(system_roots(tracker).await, tracker)
     }
 
     /// One that trusts these.
     pub(super) fn trusting(roots: RootCertStore, tracker: &TaskTracker) -> Self {
         let has_roots = !roots.is_empty();
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(TIMEOUT));
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls(roots)).https_or_http().enable_http1();
         let mut builder = legacy::Client::builder(Tracked(tracker.clone()));
-        Self { inner: builder.pool_max_idle_per_host(1).build(connector.wrap_connector(http)), has_roots }
+        Self { inner: builder.pool_max_idle_per_host(1).build(connector(roots, TIMEOUT)), has_roots }
     }
 
     /// Asks for a document, which should be JSON.
@@ -117,37 +108,6 @@ impl Client {
             Err(error) => Err(FetchError::Unreachable(with_sources(error.as_ref()))),
         }
     }
-}
-
-/// The tasks of connections are on the tracker too.
-#[derive(Clone, Debug)]
-struct Tracked(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
-    }
-}
-
-fn tls(roots: RootCertStore) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let versions = versions.expect("ring has the cipher suites of TLS 1.2 and 1.3");
-    versions.with_root_certificates(roots).with_no_client_auth()
-}
-
-fn system_roots() -> RootCertStore {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        debug!(%error, "a root certificate cannot be read");
-    }
-    let mut roots = RootCertStore::empty();
-    let (added, ignored) = roots.add_parsable_certificates(found.certs);
-    debug!(added, ignored, "root certificates of the system");
-    roots
 }
 
 /// RFC 9111, 5.2.2.1.

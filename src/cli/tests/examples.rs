@@ -39,12 +39,12 @@ fn roff(line: &str) -> String {
 }
 
 /// The words of a command line, with the variables in front of it.
-fn understood(line: &str) -> Result<Cli, clap::Error> {
+fn understood(line: &str) -> Result<Invocation, clap::Error> {
     let words = shlex::split(&line.replace("\\\n", " ")).unwrap();
     let at = words.iter().position(|word| word == "mcp-mux").unwrap();
     let (variables, words) = words.split_at(at);
     let variables: Vec<_> = variables.iter().map(|variable| variable.split_once('=').unwrap()).collect();
-    Cli::read(words.iter().map(Into::into), |name| {
+    Invocation::read(words.iter().map(Into::into), |name| {
         variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
     })
 }
@@ -55,7 +55,8 @@ fn every_example_is_a_command_line_that_is_understood() {
     assert!(examples.len() > 4, "the README has a block of examples");
     for Example { what, lines } in examples {
         let line = lines.join("\n");
-        let cli = understood(&line).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let invocation = understood(&line).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let Invocation::Serve(cli) = invocation else { continue };
         assert!(!cli.command.is_empty() || cli.spawn.is_some(), "{what}: {line}");
     }
 }

@@ -1,4 +1,4 @@
-//! A child's stdout as lines, without copying them: each is a slice of the buffer it was read into.
+//! What comes through a pipe as lines, without copying them: each is a slice of the buffer it was read into.
 //!
 //! A line ends at `\n` wherever reads happen to split it, in the middle of a character too. One that is too long is
 //! never kept: it is looked through for its id while it goes by, so that whoever waits for the answer can be told.
@@ -20,9 +20,9 @@ const READ_BYTES: usize = 16 * 1024;
 /// With less room than this a read is not worth its call.
 const READ_BYTES_MIN: usize = 2 * 1024;
 
-/// What a child wrote.
+/// What was written.
 #[derive(Debug)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// A line, without its line break.
     Whole(Bytes),
     /// A line that was longer than the limit; its bytes are gone.
@@ -36,7 +36,7 @@ pub(super) enum Line {
 
 /// Reads lines.
 #[derive(Debug)]
-pub(super) struct LineReader<R> {
+pub(crate) struct LineReader<R> {
     source: R,
     buffer: BytesMut,
     /// How much of the buffer is known to hold no line break.
@@ -65,7 +65,7 @@ impl Overlong {
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
     /// Reads lines of up to `line_bytes_max` bytes.
-    pub(super) fn new(source: R, line_bytes_max: usize) -> Self {
+    pub(crate) fn new(source: R, line_bytes_max: usize) -> Self {
         Self { source, buffer: BytesMut::new(), searched: 0, overlong: None, ended: false, line_bytes_max }
     }
 
@@ -76,7 +76,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     ///
     /// # Cancel safety
     /// Cancelled, nothing is lost.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             if let Some(line) = self.next_buffered() {
                 return Ok(Some(line));
@@ -94,7 +94,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     }
 
     /// The next line, if it needs no reading.
-    pub(super) fn next_buffered(&mut self) -> Option<Line> {
+    pub(crate) fn next_buffered(&mut self) -> Option<Line> {
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
         if let Some(at) = memchr::memchr(b'\n', unsearched) {
             let line = self.take(self.searched + at);
