@@ -29,6 +29,10 @@ fn main() -> ExitCode {
     {
         return code;
     }
+    if init::is_stage_invocation(std::env::args_os()) {
+        let source = init::become_program(std::env::args_os());
+        return report(&StartupError::System { what: "start once more", source });
+    }
     let invocation = match Invocation::read(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(invocation) => invocation,
         Err(error) => {
