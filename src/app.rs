@@ -25,6 +25,7 @@ use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Handed, Listener, Stop};
 use crate::http::tls::Tls;
+use crate::metrics::ServerMetrics;
 use crate::notify::Notifier;
 use crate::pool::Pool;
 use crate::reload::{Reading, Reloads};
@@ -160,7 +161,9 @@ impl App {
             let resources = (public_url.as_deref(), [path.as_str(), sse_path.as_str()]);
             entrance::authenticator(config.auth, config.principals, resources, &tasks, &sweeper)?
         };
-        let pool = Pool::start(config.pool, config.http.sessions, config.child, config.router, guard, &tasks);
+        let metrics = ServerMetrics::named(DEFAULT_SERVER);
+        let pool =
+            Pool::start(config.pool, config.http.sessions, config.child, config.router, guard, (metrics, &tasks));
         let registry = Registry::new(config.session, Arc::clone(&pool));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });
@@ -245,6 +248,8 @@ fn raise_open_files_limit() {
     }
 }
 
+/// What the server is called that was given by flags.
+const DEFAULT_SERVER: &str = "default";
 /// How long the URLs are held back for the child's handshake.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 /// Enough, and not so many that a child that closes all it might have inherited takes long.

@@ -59,6 +59,7 @@ use crate::child::ChildHandle;
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::{LogLevel, Revision};
+use crate::metrics::{Gauge, Portion};
 use crate::pool::{Lease, Pool, Tenant};
 use crate::router::{ClientCapabilities, SessionKey, StreamId};
 use streams::{Bounds, Effects, Streams};
@@ -79,6 +80,16 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Where it is counted.
+    const fn gauge(self) -> Gauge {
+        match self {
+            Self::Streamable => Gauge::SessionsStreamable,
+            Self::HttpSse => Gauge::SessionsHttpSse,
+            Self::Stateless => Gauge::SessionsStateless,
+            Self::Modern => Gauge::SessionsModern,
+        }
+    }
+
     /// Whether it ends with its exchange, so that there is no session to speak of.
     const fn is_exchange(self) -> bool {
         matches!(self, Self::Stateless | Self::Modern)
@@ -133,6 +144,8 @@ struct State {
     validity: Validity,
     /// Among the sessions of its principal.
     place: Option<SessionPlace>,
+    /// It is counted, until it is closed.
+    counted: Option<Portion>,
     /// Whether it stays when they are not any more.
     outlives_credential: bool,
     /// Until it is attached.
@@ -175,6 +188,7 @@ impl Session {
             touched: now,
             validity,
             place: None,
+            counted: Some(shared.pool.metrics().one(transport.gauge())),
             outlives_credential: transport != Transport::HttpSse,
             tenant: Some(tenant),
             lease: None,

@@ -15,6 +15,7 @@ use mcp_mux::config::{Config, ListenConfig};
 use mcp_mux::http::Http;
 use mcp_mux::http::guard::Guard;
 use mcp_mux::mcp::method;
+use mcp_mux::metrics::ServerMetrics;
 use mcp_mux::pool::Pool;
 use mcp_mux::session::Registry;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -76,7 +77,14 @@ impl World {
         let of_server = script.clone();
         let server = Server::new(move |pipes| serve(pipes, of_server.clone()));
         let (sessions, listen) = (config.http.sessions, config.listen);
-        let pool = Pool::start_in_memory(config.pool, sessions, config.child, config.router, server, &tasks);
+        let pool = Pool::start_in_memory(
+            config.pool,
+            sessions,
+            config.child,
+            config.router,
+            server,
+            (ServerMetrics::unnamed(), &tasks),
+        );
         let registry = Registry::new(config.session, Arc::clone(&pool));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });

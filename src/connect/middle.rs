@@ -24,6 +24,7 @@ use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::peer::{Ends, Peer};
 use crate::mcp::Era;
+use crate::metrics::ServerMetrics;
 use crate::pool::Pool;
 use crate::remote::service::{Answering, Service};
 use crate::remote::{self, Bounds, Input, Link};
@@ -44,7 +45,7 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
     let Config { http, guard, session, pool, child, router, principals, .. } = config;
     let far = Link { era, stop: CancellationToken::new(), tracker: tasks.clone(), ..link.clone() };
     let server = Server::new(move |pipes| serve(far.clone(), pipes));
-    let pool = Pool::start_in_memory(pool, http.sessions, child, router, server, &tasks);
+    let pool = Pool::start_in_memory(pool, http.sessions, child, router, server, (ServerMetrics::unnamed(), &tasks));
     let registry = Registry::new(session, Arc::clone(&pool));
     let sweeper = CancellationToken::new();
     let (swept, until) = (Arc::clone(&registry), sweeper.clone());
