@@ -10,6 +10,7 @@
 //! Spec: OpenMetrics 1.0.
 
 mod collect;
+mod format;
 mod names;
 mod process;
 mod requests;
@@ -25,11 +26,9 @@ use prometheus_client::metrics::gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::format::Format;
 pub use self::names::{Counter, Gauge, Method, Outcome};
 pub use self::server::{Portion, ServerMetrics};
-
-/// The content type of [`render`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Counts a hit: once for each connection, request, message or stream that a limit refused, delayed or ended.
 pub fn limit_hit(limit: Limit) {
@@ -54,6 +53,11 @@ impl Drop for OpenConnection {
     }
 }
 
+/// A line of the access log is lost.
+pub(crate) fn access_line_lost() {
+    METRICS.access_lines_lost.inc();
+}
+
 /// So many bytes more are left unread.
 pub(crate) fn unread_held(bytes: usize) {
     METRICS.unread_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -64,7 +68,12 @@ pub(crate) fn unread_given_back(bytes: usize) {
     METRICS.unread_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
-/// All metrics as text.
+/// All metrics in that format.
+pub fn render_as(format: Format) -> String {
+    format.write(render())
+}
+
+/// All metrics as OpenMetrics text.
 pub fn render() -> String {
     let mut text = String::new();
     encode(&mut text, &METRICS.registry).expect("a String takes everything");
@@ -162,6 +171,7 @@ struct Metrics {
     limit_hits: Family<Limit, counter::Counter>,
     connections: gauge::Gauge,
     unread_bytes: gauge::Gauge,
+    access_lines_lost: counter::Counter,
 }
 
 /// The program has begun.
@@ -193,8 +203,14 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         "Bytes that clients leave unread, as --unread-total-bytes-max counts them",
         unread_bytes.clone(),
     );
+    let access_lines_lost = counter::Counter::default();
+    registry.register(
+        "access_log_lost_lines",
+        "Lines of the access log that were lost, since it could not be written fast enough or at all",
+        access_lines_lost.clone(),
+    );
     registry.register_collector(Box::new(collect::Servers));
-    Metrics { registry: whole, limit_hits, connections, unread_bytes }
+    Metrics { registry: whole, limit_hits, connections, unread_bytes, access_lines_lost }
 });
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ labels! {
         TasksUpdate = method::TASKS_UPDATE, "A task is told something.";
         Listen = method::LISTEN, "A subscription of the modern era.";
         Other = "other", "None of the specification's.";
+        Unread = "unread", "It was refused, or its client left, before it was read.";
     }
 }
 
@@ -82,7 +83,12 @@ impl Method {
             method::TOOLS_CALL => Self::ToolsCall,
             method::TOOLS_LIST => Self::ToolsList,
             method::PING => Self::Ping,
-            _ => Self::ALL.iter().copied().find(|one| one.as_str() == name).unwrap_or(Self::Other),
+            _ => Self::ALL
+                .iter()
+                .copied()
+                .find(|one| one.as_str() == name)
+                .filter(|one| *one != Self::Unread)
+                .unwrap_or(Self::Other),
         }
     }
 }
@@ -265,10 +271,10 @@ mod tests {
 
     #[test]
     fn a_method_that_the_specification_does_not_have_is_other() {
-        for method in Method::ALL {
+        for method in Method::ALL.iter().filter(|method| **method != Method::Unread) {
             assert_eq!(Method::of(method.as_str()), *method);
         }
-        for name in ["", "tools/call ", "vendor/anything", "notifications/progress"] {
+        for name in ["", "unread", "tools/call ", "vendor/anything", "notifications/progress"] {
             assert_eq!(Method::of(name), Method::Other, "{name}");
         }
     }

@@ -155,6 +155,11 @@ pub struct Portion {
 }
 
 impl Portion {
+    /// Those of the server whose gauge it is.
+    pub const fn metrics(&self) -> &ServerMetrics {
+        &self.metrics
+    }
+
     /// From now on it adds so much.
     pub fn set(&mut self, value: usize) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
