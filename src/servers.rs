@@ -244,6 +244,14 @@ impl Servers {
         self.entries().into_iter().filter_map(served).collect()
     }
 
+    /// How long any child of theirs may take to exit, for each of the two waits of its ladder.
+    pub fn stop_timeout(&self) -> Duration {
+        let mut servers = self.all();
+        servers.extend_from_slice(&self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        let timeouts = servers.iter().filter_map(|server| server.config()).map(|config| config.child.stop_timeout);
+        timeouts.max().unwrap_or_default()
+    }
+
     /// What every server is served by whose children may be there, also those that are served no more.
     pub fn services(&self) -> Vec<Arc<Service>> {
         let mut servers = self.all();

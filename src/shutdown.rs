@@ -31,14 +31,14 @@ pub(crate) struct Parts {
     /// Ends what sweeps up expired sessions.
     pub(crate) sweeper: CancellationToken,
     pub(crate) drain_timeout: Duration,
-    /// A child's, for each of the two waits of its ladder.
+    /// A child's, for each of the two waits of its ladder; of one that came later it may be longer.
     pub(crate) stop_timeout: Duration,
 }
 
 impl Parts {
     /// The longest that [`stop`] takes.
-    pub(crate) const fn stop_at_most(&self) -> Duration {
-        let children = children_at_most(self.stop_timeout);
+    pub(crate) fn stop_at_most(&self) -> Duration {
+        let children = children_at_most(self.stop_timeout.max(self.servers.stop_timeout()));
         self.drain_timeout.saturating_add(children).saturating_add(FAREWELL_TIMEOUT).saturating_add(TASKS_TIMEOUT)
     }
 }
@@ -52,6 +52,7 @@ const fn children_at_most(stop_timeout: Duration) -> Duration {
 /// children are being stopped, neither do those.
 pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
     let Parts { servers, connections, tasks, stop, sweeper, drain_timeout, stop_timeout } = parts;
+    let stop_timeout = stop_timeout.max(servers.stop_timeout());
     connections.close();
     tasks.close();
     stop.drain.cancel();
