@@ -19,16 +19,15 @@ use tracing::{debug, error, info, warn};
 
 use crate::auth::Remote;
 use crate::child::guard::ChildGuard;
-use crate::config::{Config, HttpConfig, Isolation};
+use crate::config::{Config, HttpConfig, Isolation, ServerConfig};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Handed, Listener, Stop};
 use crate::http::tls::Tls;
 use crate::notify::Notifier;
-use crate::pool::Pool;
 use crate::reload::{Reading, Reloads};
-use crate::session::Registry;
+use crate::servers::Servers;
 use crate::shutdown::{self, Parts, Signals, Wish};
 
 /// The running program.
@@ -71,7 +70,7 @@ impl App {
                         break Ok(());
                     }
                 },
-                error = app.parts.pool.lost() => {
+                error = app.parts.servers.lost() => {
                     error!("stopping: the server cannot be used");
                     break Err(error);
                 }
@@ -138,7 +137,8 @@ impl App {
             entrance::warn_of_exposure(bound, &config.auth);
         }
         entrance::warn_of_openness(&config.guard);
-        if config.pool.isolation == Isolation::Principal && !config.auth.is_required() {
+        let by_principal = |server: &ServerConfig| server.pool.isolation == Isolation::Principal;
+        if config.servers.servers.iter().any(by_principal) && !config.auth.is_required() {
             warn!("there is no authentication: everybody is the same anonymous principal, and all share one process");
         }
         if let Some(file) = &config.exposed_file {
@@ -154,17 +154,15 @@ impl App {
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         let (stop, sweeper) = (Stop::default(), CancellationToken::new());
-        let stop_timeout = config.child.stop_timeout;
+        let stop_timeouts = config.servers.servers.iter().map(|server| server.child.stop_timeout);
+        let stop_timeout = stop_timeouts.max().unwrap_or_default();
         let authenticator = {
             let HttpConfig { public_url, path, sse_path, .. } = &config.http;
             let resources = (public_url.as_deref(), [path.as_str(), sse_path.as_str()]);
             entrance::authenticator(config.auth, config.principals, resources, &tasks, &sweeper)?
         };
-        let pool = Pool::start(config.pool, config.http.sessions, config.child, config.router, guard, &tasks);
-        let registry = Registry::new(config.session, Arc::clone(&pool));
-        let (swept, until) = (Arc::clone(&registry), sweeper.clone());
-        tasks.spawn(async move { swept.run(until).await });
-        entrance::read_again(&mut reloads, &authenticator, &registry);
+        let servers = Servers::start(config.servers, guard, config.drain_timeout, &tasks);
+        entrance::read_again(&mut reloads, &authenticator, &servers);
         let reload = Arc::new(Notify::new());
         let status = serving(&urls);
         let told = move |reading| match reading {
@@ -172,15 +170,14 @@ impl App {
             Reading::Ended => manager.ready(&status),
         };
         tasks.spawn(reloads.run(Arc::clone(&reload), told, sweeper.clone()));
-        let http =
-            Http::new(config.http, Guard::new(config.guard), authenticator, Arc::clone(&registry), Arc::clone(&pool));
+        let http = Http::new(config.http, Guard::new(config.guard), authenticator, Arc::clone(&servers));
         let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
         tasks.spawn(listener.serve(handle, connections.clone(), stop.clone()));
 
         let drain_timeout = config.drain_timeout;
-        let parts = Parts { registry, pool, connections, tasks, stop, sweeper, drain_timeout, stop_timeout };
+        let parts = Parts { servers, connections, tasks, stop, sweeper, drain_timeout, stop_timeout };
         let app = Self { local_addr, urls, reload, parts };
-        let first = timeout(ANNOUNCE_AFTER, app.parts.pool.first()).await;
+        let first = timeout(ANNOUNCE_AFTER, app.parts.servers.first()).await;
         match first {
             Ok(Ok(())) => info!(address = addresses, "serving"),
             Ok(Err(error)) => {
@@ -212,14 +209,9 @@ impl App {
         self.local_addr
     }
 
-    /// The sessions.
-    pub const fn registry(&self) -> &Arc<Registry> {
-        &self.parts.registry
-    }
-
-    /// The children.
-    pub const fn pool(&self) -> &Arc<Pool> {
-        &self.parts.pool
+    /// The servers.
+    pub const fn servers(&self) -> &Arc<Servers> {
+        &self.parts.servers
     }
 }
 

@@ -15,11 +15,13 @@ pub mod pattern;
 pub mod principals;
 mod problem;
 pub mod secret;
+mod server_name;
 mod values;
 
 pub use bounds::Bounds;
 pub use connect::{ConnectConfig, RemoteConfig};
 pub use problem::{ConfigErrors, Problem};
+pub use server_name::ServerName;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -49,14 +51,8 @@ pub struct Config {
     pub guard: GuardConfig,
     /// Who may enter.
     pub auth: AuthConfig,
-    /// Sessions and their streams.
-    pub session: SessionConfig,
-    /// Who shares which child.
-    pub pool: PoolConfig,
-    /// The child processes.
-    pub child: ChildConfig,
-    /// Multiplexing.
-    pub router: RouterConfig,
+    /// What is served.
+    pub servers: ServersConfig,
     /// Logs.
     pub telemetry: TelemetryConfig,
     /// How long requests in flight may go on after a stop was asked for.
@@ -65,6 +61,85 @@ pub struct Config {
     pub principals: PrincipalsConfig,
     /// The configuration file, where everybody on the machine can read variables' values in it.
     pub exposed_file: Option<PathBuf>,
+}
+
+/// What is served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServersConfig {
+    /// Where they come from.
+    pub arrangement: Arrangement,
+    /// The servers, each under a name of its own.
+    pub servers: Vec<ServerConfig>,
+    /// What is in the file and not served.
+    pub unusable: Vec<(ServerName, Unusable)>,
+    /// The most servers that are starting at once.
+    pub starts_max: NonZeroUsize,
+}
+
+/// Where the servers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    /// There is the one that flags name, or `command` or `spawn` in the file; the program is nothing without it.
+    Single,
+    /// They are those of `mcpServers` in the file; each may come and go.
+    Several,
+}
+
+/// Why something in the file is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is not to be.
+    Disabled,
+    /// It cannot be; why.
+    Invalid(String),
+}
+
+/// When a server is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With mcp-mux.
+    #[default]
+    AtOnce,
+    /// When somebody comes.
+    OnDemand,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// What it is called, here and in its URLs.
+    pub name: ServerName,
+    /// When it is started.
+    pub start: Start,
+    /// It is stopped when nobody has used it for this long, until somebody comes; none: never.
+    pub idle_timeout: Option<Duration>,
+    /// How its clients are answered.
+    pub endpoint: EndpointConfig,
+    /// Sessions and their streams.
+    pub session: SessionConfig,
+    /// Who shares which child.
+    pub pool: PoolConfig,
+    /// The child processes.
+    pub child: ChildConfig,
+    /// Multiplexing.
+    pub router: RouterConfig,
+}
+
+/// How the clients of one server are answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointConfig {
+    /// The largest request body.
+    pub body_bytes_max: usize,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+    /// What one message may make grow.
+    pub bounds: Bounds,
+    /// After this long without an answer a POST becomes an event stream.
+    pub sse_after: Duration,
+    /// The time between two keep-alive comments on an event stream.
+    pub keep_alive: Duration,
+    /// Whether legacy requests are served without a session.
+    pub sessions: SessionMode,
 }
 
 /// Where to listen.
@@ -150,18 +225,6 @@ pub struct HttpConfig {
     pub header_bytes_max: usize,
     /// The most headers of a request.
     pub headers_max: NonZeroUsize,
-    /// The largest request body.
-    pub body_bytes_max: usize,
-    /// How long a request's body may take to arrive.
-    pub body_timeout: Duration,
-    /// What one message may make grow.
-    pub bounds: Bounds,
-    /// After this long without an answer a POST becomes an event stream.
-    pub sse_after: Duration,
-    /// The time between two keep-alive comments on an event stream.
-    pub keep_alive: Duration,
-    /// Whether legacy requests are served without a session.
-    pub sessions: SessionMode,
     /// What proxies in front are believed to say.
     pub forwarded: ForwardedConfig,
     /// Where clients reach this server, if that is not what they say themselves; without a slash at its end.
@@ -262,7 +325,7 @@ pub enum ForwardedHeader {
 }
 
 /// Sessions and their streams.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SessionConfig {
     /// A session without a request or an open stream for this long is closed; none: never.
     pub idle_timeout: Option<Duration>,
@@ -284,7 +347,8 @@ pub struct SessionConfig {
     pub unread_messages_max: NonZeroUsize,
     /// The most bytes of messages on one stream that a connected client may leave unread; at least `replay_bytes`.
     pub unread_bytes_max: usize,
-    /// The most bytes of messages and answers that all clients together may leave unread; at least six times as much.
+    /// The most bytes of messages and answers that all clients together, of all servers, may leave unread; at least six times as
+    /// much. What the server says counts that wants most.
     pub unread_total_bytes_max: usize,
     /// The most modern exchanges that wait for their clients to come back.
     pub parked_max: NonZeroUsize,
@@ -297,7 +361,7 @@ pub struct SessionConfig {
 }
 
 /// Who shares which child.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PoolConfig {
     /// The rule.
     pub isolation: Isolation,
@@ -351,7 +415,7 @@ pub enum OnChildExit {
 }
 
 /// The child processes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChildConfig {
     /// The program and its arguments; never empty.
     pub command: Vec<String>,
@@ -398,7 +462,7 @@ pub enum InheritEnv {
 }
 
 /// Multiplexing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouterConfig {
     /// How long a request may go without an answer or progress; none: for ever.
     pub request_timeout: Option<Duration>,

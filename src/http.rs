@@ -17,7 +17,6 @@ pub mod listener;
 mod modern;
 pub mod peer;
 mod request;
-mod shared_timeout;
 pub mod sse;
 mod streamable;
 #[cfg(test)]
@@ -39,16 +38,14 @@ use tracing::debug;
 use self::body::Body;
 use self::forwarded::Way;
 use self::guard::Guard;
-use self::modern::Modern;
 use self::peer::Peer;
 use self::request::{EVENT_STREAM, Refusal};
-use self::shared_timeout::SharedTimeout;
 use crate::auth::{Admission, Authenticator};
 use crate::config::HttpConfig;
 use crate::error::Reject;
 use crate::metrics;
-use crate::pool::{Pool, Tenant};
-use crate::session::Registry;
+use crate::pool::Tenant;
+use crate::servers::{Server, Servers, Visit};
 
 /// Whom a request is from.
 #[derive(Debug)]
@@ -65,25 +62,27 @@ pub struct Http {
     config: HttpConfig,
     guard: Guard,
     authenticator: Arc<Authenticator>,
-    registry: Arc<Registry>,
-    pool: Arc<Pool>,
-    modern: Arc<Modern>,
-    /// How long an answer may become JSON still.
-    json_for: SharedTimeout,
+    servers: Arc<Servers>,
+}
+
+/// One server, as a request has reached it.
+#[derive(Debug)]
+struct Endpoint<'a> {
+    http: &'a Http,
+    service: Visit,
+    /// What stands before the endpoint's own path; empty, or with a slash at its beginning and none at its end.
+    mount: &'a str,
 }
 
 impl Http {
-    /// Sessions are those of `registry`; `pool` is asked how its children are doing.
+    /// In front of `servers`.
     pub fn new(
         config: HttpConfig,
         guard: Guard,
         authenticator: Arc<Authenticator>,
-        registry: Arc<Registry>,
-        pool: Arc<Pool>,
+        servers: Arc<Servers>,
     ) -> Arc<Self> {
-        let json_for = SharedTimeout::new(config.sse_after);
-        let modern = Arc::new(Modern::new(&config.bounds));
-        Arc::new(Self { config, guard, authenticator, registry, pool, modern, json_for })
+        Arc::new(Self { config, guard, authenticator, servers })
     }
 
     /// Answers one request that came in on the connection with `peer`.
@@ -155,7 +154,7 @@ impl Http {
     fn open_to_all(&self, path: &str, request: &Parts, way: &Way) -> Option<Result<Response<Body>, Refusal>> {
         match path {
             "/healthz" => Some(health(&request.method, health::healthz)),
-            "/readyz" => Some(health(&request.method, || health::readyz(self.pool.health()))),
+            "/readyz" => Some(health(&request.method, || health::readyz(self.servers.health()))),
             _ if !matches!(request.method, Method::GET | Method::HEAD) => None,
             _ => self.resource_metadata(path, request, way).map(Ok),
         }
@@ -171,29 +170,62 @@ impl Http {
     where
         B: HttpBody<Data = Bytes>,
     {
-        let method = &request.method;
-        if path == self.config.path {
-            self.streamable(request, body, caller).await
-        } else if path == self.config.sse_path && method == Method::GET {
-            self.open_legacy(&request.headers, caller)
-        } else if path == self.config.message_path && method == Method::POST {
-            self.post_legacy(request, body, caller).await
-        } else if path == self.config.sse_path {
-            Err(Reject::MethodNotAllowed("GET").into())
-        } else if path == self.config.message_path {
-            Err(Reject::MethodNotAllowed("POST").into())
-        } else if path == "/metrics" {
-            metrics(method)
-        } else {
-            Err(Reject::NotFound.into())
+        if path == "/metrics" {
+            return metrics(&request.method);
+        }
+        let (mount, server, path) = self.locate(path)?;
+        let known = [&self.config.path, &self.config.sse_path, &self.config.message_path];
+        if !known.into_iter().any(|known| known == path) {
+            return Err(Reject::NotFound.into());
+        }
+        let endpoint = Endpoint { http: self, service: server.visit().await?, mount };
+        endpoint.route(path, request, body, caller).await
+    }
+
+    /// The server that a path is for, what stands before the path of its endpoint, and that.
+    fn locate<'a>(&self, path: &'a str) -> Result<(&'a str, Arc<Server>, &'a str), Reject> {
+        let named = path.strip_prefix(SERVERS_PATH).and_then(|rest| rest.split_once('/'));
+        let Some((name, _)) = named else {
+            let server = self.servers.only().ok_or(Reject::NotFound)?;
+            return Ok(("", server, path));
+        };
+        let server = self.servers.named(name).ok_or(Reject::NotFound)?;
+        let (mount, path) = path.split_at_checked(SERVERS_PATH.len() + name.len()).ok_or(Reject::NotFound)?;
+        Ok((mount, server, path))
+    }
+}
+
+impl Endpoint<'_> {
+    async fn route<B>(
+        &self,
+        path: &str,
+        request: &Parts,
+        body: Pin<&mut B>,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let HttpConfig { path: streamable, sse_path, .. } = &self.http.config;
+        if path == streamable {
+            return self.streamable(request, body, caller).await;
+        }
+        match (path == sse_path, &request.method) {
+            (true, &Method::GET) => self.open_legacy(&request.headers, caller),
+            (true, _) => Err(Reject::MethodNotAllowed("GET").into()),
+            (false, &Method::POST) => self.post_legacy(request, body, caller).await,
+            (false, _) => Err(Reject::MethodNotAllowed("POST").into()),
         }
     }
 
     /// Who needs a child, by the headers of a session's first request.
     fn tenant(&self, headers: &HeaderMap, caller: &Caller) -> Result<Tenant, Reject> {
-        self.pool.tenant(&caller.admission, headers)
+        self.service.pool.tenant(&caller.admission, headers)
     }
 }
+
+/// Where each server is found under its name.
+const SERVERS_PATH: &str = "/servers/";
 
 fn health(method: &Method, report: impl FnOnce() -> (StatusCode, String)) -> Result<Response<Body>, Refusal> {
     if method != Method::GET && method != Method::HEAD {

@@ -340,6 +340,11 @@ impl Pool {
         Health { standing, ..health }
     }
 
+    /// Whether a task is remembered that may be running still.
+    pub fn has_tasks(&self) -> bool {
+        self.lock().tasks.next_end().is_some()
+    }
+
     /// Stops all children at once, each by its own ladder, and waits until they are gone. No lease is given any more, and
     /// those who wait for one are sent away.
     ///

@@ -53,7 +53,7 @@ pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
 pub use report::{Report, SessionReport};
 pub use streams::{Asked, Attention, Event, Head, PostForm};
-pub use unread::Held;
+pub use unread::{Held, UnreadTotal};
 
 use crate::auth::usage::SessionPlace;
 use crate::auth::{Admission, Principal, Rules, Validity};
@@ -235,6 +235,11 @@ impl Session {
     /// How far it is.
     pub fn phase(&self) -> Phase {
         self.lock().phase
+    }
+
+    /// How many requests are in flight in it.
+    pub(super) fn in_flight(&self) -> usize {
+        self.lock().streams.pending()
     }
 
     /// Whether it has ended.

@@ -16,14 +16,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 
 use crate::http::listener::Stop;
-use crate::pool::Pool;
-use crate::session::Registry;
+use crate::servers::Servers;
 
 /// What a stop has to do with.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) servers: Arc<Servers>,
     /// The tasks of the connections.
     pub(crate) connections: TaskTracker,
     /// Every other task.
@@ -53,11 +51,11 @@ const fn children_at_most(stop_timeout: Duration) -> Duration {
 /// Stops everything. `hurry` resolves when somebody asks for it: requests in flight get no more time then, and once the
 /// children are being stopped, neither do those.
 pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
-    let Parts { registry, pool, connections, tasks, stop, sweeper, drain_timeout, stop_timeout } = parts;
+    let Parts { servers, connections, tasks, stop, sweeper, drain_timeout, stop_timeout } = parts;
     connections.close();
     tasks.close();
     stop.drain.cancel();
-    registry.end_standing_streams();
+    servers.end_standing_streams();
     tokio::select! {
         drained = timeout(drain_timeout, connections.wait()) => match drained {
             Ok(()) => debug!("every request was answered"),
@@ -67,8 +65,8 @@ pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
     }
     // The children before the sessions: what they answer while they are stopped still reaches the clients, and so does
     // the error for what they do not (that mcp-mux is stopping, not that their session is gone).
-    stop_children(&pool, stop_timeout, hurry).await;
-    registry.close_all();
+    stop_children(&servers, stop_timeout, hurry).await;
+    servers.close_all();
     sweeper.cancel();
     if timeout(FAREWELL_TIMEOUT, connections.wait()).await.is_err() {
         debug!("connections whose clients do not read are dropped");
@@ -85,11 +83,11 @@ pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
 }
 
 /// Sees the children to their end, which nothing can if the kernel does not let them die.
-async fn stop_children(pool: &Pool, stop_timeout: Duration, mut hurry: impl AsyncFnMut()) {
+async fn stop_children(servers: &Servers, stop_timeout: Duration, mut hurry: impl AsyncFnMut()) {
     let ended = timeout(children_at_most(stop_timeout), async {
         tokio::select! {
-            () = pool.stop() => {}
-            () = hurry() => pool.kill().await,
+            () = servers.stop() => {}
+            () = hurry() => servers.kill().await,
         }
     });
     if ended.await.is_err() {
@@ -163,16 +161,27 @@ mod tests {
 
     use super::*;
     use crate::child::ChildHandle;
+    use crate::config::{Bounds, EndpointConfig, SessionMode};
+    use crate::pool::Pool;
+    use crate::session::{Registry, UnreadTotal};
 
     #[tokio::test(start_paused = true)]
     async fn a_child_that_never_ends_is_left_after_its_ladder_and_a_margin() {
         // Nobody takes what the handle asks for.
         let (child, _inbox) = ChildHandle::for_tests();
         let pool = Pool::of(child);
+        let registry = Registry::new(crate::session::testing::config(), Arc::clone(&pool), &UnreadTotal::new(1));
+        let endpoint = EndpointConfig {
+            body_bytes_max: 1,
+            body_timeout: Duration::ZERO,
+            bounds: Bounds::default(),
+            sse_after: Duration::ZERO,
+            keep_alive: Duration::from_secs(1),
+            sessions: SessionMode::Sessions,
+        };
         let stop_timeout = Duration::from_secs(7);
         let parts = Parts {
-            registry: Registry::new(crate::session::testing::config(), Arc::clone(&pool)),
-            pool,
+            servers: Servers::of(endpoint, registry, pool),
             connections: TaskTracker::new(),
             tasks: TaskTracker::new(),
             stop: Stop::default(),

@@ -120,10 +120,13 @@ fn the_configuration_for_kubernetes_is_right_and_its_times_fit_the_pods() {
     let cli = Cli::read(arguments, |name| (name == "MCP_MUX_HOST").then(|| "0.0.0.0".into())).unwrap();
     let config = Config::load(cli).unwrap();
 
-    let stop = config.drain_timeout + 2 * config.child.stop_timeout + Duration::from_secs(11);
+    let stop = config.drain_timeout + 2 * config.servers.servers[0].child.stop_timeout + Duration::from_secs(11);
     let before = Duration::from_secs(yaml(&yaml_text, "seconds"));
     let grace = Duration::from_secs(yaml(&yaml_text, "terminationGracePeriodSeconds"));
     assert!(before + stop <= grace, "{before:?} and {stop:?} are more than {grace:?}");
     let start = Duration::from_secs(yaml_text.matches("periodSeconds: 2\n").count() as u64 * 2 * 60);
-    assert!(start >= config.child.start_timeout, "the start may take longer than the startup probe allows");
+    assert!(
+        start >= config.servers.servers[0].child.start_timeout,
+        "the start may take longer than the startup probe allows"
+    );
 }

@@ -97,13 +97,14 @@ fn check(config: &Config) {
         assert!(path.starts_with('/') && path.parse::<http::Uri>().is_ok_and(|uri| uri.path() == path), "{path:?}");
         assert!(paths.iter().take(at).all(|other| *other != path), "two have the path {path:?}");
     }
-    assert!(config.child.command.first().is_some_and(|program| !program.is_empty()));
-    assert!(!config.http.body_timeout.is_zero() && !config.http.keep_alive.is_zero());
-    assert!(config.http.body_bytes_max > 0 && config.http.body_bytes_max <= config.child.queue_bytes_max);
-    assert!(config.router.request_timeout.zip(config.router.request_timeout_max).is_none_or(|(one, all)| one <= all));
-    assert!(config.pool.warm == 0 || config.pool.isolation == Isolation::Session);
-    assert!(config.pool.size.get() == 1 || config.pool.isolation == Isolation::Shared);
-    for name in config.child.env.keys().chain(config.pool.header_env.iter().map(|one| &one.variable)) {
+    let [server] = config.servers.servers.as_slice() else { panic!("one server") };
+    assert!(server.child.command.first().is_some_and(|program| !program.is_empty()));
+    assert!(!server.endpoint.body_timeout.is_zero() && !server.endpoint.keep_alive.is_zero());
+    assert!(server.endpoint.body_bytes_max > 0 && server.endpoint.body_bytes_max <= server.child.queue_bytes_max);
+    assert!(server.router.request_timeout.zip(server.router.request_timeout_max).is_none_or(|(one, all)| one <= all));
+    assert!(server.pool.warm == 0 || server.pool.isolation == Isolation::Session);
+    assert!(server.pool.size.get() == 1 || server.pool.isolation == Isolation::Shared);
+    for name in server.child.env.keys().chain(server.pool.header_env.iter().map(|one| &one.variable)) {
         assert!(!name.is_empty() && !name.contains(['=', '\0']) && !name.starts_with("MCP_MUX_"), "{name:?}");
     }
     if let Some(url) = &config.http.public_url {

@@ -16,7 +16,8 @@ use mcp_mux::http::Http;
 use mcp_mux::http::guard::Guard;
 use mcp_mux::mcp::method;
 use mcp_mux::pool::Pool;
-use mcp_mux::session::Registry;
+use mcp_mux::servers::Servers;
+use mcp_mux::session::{Registry, UnreadTotal};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -74,15 +75,16 @@ impl World {
         let config = config(flags);
         let (tasks, sweeper, script) = (TaskTracker::new(), CancellationToken::new(), Script::default());
         let of_server = script.clone();
-        let server = Server::new(move |pipes| serve(pipes, of_server.clone()));
-        let (sessions, listen) = (config.http.sessions, config.listen);
-        let pool = Pool::start_in_memory(config.pool, sessions, config.child, config.router, server, &tasks);
-        let registry = Registry::new(config.session, Arc::clone(&pool));
+        let script_server = Server::new(move |pipes| serve(pipes, of_server.clone()));
+        let server = config.servers.servers.into_iter().next().expect("a server");
+        let (sessions, listen) = (server.endpoint.sessions, config.listen);
+        let pool = Pool::start_in_memory(server.pool, sessions, server.child, server.router, script_server, &tasks);
+        let registry = Registry::new(server.session, Arc::clone(&pool), &UnreadTotal::new(512 << 20));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });
         let authenticator = Arc::new(Authenticator::new(Methods::default(), PrincipalsConfig::default()));
-        let (of_http, of_pool) = (Arc::clone(&registry), Arc::clone(&pool));
-        let http = Http::new(config.http, Guard::new(config.guard), authenticator, of_http, of_pool);
+        let servers = Servers::of(server.endpoint, Arc::clone(&registry), Arc::clone(&pool));
+        let http = Http::new(config.http, Guard::new(config.guard), authenticator, servers);
         Self { http, registry, listen, script, pool, tasks, sweeper }
     }
 

@@ -19,7 +19,7 @@ use crate::config::{AuthConfig, Exposure, GuardConfig};
 use crate::error::StartupError;
 use crate::http::listener::Bound;
 use crate::reload::Reloads;
-use crate::session::Registry;
+use crate::servers::Servers;
 
 /// Who decides who may enter. Its tasks are on the tracker until `stop`.
 pub(super) fn authenticator(
@@ -66,38 +66,43 @@ pub(super) fn authenticator(
 }
 
 /// What can be read again.
-pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticator>, registry: &Arc<Registry>) {
+pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticator>, servers: &Arc<Servers>) {
     let Methods { tokens, jwt, certificates: _ } = authenticator.methods();
     if let Some(tokens) = tokens.clone() {
-        let registry = Arc::clone(registry);
+        let servers = Arc::clone(servers);
         let file = tokens.file().map(Path::to_owned);
         reloads.add("tokens", file.into_iter().collect(), move || {
             warn_of_weak(tokens.reload()?);
             // What was opened with those that are gone.
-            registry.sweep_lapsed(Instant::now());
+            servers.services().iter().for_each(|service| service.registry.sweep_lapsed(Instant::now()));
             Ok(())
         });
     }
     if let Some(jwt) = jwt.clone() {
-        let registry = Arc::clone(registry);
+        let servers = Arc::clone(servers);
         let file = jwt.key_file().map(Path::to_owned);
         reloads.add("jwks", file.into_iter().collect(), move || {
             jwt.reload();
             // Perhaps with a key that is withdrawn.
-            registry.interrupt_all();
+            interrupt_all(&servers);
             Ok(())
         });
     }
     if authenticator.has_file() {
-        let (authenticator, registry) = (Arc::clone(authenticator), Arc::clone(registry));
+        let (authenticator, servers) = (Arc::clone(authenticator), Arc::clone(servers));
         // It looks itself at what its file is.
         reloads.add("principals", Vec::new(), move || {
             if authenticator.reload()? == Change::Other {
-                registry.interrupt_all();
+                interrupt_all(&servers);
             }
             Ok(())
         });
     }
+}
+
+/// Whoever is being served has to show a credential that is good now.
+fn interrupt_all(servers: &Servers) {
+    servers.services().iter().for_each(|service| service.registry.interrupt_all());
 }
 
 /// Nobody should find out from a stranger that everybody may use the server.

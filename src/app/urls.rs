@@ -50,8 +50,6 @@ fn encoded(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn http() -> HttpConfig {
@@ -61,12 +59,6 @@ mod tests {
             message_path: "/messages".to_owned(),
             header_bytes_max: 1,
             headers_max: std::num::NonZeroUsize::MIN,
-            body_bytes_max: 1,
-            body_timeout: Duration::ZERO,
-            bounds: crate::config::Bounds::default(),
-            sse_after: Duration::ZERO,
-            keep_alive: Duration::ZERO,
-            sessions: crate::config::SessionMode::Sessions,
             forwarded: crate::config::ForwardedConfig::default(),
             public_url: None,
         }

@@ -8,6 +8,7 @@ mod principals;
 mod session;
 mod tls;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use super::listen::ListenAddress;
 use super::secret::Secret;
 use super::values;
 use super::{
-    Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities, ForwardedConfig, GuardConfig, HttpConfig,
-    InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem, RouterConfig, SessionMode,
-    TelemetryConfig,
+    Arrangement, Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities, EndpointConfig, ForwardedConfig,
+    GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem,
+    RouterConfig, ServerConfig, ServerName, ServersConfig, SessionMode, Start, TelemetryConfig,
 };
 use crate::cli::{Cli, Origins};
 
@@ -41,6 +42,20 @@ impl Config {
             Some(config) if reader.problems.is_empty() => Ok(config),
             _ => Err(ConfigErrors(reader.problems)),
         }
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// The only server.
+    pub(crate) fn server(&self) -> &super::ServerConfig {
+        let [server] = self.servers.servers.as_slice() else { panic!("{:?}", self.servers) };
+        server
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn into_server(mut self) -> super::ServerConfig {
+        self.servers.servers.pop().expect("there is one")
     }
 }
 
@@ -80,7 +95,8 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let listen = listen::read(&cli, reader);
     let bounds = read_bounds(&cli, reader);
     let tls = tls::read(&cli, reader);
-    let http = read_http(&cli, bounds, reader);
+    let http = read_http(&cli, reader);
+    let endpoint = read_endpoint(&cli, bounds, reader);
     let guard = read_guard(&cli, reader, listen.as_ref());
     let auth = auth::read(&cli, reader, tls.as_ref());
     let session = session::read(&cli, reader);
@@ -102,9 +118,9 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
             "restart, unless with --isolation shared: the exit of one client's process is not everybody's matter";
         reader.problem("on-child-exit", Some("exit"), wanted);
     }
-    if let (Some(pool), Some(http), Some(router)) = (&pool, &http, &router)
+    if let (Some(pool), Some(endpoint), Some(router)) = (&pool, &endpoint, &router)
         && pool.isolation == Isolation::Session
-        && http.sessions == SessionMode::Sessions
+        && endpoint.sessions == SessionMode::Sessions
     {
         let DeclaredCapabilities { roots, sampling, elicitation } = router.client_capabilities;
         if !(roots && sampling && elicitation) {
@@ -116,10 +132,10 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
             reader.problem("on-ambiguous", Some("serialize"), wanted);
         }
     }
-    if let (Some(http), Some(child)) = (&http, &child)
-        && child.queue_bytes_max < http.body_bytes_max
+    if let (Some(endpoint), Some(child)) = (&endpoint, &child)
+        && child.queue_bytes_max < endpoint.body_bytes_max
     {
-        let wanted = format!("at least as much as --body-bytes-max, {} bytes", http.body_bytes_max);
+        let wanted = format!("at least as much as --body-bytes-max, {} bytes", endpoint.body_bytes_max);
         reader.problem("queue-bytes-max", Some(&queue_bytes_max), wanted);
     }
     Some(Config {
@@ -128,10 +144,21 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         http: http?,
         guard: guard?,
         auth: auth?,
-        session: session?,
-        pool: pool?,
-        child: child?,
-        router: router?,
+        servers: ServersConfig {
+            arrangement: Arrangement::Single,
+            unusable: Vec::new(),
+            starts_max: NonZeroUsize::MIN,
+            servers: vec![ServerConfig {
+                name: ServerName::unnamed(),
+                start: Start::AtOnce,
+                idle_timeout: None,
+                endpoint: endpoint?,
+                session: session?,
+                pool: pool?,
+                child: child?,
+                router: router?,
+            }],
+        },
         telemetry: TelemetryConfig { log_level: log_level?, log_format: log_format? },
         drain_timeout: drain_timeout?,
         principals: principals?,
@@ -139,18 +166,13 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     })
 }
 
-fn read_http(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<HttpConfig> {
+fn read_http(cli: &Cli, reader: &mut Reader) -> Option<HttpConfig> {
     let path = reader.read("path", &cli.path, values::path);
     let sse_path = reader.read("sse-path", &cli.sse_path, values::path);
     let message_path = reader.read("message-path", &cli.message_path, values::path);
-    let body_bytes_max = reader.read("body-bytes-max", &cli.body_bytes_max, values::some_size);
-    let body_timeout = reader.read("body-timeout", &cli.body_timeout, values::some_duration);
     // Their problems are reported where the connections' configuration is read.
     let header_bytes_max = values::header_bytes(&cli.header_bytes_max).ok();
     let headers_max = values::headers(&cli.headers_max).ok();
-    let sse_after = reader.read("sse-after", &cli.sse_after, values::duration);
-    let keep_alive = reader.read("keep-alive", &cli.keep_alive, values::some_duration);
-    let stateless = reader.read("stateless", &cli.stateless, values::switch);
     let trusted = reader.read_all("trusted-proxy", &cli.trusted_proxy, values::trusted_proxy);
     let header = reader.read("forwarded-header", &cli.forwarded_header, values::forwarded_header);
     let public_url = cli.public_url.as_deref().map(|url| reader.read("public-url", url, values::base_url));
@@ -167,15 +189,25 @@ fn read_http(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<H
         message_path: message_path?,
         header_bytes_max: header_bytes_max?,
         headers_max: headers_max?,
+        forwarded: ForwardedConfig { trusted: trusted?, header: header? },
+        // None: a problem was recorded. Some(None): none was given.
+        public_url: public_url.map_or(Some(None), |url| url.map(Some))?,
+    })
+}
+
+fn read_endpoint(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<EndpointConfig> {
+    let body_bytes_max = reader.read("body-bytes-max", &cli.body_bytes_max, values::some_size);
+    let body_timeout = reader.read("body-timeout", &cli.body_timeout, values::some_duration);
+    let sse_after = reader.read("sse-after", &cli.sse_after, values::duration);
+    let keep_alive = reader.read("keep-alive", &cli.keep_alive, values::some_duration);
+    let stateless = reader.read("stateless", &cli.stateless, values::switch);
+    Some(EndpointConfig {
         body_bytes_max: body_bytes_max?,
         body_timeout: body_timeout?,
         bounds: bounds?,
         sse_after: sse_after?,
         keep_alive: keep_alive?,
         sessions: if stateless? { SessionMode::Stateless } else { SessionMode::Sessions },
-        forwarded: ForwardedConfig { trusted: trusted?, header: header? },
-        // None: a problem was recorded. Some(None): none was given.
-        public_url: public_url.map_or(Some(None), |url| url.map(Some))?,
     })
 }
 

@@ -18,7 +18,7 @@ use tracing::debug;
 use crate::auth::{Authenticator, Methods};
 use crate::child::in_memory::{Pipes, Server};
 use crate::cli::Cli;
-use crate::config::Config;
+use crate::config::{Config, ServerConfig};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
@@ -27,7 +27,8 @@ use crate::mcp::Era;
 use crate::pool::Pool;
 use crate::remote::service::{Answering, Service};
 use crate::remote::{self, Bounds, Input, Link};
-use crate::session::Registry;
+use crate::servers::Servers;
+use crate::session::{Registry, UnreadTotal};
 
 /// Passes messages on, translated. `era` is the server's.
 ///
@@ -41,17 +42,22 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
 ) -> Result<(), StartupError> {
     let config = config(era, &link)?;
     let tasks = TaskTracker::new();
-    let Config { http, guard, session, pool, child, router, principals, .. } = config;
+    let Config { http, guard, servers, principals, .. } = config;
+    let server = servers.servers.into_iter().next();
+    let server = server.ok_or(StartupError::Bug("the configuration in the middle has no server"))?;
+    let ServerConfig { endpoint, session, pool, child, router, .. } = server;
     let far = Link { era, stop: CancellationToken::new(), tracker: tasks.clone(), ..link.clone() };
     let server = Server::new(move |pipes| serve(far.clone(), pipes));
-    let pool = Pool::start_in_memory(pool, http.sessions, child, router, server, &tasks);
-    let registry = Registry::new(session, Arc::clone(&pool));
+    let pool = Pool::start_in_memory(pool, endpoint.sessions, child, router, server, &tasks);
+    let unread = UnreadTotal::new(session.unread_total_bytes_max);
+    let registry = Registry::new(session, Arc::clone(&pool), &unread);
     let sweeper = CancellationToken::new();
     let (swept, until) = (Arc::clone(&registry), sweeper.clone());
     tasks.spawn(async move { swept.run(until).await });
     let path = http.path.clone();
     let authenticator = Arc::new(Authenticator::new(Methods::default(), principals));
-    let http = Http::new(http, Guard::new(guard), authenticator, Arc::clone(&registry), Arc::clone(&pool));
+    let servers = Servers::of(endpoint, Arc::clone(&registry), Arc::clone(&pool));
+    let http = Http::new(http, Guard::new(guard), authenticator, servers);
 
     let stop = link.stop.child_token();
     let near = Link { service: Arc::new(Within::new(http)), url: url(&path)?, stop: stop.clone(), ..link.clone() };

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, ServerName};
 
 /// Why the program did not start, or had to stop by itself.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,9 @@ pub enum StartupError {
     /// The child could not be started, or exited before its first handshake stood; several lines that say what to do.
     #[error("{0}")]
     Child(String),
+    /// None of several servers could be started; each with several lines that say what to do.
+    #[error("{}", none_started(.0))]
+    Servers(Vec<(ServerName, String)>),
     /// Something that every process needs was refused by the system.
     #[error("cannot {what}")]
     System {
@@ -89,7 +92,8 @@ impl StartupError {
             | Self::Listen { .. }
             | Self::ListenUnix { .. }
             | Self::Handed(_)
-            | Self::Child(_) => 69,
+            | Self::Child(_)
+            | Self::Servers(_) => 69,
             Self::System { .. } => 1,
             Self::Bug(_) => 70,
         }
@@ -133,7 +137,7 @@ impl StartupError {
                  --insecure-no-auth that everybody may use the server"
             }
             Self::Tokens { .. } => "write one `name:token` a line; `openssl rand -hex 32` makes a good token",
-            Self::Child(_) => return None,
+            Self::Child(_) | Self::Servers(_) => return None,
             Self::System { .. } => "look at the limits of this process (ulimit -a) and the free memory",
             Self::Bug(_) => "please report it, with the log",
         };
@@ -161,6 +165,11 @@ fn unix_failure(path: &Path, source: &io::Error) -> String {
         io::ErrorKind::NotFound => format!("there is no folder for unix:{path}"),
         _ => format!("cannot listen on unix:{path}"),
     }
+}
+
+fn none_started(losses: &[(ServerName, String)]) -> String {
+    let each = losses.iter().map(|(name, why)| format!("\n{name}: {why}"));
+    format!("none of the servers could be started{}", each.collect::<String>())
 }
 
 #[cfg(test)]
@@ -195,11 +204,19 @@ mod tests {
                 "--auth-token-file f cannot be used",
             ),
             (StartupError::Child("it exited".into()), 69, "it exited"),
+            (
+                StartupError::Servers(vec![
+                    (ServerName::parse("a").unwrap(), "it exited\nhint".into()),
+                    (ServerName::parse("b").unwrap(), "there is no such program".into()),
+                ]),
+                69,
+                "none of the servers could be started\na: it exited\nhint\nb: there is no such program",
+            ),
             (StartupError::System { what: "start threads", source: source() }, 1, "cannot start threads"),
             (StartupError::Bug("a panic"), 70, "a panic: this is a bug in mcp-mux"),
         ] {
             assert_eq!((error.exit_code(), error.to_string().as_str()), (exit_code, text));
-            assert_eq!(error.hint().is_none(), matches!(error, StartupError::Child(_)));
+            assert_eq!(error.hint().is_none(), matches!(error, StartupError::Child(_) | StartupError::Servers(_)));
         }
     }
 }

@@ -30,15 +30,8 @@ pub fn healthz() -> (StatusCode, String) {
 /// `GET /readyz`: a request that comes now can be answered.
 pub fn readyz(health: Health) -> (StatusCode, String) {
     let Health { standing, ready, total } = health;
-    let (code, status) = match standing {
-        Standing::Ready => (StatusCode::OK, "ready"),
-        Standing::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        Standing::Restarting => (StatusCode::SERVICE_UNAVAILABLE, "restarting"),
-        Standing::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "circuit-open"),
-        Standing::Failed => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
-        Standing::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
-    };
-    (code, text(&Report { status, children: Some(Children { ready, total }) }))
+    let code = if standing == Standing::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, text(&Report { status: standing.as_str(), children: Some(Children { ready, total }) }))
 }
 
 fn text(report: &Report) -> String {

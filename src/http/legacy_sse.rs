@@ -17,26 +17,26 @@ use tracing::{Instrument as _, debug};
 
 use super::body::{Body, EventBody};
 use super::request::{self, Refusal};
-use super::{Caller, Http, events, sse};
+use super::{Caller, Endpoint, events, sse};
 use crate::error::Reject;
 use crate::jsonrpc::{self, Kind, Message, ParseError, Pieces, RawId};
 use crate::mcp::method;
 use crate::router::StreamId;
 use crate::session::{Answer, Asked, Phase, Session, Transport};
 
-impl Http {
+impl Endpoint<'_> {
     /// GET on the stream's path.
     pub(super) fn open_legacy(&self, headers: &HeaderMap, caller: &Caller) -> Result<Response<Body>, Refusal> {
         request::accepts_events(headers)?;
-        let owned = self.registry.open(Transport::HttpSse, self.tenant(headers, caller)?)?;
+        let owned = self.service.registry.open(Transport::HttpSse, self.tenant(headers, caller)?)?;
         let session = owned.session();
         let reader = session.open_standing()?;
         debug!(session = %session.id(), "HTTP+SSE stream opened");
-        let (prefix, path) = (self.prefix(&caller.way), &self.config.message_path);
-        let url = format!("{prefix}{path}?{SESSION_ID}={}", session.id().expose());
+        let (prefix, mount, path) = (self.http.prefix(&caller.way), self.mount, &self.http.config.message_path);
+        let url = format!("{prefix}{mount}{path}?{SESSION_ID}={}", session.id().expose());
         let mut preamble = Pieces::new();
         sse::endpoint(&mut preamble, &url);
-        Ok(events(EventBody::new(reader, preamble, self.config.keep_alive, Some(owned)).into()))
+        Ok(events(EventBody::new(reader, preamble, self.service.config.keep_alive, Some(owned)).into()))
     }
 
     /// POST on the messages' path.
@@ -57,8 +57,8 @@ impl Http {
             .flat_map(|query| query.split('&'))
             .find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
             .ok_or_else(|| Reject::InvalidRequest("the sessionId query parameter is missing".to_owned()))?;
-        let session = self.registry.find(id, Transport::HttpSse, &caller.admission)?;
-        let body = match request::read_message(&request.headers, body, &self.config).await {
+        let session = self.service.registry.find(id, Transport::HttpSse, &caller.admission)?;
+        let body = match request::read_message(&request.headers, body, &self.service.config).await {
             Ok(body) => body,
             Err(Refusal { reject, id: Some(id) }) => {
                 session.answer(StreamId::STANDALONE, Answer::Rejected(id, reject));
@@ -154,7 +154,7 @@ impl Http {
                     Err(reject) => refuse(&session, id, reject),
                 }
             };
-            self.pool.run(attach.in_current_span());
+            self.service.pool.run(attach.in_current_span());
             return Ok(());
         }
         handover.request(message).await;

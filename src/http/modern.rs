@@ -32,8 +32,7 @@ pub(super) use self::steps::StepBody;
 use self::steps::{Last, respond};
 use super::body::Body;
 use super::request::{self, Accept};
-use super::{Caller, Http};
-use crate::config::Bounds;
+use super::{Caller, Endpoint};
 use crate::era::discover::Introduction;
 use crate::era::envelope::Envelope;
 use crate::era::headers::text_param;
@@ -45,21 +44,21 @@ use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
 use crate::mcp::{Era, MODERN_REVISION, method};
 use crate::router::cache::Lookup;
 use crate::router::permit;
+use crate::servers::Service;
 use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
 
-/// What modern exchanges have in common.
-#[derive(Debug)]
-pub(super) struct Modern {
+/// What the modern exchanges of a server have in common.
+#[derive(Clone, Debug)]
+struct Modern {
     /// None where the system has no randomness: then nothing that needs it can be had.
-    sealer: Option<Sealer>,
+    sealer: Option<Arc<Sealer>>,
     /// The most questions of a child that one exchange may have open.
     questions_max: usize,
 }
 
 impl Modern {
-    /// With the limits of `bounds`.
-    pub(super) fn new(bounds: &Bounds) -> Self {
-        Self { sealer: Sealer::random().ok(), questions_max: bounds.questions_max }
+    fn of(service: &Service) -> Self {
+        Self { sealer: service.sealer.clone(), questions_max: service.config.bounds.questions_max }
     }
 }
 
@@ -86,7 +85,7 @@ pub(super) fn out_of_place(body: &jsonrpc::Body) -> Option<Reject> {
     Some(Reject::InvalidRequest(format!("revision {MODERN_REVISION} {what}")))
 }
 
-impl Http {
+impl Endpoint<'_> {
     /// Answers a POST of the modern era.
     pub(super) async fn modern(
         &self,
@@ -140,7 +139,7 @@ impl Http {
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
         // What is answered without the child, or with no log messages, is no reason for it to write more of them.
         let level = envelope.level.filter(|_| !matches!(message.method(), method::DISCOVER | method::LISTEN));
-        let owned = self.registry.modern(tenant, &client, level)?;
+        let owned = self.service.registry.modern(tenant, &client, level)?;
         let session = owned.session().clone();
         if message.method() == method::LISTEN {
             session.end_with_credential();
@@ -176,7 +175,7 @@ impl Http {
                 Ok(Last::ok(frame).into_response(accept))
             }
             method::LISTEN => {
-                let filter = Filter::read(message, self.config.bounds.subscriptions_max)?;
+                let filter = Filter::read(message, self.service.config.bounds.subscriptions_max)?;
                 let listening = Listening::begin(owned, id, filter, introduction.news)?;
                 Ok(self.say(listening, accept).await)
             }
@@ -187,14 +186,14 @@ impl Http {
                     set_level(&session, level.as_str()).await?;
                 }
                 let conversation =
-                    Conversation::begin(owned, message, &envelope, introduction, (who, self.modern.clone()));
+                    Conversation::begin(owned, message, &envelope, introduction, (who, Modern::of(&self.service)));
                 Ok(self.say(conversation.await?, accept).await)
             }
         }
     }
 
     async fn say(&self, exchange: impl steps::Exchange, accept: Accept) -> Response<Body> {
-        respond(exchange, accept, &self.json_for, self.config.keep_alive).await
+        respond(exchange, accept, &self.service.json_for, self.service.config.keep_alive).await
     }
 
     /// Goes on with what a `requestState` of mcp-mux's stands for; none if there is no such thing in the request.
@@ -211,7 +210,7 @@ impl Http {
             return Ok(None);
         };
         let state = jsonrpc::decode_str(message.text(state)).ok_or(Fault::State("requestState must be a string"))?;
-        self.modern.resume(&self.registry, message, envelope, (who, &state), headers).await
+        Modern::of(&self.service).resume(&self.service.registry, message, envelope, (who, &state), headers).await
     }
 }
 

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 
 use super::body::Body;
-use crate::config::HttpConfig;
+use crate::config::EndpointConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, ParseError, RawId};
 use crate::mcp::{MODERN_REVISION, Revision, header};
@@ -234,7 +234,11 @@ pub(super) fn is_modern(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// [`Reject::BodyTooLarge`], [`Reject::BodyTimeout`], and what is wrong with its content.
-pub(super) async fn read_message<B>(headers: &HeaderMap, body: B, config: &HttpConfig) -> Result<jsonrpc::Body, Refusal>
+pub(super) async fn read_message<B>(
+    headers: &HeaderMap,
+    body: B,
+    config: &EndpointConfig,
+) -> Result<jsonrpc::Body, Refusal>
 where
     B: HttpBody<Data = Bytes>,
 {

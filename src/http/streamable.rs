@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::body::{Body, EventBody};
 use super::request::{self, Accept, Refusal};
-use super::{Caller, Http, events, modern, sse};
+use super::{Caller, Endpoint, events, modern, sse};
 use crate::config::SessionMode;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, ParseError, Pieces};
@@ -42,7 +42,7 @@ struct Party {
     owned: Option<Owned>,
 }
 
-impl Http {
+impl Endpoint<'_> {
     pub(super) async fn streamable<B>(
         &self,
         request: &Parts,
@@ -53,7 +53,7 @@ impl Http {
         B: HttpBody<Data = Bytes>,
     {
         let headers = &request.headers;
-        match (self.config.sessions, &request.method) {
+        match (self.service.config.sessions, &request.method) {
             (_, &Method::POST) => self.post(headers, body, caller).await,
             // spec: 2026-07-28 basic/transports/streamable-http, Earlier Streamable HTTP Revisions
             (SessionMode::Sessions, &Method::GET | &Method::DELETE)
@@ -78,13 +78,13 @@ impl Http {
         let accept = Accept::of_post(headers)?;
         // Which of the two eras it is of, is known only with its body; what is wrong with it as a legacy one waits.
         let version = request::protocol_version(headers);
-        let session = match self.config.sessions {
+        let session = match self.service.config.sessions {
             SessionMode::Sessions => self.named_session(headers, caller),
             SessionMode::Stateless => Ok(None),
         };
         // One that claims no other era is refused without its body, as far as that goes.
         let session = if version.is_ok() { Ok(session?) } else { session };
-        let body = request::read_message(headers, body, &self.config).await?;
+        let body = request::read_message(headers, body, &self.service.config).await?;
         if let jsonrpc::Body::Single(message) = &body
             && modern::is_modern(headers, version.is_err(), message)
         {
@@ -153,9 +153,9 @@ impl Http {
         message: Message,
     ) -> Result<Response<Body>, Refusal> {
         let tenant = self.tenant(headers, caller)?;
-        let owned = match self.config.sessions {
-            SessionMode::Sessions => self.registry.open(Transport::Streamable, tenant)?,
-            SessionMode::Stateless => self.registry.exchange(tenant, None)?,
+        let owned = match self.service.config.sessions {
+            SessionMode::Sessions => self.service.registry.open(Transport::Streamable, tenant)?,
+            SessionMode::Stateless => self.service.registry.exchange(tenant, None)?,
         };
         let session = owned.session().clone();
         session.initialize(&message)?;
@@ -170,7 +170,7 @@ impl Http {
         match answer {
             Some((Answer::Initialized(frame, _), held)) => {
                 let mut response = whole(accept, frame, held);
-                if self.config.sessions == SessionMode::Sessions {
+                if self.service.config.sessions == SessionMode::Sessions {
                     let mut value = HeaderValue::try_from(session.id().expose())
                         .map_err(|_| Reject::InvalidRequest("no usable session id".to_owned()))?;
                     value.set_sensitive(true);
@@ -247,7 +247,7 @@ impl Http {
             Accept::Json => reader.head(false).await,
             Accept::Both | Accept::Events => {
                 let head = reader.head(accept == Accept::Events);
-                self.json_for.limit(head).await.unwrap_or(Head::Events)
+                self.service.json_for.limit(head).await.unwrap_or(Head::Events)
             }
         };
         let (answers, held) = match head {
@@ -278,12 +278,12 @@ impl Http {
         session: Option<Arc<Session>>,
         version: Option<Revision>,
     ) -> Result<Party, Refusal> {
-        match (self.config.sessions, session) {
+        match (self.service.config.sessions, session) {
             (SessionMode::Sessions, Some(session)) => Ok(Party { session, owned: None }),
             (SessionMode::Sessions, None) => Err(Reject::SessionMissing.into()),
             (SessionMode::Stateless, _) => {
                 let tenant = self.tenant(headers, caller)?;
-                let owned = self.registry.exchange(tenant, Some(version.unwrap_or(Revision::ASSUMED)))?;
+                let owned = self.service.registry.exchange(tenant, Some(version.unwrap_or(Revision::ASSUMED)))?;
                 owned.session().attach().await?;
                 Ok(Party { session: owned.session().clone(), owned: Some(owned) })
             }
@@ -292,7 +292,7 @@ impl Http {
 
     fn named_session(&self, headers: &HeaderMap, caller: &Caller) -> Result<Option<Arc<Session>>, Reject> {
         let id = request::session_id(headers)?;
-        id.map(|id| self.registry.find(id, Transport::Streamable, &caller.admission)).transpose()
+        id.map(|id| self.service.registry.find(id, Transport::Streamable, &caller.admission)).transpose()
     }
 
     // --- GET, DELETE ---
@@ -317,7 +317,7 @@ impl Http {
     fn delete(&self, headers: &HeaderMap, caller: &Caller) -> Result<Response<Body>, Refusal> {
         request::protocol_version(headers)?;
         let session = self.named_session(headers, caller)?.ok_or(Reject::SessionMissing)?;
-        self.registry.close(&session, CloseReason::Deleted);
+        self.service.registry.close(&session, CloseReason::Deleted);
         Ok(request::empty(StatusCode::NO_CONTENT))
     }
 
@@ -326,7 +326,7 @@ impl Http {
         if let Some(id) = first {
             sse::priming(&mut preamble, id);
         }
-        events(EventBody::new(reader, preamble, self.config.keep_alive, owned).into())
+        events(EventBody::new(reader, preamble, self.service.config.keep_alive, owned).into())
     }
 }
 

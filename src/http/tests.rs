@@ -11,6 +11,7 @@ mod rules;
 mod streamable;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -21,9 +22,11 @@ use super::*;
 use crate::auth::Methods;
 use crate::child::ChildHandle;
 use crate::config::principals::PrincipalsConfig;
-use crate::config::{ForwardedConfig, GuardConfig, SessionConfig, SessionMode};
+use crate::config::{EndpointConfig, ForwardedConfig, GuardConfig, SessionConfig, SessionMode};
 use crate::mcp::Revision;
+use crate::pool::Pool;
 use crate::router::Origin;
+use crate::session::Registry;
 use crate::session::testing::{self, FakeChild};
 
 /// An [`Http`] over a child that the test plays.
@@ -48,34 +51,62 @@ fn harness() -> Harness {
     harness_with(|_, _| {})
 }
 
-fn harness_with(change: impl FnOnce(&mut HttpConfig, &mut SessionConfig)) -> Harness {
+fn harness_with(change: impl FnOnce(&mut Settings, &mut SessionConfig)) -> Harness {
     harness_of(authenticator(), change)
 }
 
-fn harness_of(authenticator: Arc<Authenticator>, change: impl FnOnce(&mut HttpConfig, &mut SessionConfig)) -> Harness {
+fn harness_of(authenticator: Arc<Authenticator>, change: impl FnOnce(&mut Settings, &mut SessionConfig)) -> Harness {
     let mut config = config();
     let mut session = testing::config();
     change(&mut config, &mut session);
     let testing::Shared { registry, pool, child, handle } = testing::registry(session);
-    Harness { http: Http::new(config, guard(), authenticator, registry.clone(), pool), registry, child, handle }
+    Harness { http: serving(config, authenticator, registry.clone(), pool), registry, child, handle }
 }
 
-fn config() -> HttpConfig {
-    HttpConfig {
+/// How one server is served, and the whole port.
+struct Settings {
+    http: HttpConfig,
+    endpoint: EndpointConfig,
+}
+
+impl Deref for Settings {
+    type Target = EndpointConfig;
+
+    fn deref(&self) -> &EndpointConfig {
+        &self.endpoint
+    }
+}
+
+impl DerefMut for Settings {
+    fn deref_mut(&mut self) -> &mut EndpointConfig {
+        &mut self.endpoint
+    }
+}
+
+fn config() -> Settings {
+    let http = HttpConfig {
         path: "/mcp".to_owned(),
         sse_path: "/sse".to_owned(),
         message_path: "/messages".to_owned(),
         header_bytes_max: 8192,
         headers_max: std::num::NonZeroUsize::new(100).expect("not zero"),
+        forwarded: ForwardedConfig::default(),
+        public_url: None,
+    };
+    let endpoint = EndpointConfig {
         body_bytes_max: 1000,
         body_timeout: Duration::from_secs(10),
         bounds: crate::config::Bounds::default(),
         sse_after: Duration::from_secs(1),
         keep_alive: Duration::from_secs(15),
         sessions: SessionMode::Sessions,
-        forwarded: ForwardedConfig::default(),
-        public_url: None,
-    }
+    };
+    Settings { http, endpoint }
+}
+
+/// One server alone.
+fn serving(config: Settings, authenticator: Arc<Authenticator>, registry: Arc<Registry>, pool: Arc<Pool>) -> Arc<Http> {
+    Http::new(config.http, guard(), authenticator, Servers::of(config.endpoint, registry, pool))
 }
 
 /// Everybody may enter.

@@ -20,6 +20,18 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// Its name for programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Restarting => "restarting",
+            Self::CircuitOpen => "circuit-open",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+
     pub(super) fn of(child: &ChildHandle) -> Self {
         let state = child.state();
         // Nobody is left who could change it.

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::streams::Bounds;
 use super::unasked::Unasked;
-use super::unread::Total;
+use super::unread::UnreadTotal;
 use super::{CloseReason, Parked, Session, SessionId, SessionRecord, Shared, Transport};
 use crate::auth::Admission;
 use crate::config::SessionConfig;
@@ -40,8 +40,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry; its sessions get their children from `pool`.
-    pub fn new(config: SessionConfig, pool: Arc<Pool>) -> Arc<Self> {
+    /// An empty registry; its sessions get their children from `pool`, and what their clients leave unread is of `unread`.
+    pub fn new(config: SessionConfig, pool: Arc<Pool>, unread: &UnreadTotal) -> Arc<Self> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arc::new(Self {
             watermark: Watermark::new("--sessions-max", config.sessions_max.get(), "new sessions are refused"),
@@ -50,7 +50,7 @@ impl Registry {
                 pool,
                 readers: AtomicUsize::new(0),
                 unasked: Unasked::default(),
-                unread: Total::new(config.unread_total_bytes_max),
+                unread: Arc::clone(&unread.0),
             }),
             config,
             sessions: Mutex::default(),
@@ -68,6 +68,12 @@ impl Registry {
     /// How many sessions there are. Stateless exchanges are not among them.
     pub fn len(&self) -> usize {
         self.lock().len()
+    }
+
+    /// How many requests are in flight, over all sessions and exchanges.
+    pub fn in_flight(&self) -> usize {
+        let sessions: Vec<_> = self.lock().values().cloned().collect();
+        sessions.iter().map(|session| session.in_flight()).sum()
     }
 
     /// Whether there are none.

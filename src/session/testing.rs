@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Registry;
+use super::unread::UnreadTotal;
 use crate::child::testing::{Command, Inbox};
 use crate::child::{ChildHandle, ChildState, Outbox, Tenancy};
 use crate::config::{Isolation, PoolConfig, SessionConfig};
@@ -139,6 +140,10 @@ pub(crate) fn config() -> SessionConfig {
     }
 }
 
+pub(crate) fn unread() -> UnreadTotal {
+    UnreadTotal::new(512 << 20)
+}
+
 /// What tests of the layers above hold: sessions that all share one child.
 pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
@@ -150,7 +155,7 @@ pub(crate) struct Shared {
 pub(crate) fn registry(config: SessionConfig) -> Shared {
     let (handle, inbox) = ChildHandle::for_tests();
     let pool = Pool::of(handle.clone());
-    Shared { registry: Registry::new(config, Arc::clone(&pool)), pool, child: FakeChild::new(inbox), handle }
+    Shared { registry: Registry::new(config, Arc::clone(&pool), &unread()), pool, child: FakeChild::new(inbox), handle }
 }
 
 /// What tests of the layers above hold: sessions of which each has a child of its own.
@@ -171,7 +176,7 @@ pub(crate) async fn own(change: impl FnOnce(&mut PoolConfig)) -> Own {
         handle
     };
     let pool = Pool::with(pool_config, spawn, &TaskTracker::new());
-    let own = Own { registry: Registry::new(config(), Arc::clone(&pool)), pool, children };
+    let own = Own { registry: Registry::new(config(), Arc::clone(&pool), &unread()), pool, children };
     // The one that tries the command.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let (_, mut trial) = own.child();

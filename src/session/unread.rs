@@ -21,7 +21,18 @@ use crate::auth::usage::Usage;
 use crate::metrics;
 use crate::telemetry::watermark::Watermark;
 
-/// What all sessions hold together.
+/// What all sessions of one registry or several hold together.
+#[derive(Clone, Debug)]
+pub struct UnreadTotal(pub(super) Arc<Total>);
+
+impl UnreadTotal {
+    /// Nothing is held, and there will never be more than `bytes_max`.
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Total::new(bytes_max))
+    }
+}
+
+/// What there is of it.
 #[derive(Debug)]
 pub(super) struct Total {
     bytes_max: usize,

@@ -92,9 +92,9 @@ fn a_flag_wins_over_its_variable_a_variable_over_the_file_and_the_file_over_the_
     assert_eq!(hosts(&["--", "server"], &[("MCP_MUX_ALLOW_HOST", "a,b")]), ["a", "b"]);
     assert_eq!(hosts(&["--allow-host", "c", "--", "server"], &[("MCP_MUX_ALLOW_HOST", "a,b")]), ["c"]);
     // A switch of the file can be turned off.
-    assert_eq!(file.load().unwrap().http.sessions, SessionMode::Stateless);
+    assert_eq!(file.load().unwrap().server().endpoint.sessions, SessionMode::Stateless);
     let off = file.load_with(&["--stateless=false", "--", "server"], &[]).unwrap();
-    assert_eq!(off.http.sessions, SessionMode::Sessions);
+    assert_eq!(off.server().endpoint.sessions, SessionMode::Sessions);
 }
 
 #[test]
@@ -126,8 +126,9 @@ fn the_command_is_a_list_of_words_or_one_text_and_a_typed_one_wins() {
     let words = Setting::toml("command = ['python3', 'my server.py', '--port']");
     let spawn = Setting::toml("spawn = \"python3 'my server.py' --port\"");
     for setting in [&words, &spawn] {
-        let command =
-            |args: &[&str], variables: &[(&str, &str)]| setting.load_with(args, variables).unwrap().child.command;
+        let command = |args: &[&str], variables: &[(&str, &str)]| {
+            setting.load_with(args, variables).unwrap().into_server().child.command
+        };
         assert_eq!(command(&[], &[]), ["python3", "my server.py", "--port"]);
         assert_eq!(command(&["--"], &[]), ["python3", "my server.py", "--port"]);
         assert_eq!(command(&["--", "a b"], &[]), ["a b"]);
@@ -189,11 +190,11 @@ fn toml_and_json_give_the_same_configuration() {
     for name in ["mux.json", "mux", "mux.conf"] {
         assert_eq!(format!("{:?}", load(&Setting::new(name, json.to_string()))), format!("{config:?}"));
     }
-    assert_eq!((port_of(&config), config.http.body_bytes_max), (9000, 4 << 20));
-    assert_eq!(config.router.request_timeout, Some(std::time::Duration::from_millis(1500)));
+    assert_eq!((port_of(&config), config.server().endpoint.body_bytes_max), (9000, 4 << 20));
+    assert_eq!(config.server().router.request_timeout, Some(std::time::Duration::from_millis(1500)));
     assert_eq!((config.guard.allow_host.len(), config.guard.allow_origin.len()), (2, 1));
-    assert!(!config.router.client_capabilities.elicitation);
-    let env: Vec<_> = config.child.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert!(!config.server().router.client_capabilities.elicitation);
+    let env: Vec<_> = config.server().child.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(env, [("API_KEY", "hunter2"), ("odd name", "x=y")]);
     assert_eq!(config.principals.entries["jwt:*"].rate, Some(Rate::PerSecond(5.0)));
     assert_eq!(config.principals.entries["jwt:*"].tools.deny, ["read_secret"]);
@@ -201,14 +202,14 @@ fn toml_and_json_give_the_same_configuration() {
 
 #[test]
 fn repeatable_flags_take_lists_tables_and_single_texts() {
-    let env = |text: &str| Setting::toml(text).load().unwrap().child.env.into_iter().collect::<Vec<_>>();
+    let env = |text: &str| Setting::toml(text).load().unwrap().into_server().child.env.into_iter().collect::<Vec<_>>();
     let pair = |name: &str, value: &str| (name.to_owned(), Secret::new(value.to_owned()));
     assert_eq!(env("env = 'A=1'"), [pair("A", "1")]);
     assert_eq!(env("env = ['A=1', 'B=']"), [pair("A", "1"), pair("B", "")]);
     assert_eq!(env("[env]\nA = ''\nB = \"two\\nlines\""), [pair("A", ""), pair("B", "two\nlines")]);
     assert_eq!(env("env = []"), []);
     let header_env = Setting::toml("isolation = 'session'\n[header-env]\nX-Api-Key = 'API_KEY'").load().unwrap();
-    assert_eq!(header_env.pool.header_env[0].variable, "API_KEY");
+    assert_eq!(header_env.server().pool.header_env[0].variable, "API_KEY");
 }
 
 #[test]
@@ -326,7 +327,7 @@ fn the_examples_of_the_readme_are_configurations() {
         Setting::new(&format!("mux.{syntax}"), rest.split_once("```").unwrap().0).load_with(&[], &[]).unwrap()
     };
     let (toml, json) = (example("toml"), example("json"));
-    assert_eq!((port_of(&toml), &toml.child.command), (port_of(&json), &json.child.command));
+    assert_eq!((port_of(&toml), &toml.server().child.command), (port_of(&json), &json.server().child.command));
     let tools = |config: &Config| config.principals.of(Some("jwt:bob")).map(|principal| principal.tools.clone());
     assert!(tools(&toml).is_some() && tools(&toml) == tools(&json));
 }

@@ -34,52 +34,64 @@ fn defaults_are_those_of_the_help_text() {
     assert_eq!(config.http.path, "/mcp");
     assert_eq!(config.http.sse_path, "/sse");
     assert_eq!(config.http.message_path, "/messages");
-    assert_eq!(config.http.body_bytes_max, 16 << 20);
-    assert_eq!(config.http.body_timeout, Duration::from_secs(30));
-    assert_eq!(config.http.sse_after, Duration::from_secs(1));
-    assert_eq!(config.http.keep_alive, Duration::from_secs(15));
-    assert_eq!(config.http.sessions, SessionMode::Sessions);
+    assert_eq!(config.server().endpoint.body_bytes_max, 16 << 20);
+    assert_eq!(config.server().endpoint.body_timeout, Duration::from_secs(30));
+    assert_eq!(config.server().endpoint.sse_after, Duration::from_secs(1));
+    assert_eq!(config.server().endpoint.keep_alive, Duration::from_secs(15));
+    assert_eq!(config.server().endpoint.sessions, SessionMode::Sessions);
     assert_eq!(config.guard.allow_host, []);
     assert_eq!(config.guard.allow_origin, []);
-    assert_eq!(config.session.idle_timeout, Some(Duration::from_secs(30 * 60)));
-    assert_eq!(config.session.age_max, None);
-    assert_eq!(config.session.sessions_max.get(), 10_000);
+    assert_eq!(config.server().session.idle_timeout, Some(Duration::from_secs(30 * 60)));
+    assert_eq!(config.server().session.age_max, None);
+    assert_eq!(config.server().session.sessions_max.get(), 10_000);
     assert_eq!(config.listen.connections_max.get(), 20_000);
     assert!(config.tls.is_none());
-    assert_eq!(config.session.replay_events, 256);
-    assert_eq!(config.session.replay_bytes, 1 << 20);
-    assert_eq!((config.session.streams_max.get(), config.session.messages_waiting_max.get()), (16, 64));
-    assert_eq!((config.session.unread_messages_max.get(), config.session.unread_bytes_max), (4096, 8 << 20));
-    assert_eq!(config.session.unread_total_bytes_max, 512 << 20);
-    assert_eq!((config.session.parked_max.get(), config.session.parked_bytes_max), (5_000, 64 << 20));
+    assert_eq!(config.server().session.replay_events, 256);
+    assert_eq!(config.server().session.replay_bytes, 1 << 20);
+    assert_eq!(
+        (config.server().session.streams_max.get(), config.server().session.messages_waiting_max.get()),
+        (16, 64)
+    );
+    assert_eq!(
+        (config.server().session.unread_messages_max.get(), config.server().session.unread_bytes_max),
+        (4096, 8 << 20)
+    );
+    assert_eq!(config.server().session.unread_total_bytes_max, 512 << 20);
+    assert_eq!((config.server().session.parked_max.get(), config.server().session.parked_bytes_max), (5_000, 64 << 20));
     assert_eq!(config.listen.connection.untaken_timeout, Duration::from_secs(60));
-    assert_eq!((config.pool.isolation, config.pool.size.get(), config.pool.warm), (Isolation::Shared, 1, 0));
-    assert_eq!((config.pool.children_max.get(), config.pool.idle_timeout), (100, None));
-    assert_eq!(config.pool.cache_bytes, 16 << 20);
-    assert_eq!((config.child.on_exit, config.child.ping_interval), (OnChildExit::Restart, None));
-    assert_eq!((config.child.age_max, config.child.requests_max), (None, None));
-    assert_eq!(config.child.command, ["server"]);
-    assert_eq!(config.child.cwd, None);
-    assert!(config.child.env.is_empty());
-    assert_eq!(config.child.inherit_env, InheritEnv::All);
-    assert_eq!(config.child.line_bytes_max, 16 << 20);
-    assert_eq!(config.child.stderr_lines_max, 1000);
-    for bounds in [config.http.bounds, config.router.bounds, config.pool.bounds] {
+    assert_eq!(
+        (config.server().pool.isolation, config.server().pool.size.get(), config.server().pool.warm),
+        (Isolation::Shared, 1, 0)
+    );
+    assert_eq!((config.server().pool.children_max.get(), config.server().pool.idle_timeout), (100, None));
+    assert_eq!(config.server().pool.cache_bytes, 16 << 20);
+    assert_eq!((config.server().child.on_exit, config.server().child.ping_interval), (OnChildExit::Restart, None));
+    assert_eq!((config.server().child.age_max, config.server().child.requests_max), (None, None));
+    assert_eq!(config.server().child.command, ["server"]);
+    assert_eq!(config.server().child.cwd, None);
+    assert!(config.server().child.env.is_empty());
+    assert_eq!(config.server().child.inherit_env, InheritEnv::All);
+    assert_eq!(config.server().child.line_bytes_max, 16 << 20);
+    assert_eq!(config.server().child.stderr_lines_max, 1000);
+    for bounds in [config.server().endpoint.bounds, config.server().router.bounds, config.server().pool.bounds] {
         assert_eq!(bounds, Bounds::default());
     }
-    assert_eq!(config.child.queue_bytes_max, 64 << 20);
-    assert_eq!(config.child.queue_timeout, Duration::from_secs(60));
-    assert_eq!(config.child.start_timeout, Duration::from_secs(60));
-    assert_eq!((config.child.era, config.child.probe_timeout), (None, Duration::from_secs(5)));
-    assert_eq!(config.child.stop_timeout, Duration::from_secs(5));
-    assert_eq!(config.router.request_timeout, None);
-    assert_eq!(config.router.request_timeout_max, None);
-    assert_eq!((config.session.input_timeout, config.session.request_timeout_max), (Duration::from_secs(120), None));
-    assert_eq!(config.router.in_flight_max.get(), 128);
-    assert_eq!(config.router.queue_timeout, Duration::from_secs(60));
-    assert_eq!(config.router.on_ambiguous, OnAmbiguous::Reject);
+    assert_eq!(config.server().child.queue_bytes_max, 64 << 20);
+    assert_eq!(config.server().child.queue_timeout, Duration::from_secs(60));
+    assert_eq!(config.server().child.start_timeout, Duration::from_secs(60));
+    assert_eq!((config.server().child.era, config.server().child.probe_timeout), (None, Duration::from_secs(5)));
+    assert_eq!(config.server().child.stop_timeout, Duration::from_secs(5));
+    assert_eq!(config.server().router.request_timeout, None);
+    assert_eq!(config.server().router.request_timeout_max, None);
+    assert_eq!(
+        (config.server().session.input_timeout, config.server().session.request_timeout_max),
+        (Duration::from_secs(120), None)
+    );
+    assert_eq!(config.server().router.in_flight_max.get(), 128);
+    assert_eq!(config.server().router.queue_timeout, Duration::from_secs(60));
+    assert_eq!(config.server().router.on_ambiguous, OnAmbiguous::Reject);
     let all = DeclaredCapabilities { roots: true, sampling: true, elicitation: true };
-    assert_eq!(config.router.client_capabilities, all);
+    assert_eq!(config.server().router.client_capabilities, all);
     assert_eq!(config.telemetry.log_level, "warn,mcp_mux=info");
     assert_eq!(config.telemetry.log_format, LogFormat::Text);
     assert_eq!(config.drain_timeout, Duration::from_secs(10));
@@ -136,10 +148,10 @@ fn durations_are_read_in_every_documented_way() {
         ("1h30m", 5_400_000),
     ] {
         let config = load(&["--request-timeout", text]).unwrap();
-        assert_eq!(config.router.request_timeout, Some(Duration::from_millis(milliseconds)), "{text}");
+        assert_eq!(config.server().router.request_timeout, Some(Duration::from_millis(milliseconds)), "{text}");
     }
     for text in ["none", "off", "0", "0s", "None", "0.0"] {
-        assert_eq!(load(&["--session-idle-timeout", text]).unwrap().session.idle_timeout, None, "{text}");
+        assert_eq!(load(&["--session-idle-timeout", text]).unwrap().into_server().session.idle_timeout, None, "{text}");
     }
     for text in ["", "soon", "-1", "1e3", "inf", "NaN", ".", "1.2.3", "30M", "3651d", "9".repeat(400).as_str(), "1 2"] {
         let problem = problem(&["--request-timeout", text]);
@@ -148,7 +160,7 @@ fn durations_are_read_in_every_documented_way() {
     }
     assert!(problem(&["--keep-alive", "0"]).contains("longer than 0"));
     assert!(problem(&["--body-timeout", "none"]).starts_with("--body-timeout \"none\": must be a duration"));
-    assert_eq!(load(&["--sse-after", "0"]).unwrap().http.sse_after, Duration::ZERO);
+    assert_eq!(load(&["--sse-after", "0"]).unwrap().server().endpoint.sse_after, Duration::ZERO);
 }
 
 #[test]
@@ -156,13 +168,13 @@ fn sizes_are_read_in_every_documented_way() {
     for (text, bytes) in
         [("16777216", 16 << 20), ("16MiB", 16 << 20), ("16 MiB", 16 << 20), ("16MB", 16_000_000), ("64k", 64_000)]
     {
-        assert_eq!(load(&["--body-bytes-max", text]).unwrap().http.body_bytes_max, bytes, "{text}");
+        assert_eq!(load(&["--body-bytes-max", text]).unwrap().server().endpoint.body_bytes_max, bytes, "{text}");
     }
     for text in ["", "big", "-1", "16 potatoes", "1.5.5M", "2TiB", "99999999999999999999EiB"] {
         assert!(problem(&["--replay-bytes", text]).contains("such as 16777216"), "{text}");
     }
     assert!(problem(&["--line-bytes-max", "0"]).contains("more than 0"));
-    assert_eq!(load(&["--replay-bytes", "0"]).unwrap().session.replay_bytes, 0);
+    assert_eq!(load(&["--replay-bytes", "0"]).unwrap().into_server().session.replay_bytes, 0);
 }
 
 #[test]
@@ -233,12 +245,12 @@ fn limits_that_contradict_each_other_are_reported() {
 
 #[test]
 fn what_may_be_left_unread_goes_up_by_itself_with_what_is_kept() {
-    let session = load(&["--replay-events", "5000", "--replay-bytes", "300MiB"]).unwrap().session;
+    let session = load(&["--replay-events", "5000", "--replay-bytes", "300MiB"]).unwrap().into_server().session;
     assert_eq!((session.unread_messages_max.get(), session.unread_bytes_max), (5000, 300 << 20));
     assert_eq!(session.unread_total_bytes_max, 1800 << 20);
-    let session = load(&["--unread-bytes-max", "1GiB"]).unwrap().session;
+    let session = load(&["--unread-bytes-max", "1GiB"]).unwrap().into_server().session;
     assert_eq!(session.unread_total_bytes_max, 6 << 30);
-    let session = load(&["--line-bytes-max", "1GiB"]).unwrap().session;
+    let session = load(&["--line-bytes-max", "1GiB"]).unwrap().into_server().session;
     assert_eq!(session.unread_total_bytes_max, 6 << 30);
 }
 
@@ -255,7 +267,7 @@ fn the_time_for_taking_nothing_is_one_that_the_system_can_be_told() {
 
 #[test]
 fn half_of_the_sessions_may_wait_for_their_clients_unless_told_otherwise() {
-    let parked_max = |args: &[&str]| load(args).unwrap().session.parked_max.get();
+    let parked_max = |args: &[&str]| load(args).unwrap().into_server().session.parked_max.get();
     assert_eq!(parked_max(&["--sessions-max", "30"]), 15);
     assert_eq!(parked_max(&["--sessions-max", "1"]), 1);
     assert_eq!(parked_max(&["--sessions-max", "30", "--parked-max", "20"]), 20);
@@ -263,7 +275,7 @@ fn half_of_the_sessions_may_wait_for_their_clients_unless_told_otherwise() {
 
 #[test]
 fn the_command_is_split_like_a_shell_does_but_not_expanded() {
-    let spawn = |line| load_with(&["--spawn", line], &[]).map(|config| config.child.command);
+    let spawn = |line| load_with(&["--spawn", line], &[]).map(|config| config.into_server().child.command);
     assert_eq!(
         spawn(r#"python3 "my server.py" --x='a b' c\ d $HOME *"#).unwrap(),
         ["python3", "my server.py", "--x=a b", "c d", "$HOME", "*"]
@@ -273,14 +285,14 @@ fn the_command_is_split_like_a_shell_does_but_not_expanded() {
     }
     let words = load_with(&["--", "a b", "--port", "1"], &[]).unwrap();
     assert_eq!(address(&words), "127.0.0.1:8000");
-    assert_eq!(words.child.command, ["a b", "--port", "1"]);
+    assert_eq!(words.server().child.command, ["a b", "--port", "1"]);
     assert!(load_with(&["--", ""], &[]).unwrap_err()[0].starts_with("the command after --"));
 }
 
 #[test]
 fn variables_for_the_child_are_checked_without_telling_their_values() {
     let config = load(&["--env", "A=1", "--env", "B=x=y", "--env", "A=2", "--env", "C="]).unwrap();
-    let env: Vec<_> = config.child.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    let env: Vec<_> = config.server().child.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(env, [("A", "2"), ("B", "x=y"), ("C", "")]);
     assert_eq!(problem(&["--env", "NAME"]), "--env \"NAME\": must be NAME=VALUE");
     assert!(problem(&["--env", "=secret"]).starts_with("--env \"\": must be"));
@@ -288,8 +300,8 @@ fn variables_for_the_child_are_checked_without_telling_their_values() {
     assert!(own.contains("mcp-mux's own") && !own.contains("secret"), "{own}");
 
     let several = load_with(&["--", "server"], &[("MCP_MUX_ENV", "A=1,2\nB=3\n\n")]).unwrap();
-    assert_eq!(several.child.env.len(), 2);
-    assert_eq!(several.child.env["A"].expose(), "1,2");
+    assert_eq!(several.server().child.env.len(), 2);
+    assert_eq!(several.server().child.env["A"].expose(), "1,2");
 }
 
 // DESIGN section 2, invariant 7
@@ -310,7 +322,7 @@ fn no_secret_is_in_what_debug_shows_of_what_was_typed_and_what_it_means() {
         assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
     }
     let config = Config::load(cli()).unwrap();
-    assert_eq!(config.child.env["TYPED"].expose(), "hunter2");
+    assert_eq!(config.server().child.env["TYPED"].expose(), "hunter2");
     assert_eq!(config.auth.tokens.unwrap().expose(), "alice:hunter2");
 }
 
@@ -355,21 +367,25 @@ fn switches_take_what_people_write() {
     for (value, expected) in [("true", true), ("1", true), ("YES", true), ("0", false), ("false", false), ("no", false)]
     {
         let config = load_with(&["--", "server"], &[("MCP_MUX_CLEAN_ENV", value)]).unwrap();
-        assert_eq!(config.child.inherit_env == InheritEnv::Minimal, expected, "{value}");
+        assert_eq!(config.server().child.inherit_env == InheritEnv::Minimal, expected, "{value}");
     }
-    assert_eq!(load(&["--stateless"]).unwrap().http.sessions, SessionMode::Stateless);
+    assert_eq!(load(&["--stateless"]).unwrap().server().endpoint.sessions, SessionMode::Stateless);
     let off = load_with(&["--stateless=false", "--", "server"], &[("MCP_MUX_STATELESS", "1")]).unwrap();
-    assert_eq!(off.http.sessions, SessionMode::Sessions);
+    assert_eq!(off.server().endpoint.sessions, SessionMode::Sessions);
 }
 
 #[test]
 fn words_of_closed_lists_are_checked() {
-    let declared = load(&["--client-capabilities", "sampling, roots"]).unwrap().router.client_capabilities;
+    let declared =
+        load(&["--client-capabilities", "sampling, roots"]).unwrap().into_server().router.client_capabilities;
     assert_eq!(declared, DeclaredCapabilities { roots: true, sampling: true, elicitation: false });
-    let none = load(&["--client-capabilities", "none"]).unwrap().router.client_capabilities;
+    let none = load(&["--client-capabilities", "none"]).unwrap().into_server().router.client_capabilities;
     assert_eq!(none, DeclaredCapabilities { roots: false, sampling: false, elicitation: false });
     assert!(problem(&["--client-capabilities", "sampling,tools"]).contains("or none"));
-    assert_eq!(load(&["--on-ambiguous", "serialize"]).unwrap().router.on_ambiguous, OnAmbiguous::Serialize);
+    assert_eq!(
+        load(&["--on-ambiguous", "serialize"]).unwrap().into_server().router.on_ambiguous,
+        OnAmbiguous::Serialize
+    );
     assert!(problem(&["--on-ambiguous", "guess"]).ends_with("must be reject or serialize"));
     assert_eq!(load(&["--log-format", "json"]).unwrap().telemetry.log_format, LogFormat::Json);
     assert!(problem(&["--log-format", "xml"]).ends_with("must be text or json"));
@@ -444,13 +460,14 @@ fn a_header_becomes_a_variable_that_does_not_decide_on_code() {
     assert!(problem(&twice).contains("the only one for this variable"));
     let variable = [("MCP_MUX_HEADER_ENV", "X-A=A\nX-B=B"), ("MCP_MUX_ISOLATION", "session")];
     let config = load_with(&["--", "server"], &variable).unwrap();
-    let named: Vec<_> = config.pool.header_env.iter().map(|one| (one.header.as_str(), one.variable.as_str())).collect();
+    let named: Vec<_> =
+        config.server().pool.header_env.iter().map(|one| (one.header.as_str(), one.variable.as_str())).collect();
     assert_eq!(named, [("x-a", "A"), ("x-b", "B")]);
 }
 
 #[test]
 fn an_unused_process_stays_unless_it_is_a_principals_or_told_otherwise() {
-    let idle = |args: &[&str]| load(args).unwrap().pool.idle_timeout.map(|timeout| timeout.as_secs());
+    let idle = |args: &[&str]| load(args).unwrap().into_server().pool.idle_timeout.map(|timeout| timeout.as_secs());
     assert_eq!(idle(&[]), None);
     assert_eq!(idle(&["--isolation", "principal"]), Some(300));
     assert_eq!(idle(&["--isolation", "principal", "--child-idle-timeout", "none"]), None);
@@ -477,9 +494,12 @@ fn what_messages_may_make_grow_can_be_chosen() {
         resend_bytes_max: 1024,
         tasks_max: 16,
     };
-    assert_eq!((config.http.bounds, config.router.bounds, config.pool.bounds), (expected, expected, expected));
+    assert_eq!(
+        (config.server().endpoint.bounds, config.server().router.bounds, config.server().pool.bounds),
+        (expected, expected, expected)
+    );
     assert_eq!((expected.tasks_per_principal_max(), expected.tasks_per_session_max()), (4, 1));
-    assert_eq!(config.child.stderr_lines_max, 0);
+    assert_eq!(config.server().child.stderr_lines_max, 0);
     for (arg, wanted) in [
         ("--nesting-max=7", "8 to 1024"),
         ("--nesting-max=1025", "8 to 1024"),

@@ -36,7 +36,7 @@ use crate::session::{Answer, Item, Owned, StreamReader, Taken};
 /// A request under way.
 pub(super) struct Conversation {
     reader: StreamReader,
-    modern: Arc<Modern>,
+    modern: Modern,
     /// Whom it is for, as only it is: see [`crate::pool::Tenant::identity`].
     who: Vec<u8>,
     /// As the client sent it last; none while it is parked, for its retry brings it again.
@@ -87,7 +87,7 @@ impl Conversation {
         message: &Message,
         envelope: &Envelope,
         introduction: Introduction,
-        (who, modern): (Vec<u8>, Arc<Modern>),
+        (who, modern): (Vec<u8>, Modern),
     ) -> Result<Self, Fault> {
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
         let uri = text_param(message, "uri")

@@ -18,9 +18,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::super::body::{self, Body};
 use super::super::request::{self, Accept};
-use super::super::shared_timeout::SharedTimeout;
 use super::super::{events, sse};
 use crate::jsonrpc::{Frame, Pieces};
+use crate::servers::SharedTimeout;
 use crate::session::Held;
 
 /// One thing an exchange says.

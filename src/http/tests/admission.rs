@@ -255,7 +255,7 @@ async fn nobody_in_particular_is_limited_by_address() {
     let rate = rate(10, 1);
     let authenticator = Authenticator::new(Methods::default(), limits(rate));
     let harness = harness_of(Arc::new(authenticator), |config, _| {
-        config.forwarded.trusted =
+        config.http.forwarded.trusted =
             vec![TrustedProxy::Network(HERE.parse::<std::net::IpAddr>().expect("an address").into())];
     });
     let ask =
@@ -267,7 +267,7 @@ async fn nobody_in_particular_is_limited_by_address() {
 #[tokio::test(start_paused = true)]
 async fn the_prefix_of_a_trusted_proxy_is_in_the_endpoint_that_clients_post_to() {
     let harness = harness_with(|config, _| {
-        config.forwarded.trusted =
+        config.http.forwarded.trusted =
             vec![TrustedProxy::Network(HERE.parse::<std::net::IpAddr>().expect("an address").into())];
     });
     let mut stream = harness.ask("GET", "/sse", &[EVENTS, ("x-forwarded-prefix", "/tools")], "").await;

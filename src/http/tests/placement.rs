@@ -17,8 +17,9 @@ async fn own(sessions: SessionMode) -> (Arc<Http>, Own) {
         pool.children_max = NonZeroUsize::MIN;
     })
     .await;
-    let config = HttpConfig { sessions, ..config() };
-    (Http::new(config, guard(), authenticator(), own.registry.clone(), own.pool.clone()), own)
+    let mut config = config();
+    config.sessions = sessions;
+    (serving(config, authenticator(), own.registry.clone(), own.pool.clone()), own)
 }
 
 fn variables(value: Option<&str>) -> OwnVariables {

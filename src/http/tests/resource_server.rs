@@ -40,7 +40,7 @@ fn guarded(scopes: &[&str], principals: PrincipalsConfig) -> Guarded {
     let jwt = Verifier::new(config, &TaskTracker::new(), stop.clone()).expect("a key");
     let methods = Methods { jwt: Some(jwt), certificates: true, ..Methods::default() };
     let harness = harness_of(Arc::new(Authenticator::new(methods, principals)), |config, _| {
-        config.forwarded.trusted = vec![TrustedProxy::Network(IpAddr::from([127, 0, 0, 1]).into())];
+        config.http.forwarded.trusted = vec![TrustedProxy::Network(IpAddr::from([127, 0, 0, 1]).into())];
     });
     Guarded { harness, signer, _stop: stop.drop_guard(), _keys: keys }
 }

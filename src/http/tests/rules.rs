@@ -36,7 +36,7 @@ struct Served {
 }
 
 /// A process of that era that gives lists of tools and answers everything else with what it was asked.
-fn served(era: Era, change: impl FnOnce(&mut HttpConfig)) -> Served {
+fn served(era: Era, change: impl FnOnce(&mut Settings)) -> Served {
     let read = Arc::<Mutex<Vec<Value>>>::default();
     let log = Arc::clone(&read);
     let handle = playing(era, move |line| {
@@ -69,7 +69,12 @@ fn served(era: Era, change: impl FnOnce(&mut HttpConfig)) -> Served {
     let mut config = config();
     change(&mut config);
     Served {
-        http: Http::new(config, guard(), authenticator(), Registry::new(testing::config(), Arc::clone(&pool)), pool),
+        http: serving(
+            config,
+            authenticator(),
+            Registry::new(testing::config(), Arc::clone(&pool), &testing::unread()),
+            pool,
+        ),
         read,
     }
 }

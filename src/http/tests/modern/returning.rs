@@ -24,7 +24,7 @@ async fn a_client_is_never_waited_for_longer_than_a_request_may_take() {
 /// An `Http` over one child of its own for each, and the future that makes room for others.
 async fn own(children_max: usize) -> (Arc<Http>, testing::Own) {
     let own = testing::own(|pool| pool.children_max = children_max.try_into().expect("not zero")).await;
-    (Http::new(config(), guard(), authenticator(), own.registry.clone(), own.pool.clone()), own)
+    (serving(config(), authenticator(), own.registry.clone(), own.pool.clone()), own)
 }
 
 /// The child that was started next asks its client.
@@ -236,7 +236,7 @@ async fn a_state_of_another_tenant_does_not_open() {
         pool.header_env = vec![HeaderEnv { header: http::HeaderName::from_static("x-key"), variable: "K".to_owned() }];
     })
     .await;
-    let http = Http::new(config(), guard(), authenticator(), own.registry.clone(), own.pool.clone());
+    let http = serving(config(), authenticator(), own.registry.clone(), own.pool.clone());
     let with = |key: &'static str| [calling(), vec![("x-key", key)]].concat();
     let body = call("1", "", "");
     let (first, _child) = tokio::join!(http.ask(request("POST", "/mcp", &with("a"), &body)), asks(&own));
@@ -277,8 +277,8 @@ async fn a_state_given_under_other_rules_does_not_open() {
 async fn a_state_that_does_not_open_is_the_childs_where_that_is_modern() {
     let (handle, inbox) = crate::child::ChildHandle::for_tests_of(EraSource::of(Era::Modern));
     let pool = crate::pool::Pool::of(handle);
-    let registry = Registry::new(testing::config(), Arc::clone(&pool));
-    let http = Http::new(config(), guard(), authenticator(), registry, pool);
+    let registry = Registry::new(testing::config(), Arc::clone(&pool), &testing::unread());
+    let http = serving(config(), authenticator(), registry, pool);
     let mut child = FakeChild::new(inbox);
     let body = retry("2", &json!("mcp-mux.of-another"), "{}");
     let (answered, ()) = tokio::join!(http.ask(request("POST", "/mcp", &calling(), &body)), async {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Bounds what is waited for.
 #[derive(Debug)]
-pub(super) struct SharedTimeout {
+pub struct SharedTimeout {
     after: Duration,
     waiting: Arc<Mutex<Waiting>>,
 }
@@ -31,12 +31,12 @@ struct Waiting {
 
 impl SharedTimeout {
     /// Everything is waited for that long.
-    pub(super) fn new(after: Duration) -> Self {
+    pub(crate) fn new(after: Duration) -> Self {
         Self { after, waiting: Arc::default() }
     }
 
     /// What the future comes to; none if that takes too long. Like [`tokio::time::timeout`].
-    pub(super) async fn limit<F: Future>(&self, future: F) -> Option<F::Output> {
+    pub(crate) async fn limit<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut wait = Wait { of: self, place: None };
         poll_fn(|cx| match future.as_mut().poll(cx) {

@@ -1,0 +1,341 @@
+//! Which servers there are, under which names, and how each of them is doing.
+//!
+//! A server is one command of the configuration with everything that is its own: its children, its sessions, how its
+//! clients are answered. Each has a task that sees to it ([`keeper`]): starts it, at once or when somebody comes for the first time;
+//! stops it when nobody has come for long; starts it again where it could not be started. Whoever serves a request pays the server a
+//! [`Visit`], for which it is started if it has to be.
+//!
+//! Invariants: what becomes of one server touches no other; a server that somebody visits is not stopped for want of use;
+//! after [`Servers::stop`] nothing is started.
+
+mod keeper;
+mod server;
+mod service;
+mod shared_timeout;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use self::keeper::Means;
+pub use self::server::{Condition, Server, Visit};
+pub use self::service::Service;
+pub(crate) use self::shared_timeout::SharedTimeout;
+use crate::child::ChildGuard;
+use crate::config::{Arrangement, EndpointConfig, ServerName, ServersConfig, Unusable};
+use crate::error::StartupError;
+use crate::pool::{Health, Pool, Standing};
+use crate::session::{Registry, UnreadTotal};
+
+/// All servers.
+#[derive(Debug)]
+pub struct Servers {
+    arrangement: Arrangement,
+    table: RwLock<BTreeMap<ServerName, Entry>>,
+    means: Means,
+    /// Why the program cannot go on, since it depends on a server that is lost.
+    lost: watch::Sender<Option<Loss>>,
+}
+
+/// A name of the configuration.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// That of a server.
+    Served(Arc<Server>),
+    /// That of something that is not served.
+    Unserved(Unusable),
+}
+
+/// How a server was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Loss {
+    /// Its command does not work; what there is to say of it.
+    Child(String),
+    /// By a bug.
+    Bug,
+}
+
+/// How the servers of a new configuration differ from those there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New names.
+    pub added: usize,
+    /// Names that are there no more.
+    pub removed: usize,
+    /// Names that stand for something else.
+    pub changed: usize,
+    /// Names of which nothing has changed.
+    pub kept: usize,
+}
+
+impl Servers {
+    /// Starts those that are to be there at once, so many at a time as the configuration says. Must be called within a tokio
+    /// runtime. What is started is on `tracker`.
+    pub fn start(
+        config: ServersConfig,
+        guard: ChildGuard,
+        drain_timeout: Duration,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
+        let unread = config.servers.iter().map(|server| server.session.unread_total_bytes_max).max();
+        let means = Means {
+            guard: Some(guard),
+            unread: UnreadTotal::new(unread.unwrap_or_default()),
+            starts: Arc::new(Semaphore::new(config.starts_max.get())),
+            drain_timeout,
+            closing: CancellationToken::new(),
+            tracker: tracker.clone(),
+        };
+        let (arrangement, table) = (config.arrangement, RwLock::default());
+        let servers = Arc::new(Self { arrangement, table, means, lost: watch::Sender::new(None) });
+        servers.change(config);
+        servers
+    }
+
+    /// One alone, of these parts; nobody sees to it.
+    pub fn of(endpoint: EndpointConfig, registry: Arc<Registry>, pool: Arc<Pool>) -> Arc<Self> {
+        let service = Arc::new(Service::of(endpoint, registry, pool));
+        let name = ServerName::unnamed();
+        let table = BTreeMap::from([(name.clone(), Entry::Served(Server::of(name, service)))]);
+        let means = Means {
+            guard: None,
+            unread: UnreadTotal::new(0),
+            starts: Arc::new(Semaphore::new(1)),
+            drain_timeout: Duration::ZERO,
+            closing: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        };
+        let lost = watch::Sender::new(None);
+        Arc::new(Self { arrangement: Arrangement::Single, table: RwLock::new(table), means, lost })
+    }
+
+    /// Makes the servers those of `config`. Those of which nothing has changed are not touched. One that has changed is another
+    /// one from now on; the sessions of the old one end when what is in flight in them was answered, or after the drain time.
+    pub fn change(self: &Arc<Self>, config: ServersConfig) -> Changes {
+        let mut changes = Changes::default();
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut old = std::mem::take(&mut *table);
+        if self.means.closing.is_cancelled() {
+            *table = old;
+            return changes;
+        }
+        let served = config.servers.into_iter().map(|server| (server.name.clone(), Ok(server)));
+        let unserved = config.unusable.into_iter().map(|(name, why)| (name, Err(why)));
+        for (name, wanted) in served.chain(unserved) {
+            let (before, same) = match (old.remove(&name), &wanted) {
+                (Some(Entry::Served(server)), Ok(config)) if server.is(config) => (Some(Entry::Served(server)), true),
+                (Some(Entry::Unserved(why)), Err(now)) if why == *now => (Some(Entry::Unserved(why)), true),
+                (before, _) => (before, false),
+            };
+            match (before, wanted) {
+                (Some(before), _) if same => {
+                    changes.kept += 1;
+                    table.insert(name, before);
+                    continue;
+                }
+                (before, wanted) => {
+                    match &before {
+                        Some(_) => changes.changed += 1,
+                        None => changes.added += 1,
+                    }
+                    if let Some(Entry::Served(before)) = before {
+                        before.end();
+                    }
+                    let entry = match wanted {
+                        Ok(config) => Entry::Served(self.begin(config)),
+                        Err(why) => {
+                            say_why_not(&name, &why);
+                            Entry::Unserved(why)
+                        }
+                    };
+                    table.insert(name, entry);
+                }
+            }
+        }
+        for (name, entry) in old {
+            changes.removed += 1;
+            info!(server = %name, "the server is in the configuration no more");
+            if let Entry::Served(server) = entry {
+                server.end();
+            }
+        }
+        changes
+    }
+
+    fn begin(self: &Arc<Self>, config: crate::config::ServerConfig) -> Arc<Server> {
+        let server = Server::new(config, self.means.closing.child_token());
+        let keep = keeper::keep(Arc::clone(&server), self.arrangement, self.means.clone(), self.lost.clone());
+        self.means.tracker.spawn(keep);
+        server
+    }
+
+    /// What there is under a name.
+    pub fn named(&self, name: &str) -> Option<Arc<Server>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let name = ServerName::parse(name)?;
+        match table.get(&name)? {
+            Entry::Served(server) => Some(Arc::clone(server)),
+            Entry::Unserved(_) => None,
+        }
+    }
+
+    /// The server, where there is one alone.
+    pub fn only(&self) -> Option<Arc<Server>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut served = table.values().filter_map(|entry| match entry {
+            Entry::Served(server) => Some(server),
+            Entry::Unserved(_) => None,
+        });
+        served.next().filter(|_| served.next().is_none()).cloned()
+    }
+
+    /// Every name, in order, with what it stands for.
+    pub fn entries(&self) -> Vec<(ServerName, Entry)> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    }
+
+    /// Every server.
+    pub fn all(&self) -> Vec<Arc<Server>> {
+        let served = |(_, entry)| match entry {
+            Entry::Served(server) => Some(server),
+            Entry::Unserved(_) => None,
+        };
+        self.entries().into_iter().filter_map(served).collect()
+    }
+
+    /// What every server is served by that is started now.
+    pub fn services(&self) -> Vec<Arc<Service>> {
+        self.all().iter().filter_map(|server| server.service()).collect()
+    }
+
+    /// Resolves when each server that is started at once has shown whether it works.
+    ///
+    /// # Errors
+    /// None does: [`StartupError::Child`], [`StartupError::Servers`]; [`StartupError::Bug`] if the task of a child is gone.
+    pub async fn first(&self) -> Result<(), StartupError> {
+        let servers = self.all();
+        let (mut works, mut losses) = (false, Vec::new());
+        for server in &servers {
+            match server.shown().await {
+                Ok(()) => works = true,
+                Err(loss) => losses.push((server.name().clone(), loss)),
+            }
+        }
+        match (self.arrangement, losses.pop()) {
+            (_, None) => Ok(()),
+            (Arrangement::Several, Some(_)) if works => Ok(()),
+            (Arrangement::Single, Some((_, loss))) => Err(loss.into_error()),
+            (Arrangement::Several, Some(last)) => {
+                let losses = losses.into_iter().chain([last]);
+                Err(StartupError::Servers(losses.map(|(name, loss)| (name, loss.into_text())).collect()))
+            }
+        }
+    }
+
+    /// Resolves when a server is lost without which the program is not to go on: the only one of a command line, or one with
+    /// `--on-child-exit exit`.
+    pub async fn lost(&self) -> StartupError {
+        let mut lost = self.lost.subscribe();
+        // The sender is a field of this very struct.
+        let loss = lost.wait_for(Option::is_some).await.map_or(None, |loss| loss.clone());
+        loss.unwrap_or(Loss::Bug).into_error()
+    }
+
+    /// How they are doing, taken together: whether requests can be answered. One that is started only for those who come is
+    /// ready; one that cannot be started is in nobody's way as long as there is another.
+    pub fn health(&self) -> Health {
+        let all = self.all();
+        let mut healths = all.iter().filter_map(|server| server.health());
+        let Some(first) = healths.next() else {
+            return Health { standing: Standing::Stopped, ready: 0, total: 0 };
+        };
+        healths.fold(first, |sum, health| Health {
+            standing: match (sum.standing, health.standing) {
+                // Who asks wants to know when they all have had their chance.
+                (Standing::Starting, _) | (_, Standing::Starting) => Standing::Starting,
+                (one, other) => one.min(other),
+            },
+            ready: sum.ready + health.ready,
+            total: sum.total + health.total,
+        })
+    }
+
+    // --- the end ---
+
+    /// For a stop: no session is opened any more, and nothing is started. See [`Registry::end_standing_streams`].
+    pub fn end_standing_streams(&self) {
+        self.means.closing.cancel();
+        for service in self.services() {
+            service.registry.end_standing_streams();
+        }
+    }
+
+    /// Stops the children of all servers at once. See [`Pool::stop`].
+    pub async fn stop(&self) {
+        self.means.closing.cancel();
+        self.of_each(|pool| async move { pool.stop().await }).await;
+    }
+
+    /// As [`Servers::stop`], but at once. See [`Pool::kill`].
+    pub async fn kill(&self) {
+        self.means.closing.cancel();
+        self.of_each(|pool| async move { pool.kill().await }).await;
+    }
+
+    /// Does something to all pools at the same time.
+    async fn of_each<F: Future<Output = ()> + Send + 'static>(&self, act: impl Fn(Arc<Pool>) -> F) {
+        let services = self.services();
+        let acts = services.iter().map(|service| self.means.tracker.spawn(act(Arc::clone(&service.pool))));
+        for act in acts.collect::<Vec<_>>() {
+            // A panic is in the log.
+            let _ = act.await;
+        }
+    }
+
+    /// Closes all sessions.
+    pub fn close_all(&self) {
+        for service in self.services() {
+            service.close();
+        }
+    }
+}
+
+impl Loss {
+    fn of(error: StartupError) -> Self {
+        match error {
+            StartupError::Child(text) => Self::Child(text),
+            _ => Self::Bug,
+        }
+    }
+
+    fn into_error(self) -> StartupError {
+        match self {
+            Self::Child(text) => StartupError::Child(text),
+            Self::Bug => StartupError::Bug(LOST),
+        }
+    }
+
+    fn into_text(self) -> String {
+        match self {
+            Self::Child(text) => text,
+            Self::Bug => LOST.to_owned(),
+        }
+    }
+}
+
+fn say_why_not(name: &ServerName, why: &Unusable) {
+    match why {
+        Unusable::Disabled => info!(server = %name, "not served: disabled"),
+        Unusable::Invalid(why) => warn!(server = %name, "not served: {why}"),
+    }
+}
+
+const LOST: &str = "the task that owns the server's process ended by itself";

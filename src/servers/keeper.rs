@@ -1,0 +1,160 @@
+//! Who sees to a server: starts it, lets it fall asleep, tries again what failed, and stops what is served no more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info};
+
+use super::Loss;
+use super::server::{Phase, Server};
+use super::service::Service;
+use crate::child::ChildGuard;
+use crate::config::{Arrangement, OnChildExit, ServerConfig, Start};
+use crate::session::UnreadTotal;
+
+/// What servers are started with.
+#[derive(Clone, Debug)]
+pub(super) struct Means {
+    /// None: nothing can be.
+    pub(super) guard: Option<ChildGuard>,
+    /// What the clients of all of them leave unread.
+    pub(super) unread: UnreadTotal,
+    /// A permit for each that may be starting.
+    pub(super) starts: Arc<Semaphore>,
+    /// How long requests in flight may go on where a server is stopped.
+    pub(super) drain_timeout: Duration,
+    /// The program stops, and so do all servers, by its own sequence.
+    pub(super) closing: CancellationToken,
+    pub(super) tracker: TaskTracker,
+}
+
+/// How a server came to its end for now.
+enum Ending {
+    /// Nobody needed it.
+    Unused,
+    /// It does not work (any more).
+    Lost(Loss),
+    /// It is in the configuration no more, or the program stops.
+    Over,
+}
+
+/// Sees to `server` until it is over. `lost` is told if the program is not to go on without it.
+pub(super) async fn keep(
+    server: Arc<Server>,
+    arrangement: Arrangement,
+    means: Means,
+    lost: watch::Sender<Option<Loss>>,
+) {
+    let Some((config, guard)) = server.config().cloned().zip(means.guard.clone()) else { return };
+    let named = arrangement == Arrangement::Several;
+    let mut backoff = BACKOFF_MIN;
+    let mut asleep = config.start == Start::OnDemand;
+    loop {
+        if asleep {
+            tokio::select! {
+                () = server.over() => break,
+                () = server.wanted() => {}
+            }
+        }
+        let starts = Arc::clone(&means.starts);
+        let permit = tokio::select! {
+            () = server.over() => break,
+            permit = starts.acquire_owned() => permit,
+        };
+        let service = Arc::new(Service::start(config.clone(), guard.clone(), &means));
+        if !server.rise(&service) {
+            service.retire(|| false, Duration::ZERO).await;
+            break;
+        }
+        let first = tokio::select! {
+            () = server.over() => Err(Ending::Over),
+            first = service.pool.first() => first.map_err(|error| Ending::Lost(Loss::of(error))),
+        };
+        drop(permit);
+        let ending = match first {
+            Ok(()) => {
+                if named {
+                    info!(server = %server.name(), "the server is started");
+                }
+                server.show(Ok(()));
+                backoff = BACKOFF_MIN;
+                serve(&server, &service, &config).await
+            }
+            Err(ending) => ending,
+        };
+        match ending {
+            // Whoever stops the program stops its children and sessions, in an order of its own.
+            Ending::Over if means.closing.is_cancelled() => return,
+            Ending::Over => {
+                server.turn(Phase::Over);
+                service.retire(|| server.is_visited(), means.drain_timeout).await;
+                info!(server = %server.name(), "the server is stopped");
+                return;
+            }
+            Ending::Unused => {
+                info!(server = %server.name(), "the server is stopped, since nobody uses it; it is started again when somebody comes");
+                asleep = true;
+                service.retire(|| false, Duration::ZERO).await;
+            }
+            Ending::Lost(loss) => {
+                server.show(Err(loss.clone()));
+                if arrangement == Arrangement::Single || config.child.on_exit == OnChildExit::Exit {
+                    lost.send_replace(Some(loss));
+                    return;
+                }
+                let until = Instant::now() + backoff;
+                error!(
+                    server = %server.name(), retry_after = ?backoff, error = loss.into_text(),
+                    "the server cannot be used; the others go on"
+                );
+                server.turn(Phase::Failed(until));
+                service.retire(|| false, Duration::ZERO).await;
+                tokio::select! {
+                    () = server.over() => break,
+                    () = sleep_until(until) => {}
+                }
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+                asleep = config.start == Start::OnDemand;
+                server.turn(if asleep { Phase::Asleep } else { Phase::Waiting });
+            }
+        }
+    }
+    server.turn(Phase::Over);
+    debug!(server = %server.name(), "the server is over");
+}
+
+/// Until the server is needed no more, or cannot be used any more.
+async fn serve(server: &Server, service: &Service, config: &ServerConfig) -> Ending {
+    tokio::select! {
+        () = server.over() => Ending::Over,
+        error = service.pool.lost() => Ending::Lost(Loss::of(error)),
+        () = unused(server, service, config.idle_timeout) => Ending::Unused,
+    }
+}
+
+/// Resolves when nobody has used the server for so long, and it has fallen asleep.
+async fn unused(server: &Server, service: &Service, idle_timeout: Option<Duration>) {
+    let Some(idle_timeout) = idle_timeout else { return std::future::pending().await };
+    let period = (idle_timeout / 4).clamp(LOOK_PERIOD_MIN, LOOK_PERIOD_MAX);
+    let (mut since, mut begun) = (Instant::now(), server.visits_begun());
+    loop {
+        sleep(period).await;
+        let now = Instant::now();
+        if server.visits_begun() != begun || server.is_visited() || !service.is_unused() {
+            (since, begun) = (now, server.visits_begun());
+        } else if now.duration_since(since) >= idle_timeout && server.fall_asleep(service) {
+            return;
+        }
+    }
+}
+
+/// The wait before a server is tried again that could not be started; twice as long each time.
+const BACKOFF_MIN: Duration = Duration::from_secs(2);
+const BACKOFF_MAX: Duration = Duration::from_secs(120);
+/// How often an idle server is looked at.
+const LOOK_PERIOD_MIN: Duration = Duration::from_millis(50);
+const LOOK_PERIOD_MAX: Duration = Duration::from_secs(15);

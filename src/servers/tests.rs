@@ -1,0 +1,1 @@
+//! Servers with children that are tasks.
