@@ -8,12 +8,22 @@
 use std::collections::HashMap;
 use std::fs;
 
-/// The resident bytes of each process group, by its number; empty where there is no `/proc`. Reads a file for each process
-/// of the machine: not for a thread that others wait for.
-pub fn resident_bytes_by_group() -> HashMap<u32, u64> {
+/// Resident bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Of each process group, by its number.
+    pub by_group: HashMap<u32, u64>,
+    /// Of this process alone.
+    pub own: Option<u64>,
+}
+
+/// Looks; nothing is found where there is no `/proc`. Reads a file for each process of the machine: not for a thread that
+/// others wait for.
+pub fn look() -> Memory {
     let page_bytes = u64::try_from(rustix::param::page_size()).unwrap_or(0);
-    let mut groups = HashMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else { return groups };
+    let mut memory = Memory::default();
+    let own = std::process::id().to_string();
+    let Ok(entries) = fs::read_dir("/proc") else { return memory };
     for entry in entries.flatten() {
         if !entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
             continue;
@@ -22,10 +32,14 @@ pub fn resident_bytes_by_group() -> HashMap<u32, u64> {
         let Some((group, pages)) = fs::read(entry.path().join("stat")).ok().and_then(|stat| parse(&stat)) else {
             continue;
         };
-        let bytes: &mut u64 = groups.entry(group).or_default();
-        *bytes = bytes.saturating_add(pages.saturating_mul(page_bytes));
+        let bytes = pages.saturating_mul(page_bytes);
+        let of_group: &mut u64 = memory.by_group.entry(group).or_default();
+        *of_group = of_group.saturating_add(bytes);
+        if entry.file_name() == *own {
+            memory.own = Some(bytes);
+        }
     }
-    groups
+    memory
 }
 
 /// The group of a process and its resident pages.
@@ -57,7 +71,9 @@ mod tests {
     #[test]
     fn this_process_has_memory() {
         let group = rustix::process::getpgrp().as_raw_nonzero().get();
-        let bytes = resident_bytes_by_group()[&u32::try_from(group).expect("a pid")];
-        assert!(bytes > 1024 * 1024, "{bytes}");
+        let memory = look();
+        let (own, of_group) =
+            (memory.own.expect("it is there"), memory.by_group[&u32::try_from(group).expect("a pid")]);
+        assert!(own > 1024 * 1024 && of_group >= own / 2, "{own} {of_group}");
     }
 }

@@ -1,7 +1,5 @@
 //! What the pool says of its children to whoever wants to look.
 
-use std::time::Duration;
-
 use tokio::time::{Instant, timeout_at};
 
 use super::members::Whose;
@@ -64,12 +62,10 @@ pub enum Tenancy {
 
 /// The most children of a report.
 const REPORTED_MAX: usize = 100;
-/// How long all children together are waited for. They answer at once, or are busy.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Pool {
-    /// Looks at all children, which disturbs none of them.
-    pub async fn report(&self) -> Report {
+    /// Looks at all children, which disturbs none of them. What one does not say of itself until then is left out.
+    pub async fn report(&self, until: Instant) -> Report {
         let health = self.health();
         let (mut members, waiting) = {
             let state = self.lock();
@@ -81,7 +77,6 @@ impl Pool {
         members.truncate(REPORTED_MAX);
         // All are asked before any is waited for.
         let asked: Vec<_> = members.into_iter().map(|(number, one)| (number, one.child.report(), one)).collect();
-        let until = Instant::now() + ANSWER_TIMEOUT;
         let mut children = Vec::with_capacity(asked.len());
         for (number, answer, member) in asked {
             let details = match answer {

@@ -27,6 +27,8 @@ pub struct Report {
     pub unread_bytes: (usize, usize),
     /// Streams that are being read.
     pub streams: usize,
+    /// Requests in flight, of all sessions.
+    pub in_flight: usize,
 }
 
 /// A session, or the exchange of one request that has none.
@@ -68,6 +70,7 @@ impl Registry {
             })
             .collect();
         ranked.sort_by_key(|(in_flight, idle, session)| (std::cmp::Reverse(*in_flight), *idle, session.key));
+        let in_flight = ranked.iter().map(|(in_flight, ..)| in_flight).sum();
         let left_out = ranked.len().saturating_sub(REPORTED_MAX);
         let now_unix_ms = self.unix_ms(now);
         let sessions = ranked.iter().take(REPORTED_MAX).map(|(.., session)| session.report(now, now_unix_ms));
@@ -81,6 +84,7 @@ impl Registry {
             parked_bytes: (parked.bytes(), parked_bytes_max),
             unread_bytes: unread.used(),
             streams: self.shared.readers.load(Ordering::Relaxed),
+            in_flight,
         }
     }
 }
