@@ -9,6 +9,7 @@ mod operators;
 mod placement;
 mod resource_server;
 mod rules;
+mod servers;
 mod streamable;
 
 use std::net::{Ipv4Addr, SocketAddr};
