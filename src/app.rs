@@ -19,12 +19,12 @@ use tracing::{debug, error, info, warn};
 
 use crate::auth::Remote;
 use crate::child::guard::ChildGuard;
-use crate::config::{Config, HttpConfig, Isolation, ServerConfig};
+use crate::config::{Config, HttpConfig, Isolation, ServerConfig, ServersConfig};
 use crate::error::StartupError;
-use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Handed, Listener, Stop};
 use crate::http::tls::Tls;
+use crate::http::{self, Http};
 use crate::notify::Notifier;
 use crate::reload::{Reading, Reloads};
 use crate::servers::Servers;
@@ -148,8 +148,9 @@ impl App {
                  (chmod o-r)"
             );
         }
+        let mounts = mounts(&config.servers);
         let urls: Vec<_> =
-            listener.bound().filter_map(|bound| urls::urls(scheme, bound, &config.http)).flatten().collect();
+            listener.bound().flat_map(|bound| urls::urls(scheme, bound, &config.http, &mounts)).collect();
         let addresses = listener.bound().map(ToString::to_string).collect::<Vec<_>>().join(", ");
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
@@ -158,7 +159,9 @@ impl App {
         let stop_timeout = stop_timeouts.max().unwrap_or_default();
         let authenticator = {
             let HttpConfig { public_url, path, sse_path, .. } = &config.http;
-            let resources = (public_url.as_deref(), [path.as_str(), sse_path.as_str()]);
+            let of_one = |mount: &String| [format!("{mount}{path}"), format!("{mount}{sse_path}")];
+            let resources = mounts.iter().flat_map(of_one).collect();
+            let resources = (public_url.as_deref(), resources);
             entrance::authenticator(config.auth, config.principals, resources, &tasks, &sweeper)?
         };
         let servers = Servers::start(config.servers, guard, config.drain_timeout, &tasks);
@@ -212,6 +215,14 @@ impl App {
     /// The servers.
     pub const fn servers(&self) -> &Arc<Servers> {
         &self.parts.servers
+    }
+}
+
+/// What stands before the paths of each server's endpoint.
+fn mounts(servers: &ServersConfig) -> Vec<String> {
+    match servers.servers.as_slice() {
+        [_] => vec![String::new()],
+        several => several.iter().map(|server| http::mount(&server.name)).collect(),
     }
 }
 

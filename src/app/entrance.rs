@@ -26,7 +26,7 @@ use crate::telemetry::access;
 pub(super) fn authenticator(
     config: AuthConfig,
     principals: PrincipalsConfig,
-    (public_url, paths): (Option<&str>, [&str; 2]),
+    (public_url, paths): (Option<&str>, Vec<String>),
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Arc<Authenticator>, StartupError> {
@@ -48,7 +48,7 @@ pub(super) fn authenticator(
         StartupError::File { flag: "--jwks-file", file, source: Box::new(source) }
     })?;
     if let (Some(jwt), Some(base)) = (&jwt, public_url) {
-        for resource in paths.map(|path| format!("{base}{path}")) {
+        for resource in paths.iter().map(|path| format!("{base}{path}")) {
             if !jwt.audiences().contains(&resource) {
                 warn!(
                     resource,
