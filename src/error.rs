@@ -325,6 +325,8 @@ impl Reject {
             | Self::NotAcceptable(_)
             | Self::MethodNotAllowed(_)
             | Self::NotFound
+            | Self::ServerUnnamed
+            | Self::ServerUnknown
             | Self::SessionMissing
             | Self::VersionUnsupported
             | Self::EventUnknown

@@ -33,10 +33,10 @@ pub struct Server {
     visits_begun: AtomicU64,
     /// It is served no more, or the program stops.
     over: CancellationToken,
-    /// They last as long as it is configured, also while it is not started.
-    _metrics: ServerMetrics,
     /// It is served no more.
     dismissed: AtomicBool,
+    /// They last as long as it is configured, also while it is not started.
+    _metrics: ServerMetrics,
 }
 
 /// How far it is.
@@ -111,8 +111,8 @@ impl Server {
             visits: AtomicUsize::new(0),
             visits_begun: AtomicU64::new(0),
             over,
-            _metrics: metrics,
             dismissed: AtomicBool::new(false),
+            _metrics: metrics,
         }
     }
 

@@ -37,8 +37,8 @@ impl Service {
     /// children.
     pub(super) fn start(config: ServerConfig, means: &Means) -> Option<Self> {
         let ServerConfig { name, endpoint, session, pool, child, router, .. } = config;
-        let metrics = ServerMetrics::named(name.as_str());
         let (sessions, tracker) = (endpoint.sessions, &means.tracker);
+        let metrics = ServerMetrics::named(name.as_str());
         let pool = match &means.backing {
             Backing::Processes(guard) => Pool::start(pool, sessions, child, router, guard.clone(), (metrics, tracker)),
             #[cfg(test)]
