@@ -16,6 +16,7 @@ mod legacy_sse;
 pub mod listener;
 mod listing;
 mod modern;
+mod observe;
 pub mod peer;
 mod request;
 pub mod sse;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -40,6 +41,7 @@ use tracing::debug;
 use self::body::Body;
 use self::forwarded::Way;
 use self::guard::Guard;
+use self::observe::{Exchange, Record};
 use self::peer::Peer;
 use self::request::{EVENT_STREAM, Refusal};
 use self::status_page::{DATA_PATH, Desk, Door};
@@ -157,7 +159,9 @@ impl Http {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");
-                return Refusal::from(reject).into_response();
+                let response = Refusal::from(reject).into_response();
+                observe::refused(way.client, None, &response);
+                return response;
             }
         };
         if request.method == Method::OPTIONS {
@@ -171,11 +175,21 @@ impl Http {
         let answered = match page.or_else(|| self.open_to_all(path, request, &way)) {
             Some(answered) => answered,
             None => match self.enter(request, peer, &way).await {
-                Ok(_) if path == DATA_PATH && has_status => self.status_data(request).await,
-                Ok(_) if path == "/metrics" && self.has_metrics(door) => metrics(&request.method),
-                Ok(_) if door == Door::Operators && path != "/servers" => Err(Reject::NotFound.into()),
-                Ok(caller) => self.route(path, request, body, &Caller { admission: caller, way }).await,
-                Err(response) => Ok(*response),
+                Ok(caller) => {
+                    let caller = Caller { admission: caller, way };
+                    let answered = match path {
+                        DATA_PATH if has_status => self.status_data(request).await,
+                        "/metrics" if self.has_metrics(door) => metrics(request),
+                        "/servers" => self.list_servers(&request.method),
+                        _ if door == Door::Operators => Err(Reject::NotFound.into()),
+                        _ => self.route(path, request, body, &caller).await,
+                    };
+                    answered.or_else(|refusal| Ok(refuse(refusal, &caller)))
+                }
+                Err(response) => {
+                    observe::refused(way.client, None, &response);
+                    Ok(*response)
+                }
             },
         };
         let mut response = match answered {
@@ -209,10 +223,6 @@ impl Http {
     where
         B: HttpBody<Data = Bytes>,
     {
-        if path == "/servers" {
-            let listing = || request::json(StatusCode::OK, listing::listing(&self.servers, &self.config));
-            return get(&request.method, listing);
-        }
         let (server, place) = self.find(path)?;
         let known = [&self.config.path, &self.config.sse_path, &self.config.message_path];
         if !known.into_iter().any(|known| known == place.path) {
@@ -220,6 +230,10 @@ impl Http {
         }
         let endpoint = Endpoint { http: self, service: server.visit().await?, mount: place.mount };
         endpoint.route(place.path, request, body, caller).await
+    }
+
+    fn list_servers(&self, method: &Method) -> Result<Response<Body>, Refusal> {
+        get(method, || request::json(StatusCode::OK, listing::listing(&self.servers, &self.config)))
     }
 
     /// The server that a path is for, and where it is in that.
@@ -283,6 +297,11 @@ impl Endpoint<'_> {
         }
     }
 
+    /// Something was sent that may become a request.
+    fn observe(&self, caller: &Caller) -> Exchange {
+        Exchange::begin(self.service.pool.metrics(), Record::of(caller))
+    }
+
     /// Who needs a child, by the headers of a session's first request.
     fn tenant(&self, headers: &HeaderMap, caller: &Caller) -> Result<Tenant, Reject> {
         self.service.pool.tenant(&caller.admission, headers)
@@ -312,12 +331,24 @@ fn health(method: &Method, report: impl FnOnce() -> (StatusCode, String)) -> Res
     })
 }
 
-fn metrics(method: &Method) -> Result<Response<Body>, Refusal> {
-    get(method, || {
-        let mut response = Response::new(Body::from(Bytes::from(metrics::render())));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+fn metrics(request: &Parts) -> Result<Response<Body>, Refusal> {
+    get(&request.method, || {
+        let format = metrics::Format::accepted(request.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+        let mut response = Response::new(Body::from(Bytes::from(metrics::render_as(format))));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         response
     })
+}
+
+/// The response to a request that is refused.
+fn refuse(refusal: Refusal, caller: &Caller) -> Response<Body> {
+    debug!(kind = refusal.reject.wire().kind, reason = %refusal.reject, "request refused");
+    let seen = refusal.seen;
+    let response = refusal.into_response();
+    if !seen {
+        observe::refused(caller.way.client, caller.admission.principal.label(), &response);
+    }
+    response
 }
 
 /// A head that is too large for HTTP/1.1 never gets here; that of HTTP/2 is seen when it is whole.

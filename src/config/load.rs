@@ -17,9 +17,10 @@ use super::listen::{Chosen, ListenAddress};
 use super::secret::Secret;
 use super::values;
 use super::{
-    Arrangement, Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities, EndpointConfig, ForwardedConfig,
-    GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem,
-    RouterConfig, ServerConfig, ServerName, ServersConfig, SessionMode, Start, TelemetryConfig,
+    AccessLogConfig, AccessLogNames, Arrangement, Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities,
+    EndpointConfig, ForwardedConfig, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous,
+    OnChildExit, PoolConfig, Problem, RouterConfig, ServerConfig, ServerName, ServersConfig, SessionMode, Start,
+    TelemetryConfig,
 };
 use crate::cli::{Cli, Origins};
 
@@ -104,6 +105,8 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
     let router = read_router(&cli, bounds, reader);
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
     let log_format = reader.read("log-format", &cli.log_format, values::log_format);
+    let access_log = reader.read("access-log", &cli.access_log, values::access_log);
+    let access_log_names = reader.read("access-log-names", &cli.access_log_names, values::switch);
     let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
     let pool = read_pool(&cli, bounds, reader);
     let principals = principals::read(&cli, reader, session.as_ref(), pool.as_ref());
@@ -163,7 +166,14 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
                 router: router?,
             }],
         },
-        telemetry: TelemetryConfig { log_level: log_level?, log_format: log_format? },
+        telemetry: TelemetryConfig {
+            log_level: log_level?,
+            log_format: log_format?,
+            access: AccessLogConfig {
+                to: access_log?,
+                names: if access_log_names? { AccessLogNames::Shown } else { AccessLogNames::Hidden },
+            },
+        },
         drain_timeout: drain_timeout?,
         principals: principals?,
         exposed_file,
