@@ -27,6 +27,7 @@ use crate::http::listener::{Bound, Handed, Listener, Stop};
 use crate::http::status_page::{Desk, Door};
 use crate::http::tls::Tls;
 use crate::http::{self, Http};
+use crate::metrics::ServerMetrics;
 use crate::notify::Notifier;
 use crate::reload::{Reading, Reloads};
 use crate::servers::Servers;
@@ -202,7 +203,12 @@ impl App {
         };
         tasks.spawn(reloads.run(Arc::clone(&reload), told, sweeper.clone()));
         let connections_max = config.listen.connections_max.get();
-        let status = Status::new(Arc::clone(&servers), Box::new(|_| Totals::default()), connections_max, tasks.clone());
+        let status = Status::new(
+            Arc::clone(&servers),
+            Box::new(|name| Totals::of(&ServerMetrics::named(name))),
+            connections_max,
+            tasks.clone(),
+        );
         tasks.spawn(Arc::clone(&status).run(sweeper.clone()));
         let desk = if admin.is_some() { Desk::Apart } else { Desk::AmongClients };
         for url in urls::status_urls(scheme, admin.as_ref().unwrap_or(&listener), desk) {

@@ -180,7 +180,8 @@ impl Http {
                     let answered = match path {
                         DATA_PATH if has_status => self.status_data(request).await,
                         "/metrics" if self.has_metrics(door) => metrics(request),
-                        _ if door == Door::Operators && path != "/servers" => Err(Reject::NotFound.into()),
+                        "/servers" => self.list_servers(&request.method),
+                        _ if door == Door::Operators => Err(Reject::NotFound.into()),
                         _ => self.route(path, request, body, &caller).await,
                     };
                     answered.or_else(|refusal| Ok(refuse(refusal, &caller)))
@@ -222,10 +223,6 @@ impl Http {
     where
         B: HttpBody<Data = Bytes>,
     {
-        if path == "/servers" {
-            let listing = || request::json(StatusCode::OK, listing::listing(&self.servers, &self.config));
-            return get(&request.method, listing);
-        }
         let (server, place) = self.find(path)?;
         let known = [&self.config.path, &self.config.sse_path, &self.config.message_path];
         if !known.into_iter().any(|known| known == place.path) {
@@ -233,6 +230,10 @@ impl Http {
         }
         let endpoint = Endpoint { http: self, service: server.visit().await?, mount: place.mount };
         endpoint.route(place.path, request, body, caller).await
+    }
+
+    fn list_servers(&self, method: &Method) -> Result<Response<Body>, Refusal> {
+        get(method, || request::json(StatusCode::OK, listing::listing(&self.servers, &self.config)))
     }
 
     /// The server that a path is for, and where it is in that.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::metrics::{Method, ServerMetrics};
+
 /// The time from one sample to the next.
 pub const PERIOD: Duration = Duration::from_secs(2);
 /// The most samples: ten minutes.
@@ -23,6 +25,17 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// What has been counted of a server. A subscription is no request that somebody waits for: it takes as long as its client
+    /// likes.
+    pub fn of(metrics: &ServerMetrics) -> Self {
+        let lasting = [Method::Listen];
+        let requests = metrics.outcomes().filter(|(method, ..)| !lasting.contains(method));
+        requests.fold(Self::default(), |sum, (_, outcome, durations)| {
+            let count = durations.iter().map(|(_, count)| count).sum();
+            sum.and(&Self { outcomes: BTreeMap::from([(outcome.as_str(), count)]), durations })
+        })
+    }
+
     /// Together with another server's.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
