@@ -11,7 +11,7 @@ use http::{HeaderValue, Uri};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::exchange::{Purpose, Step};
+use super::exchange::{Exchange, Purpose, Step};
 use super::{Core, Ending, ExchangeId, Refusal, Waiting};
 use crate::jsonrpc::{Frame, Kind, Message, RawId, decode_str};
 use crate::mcp::ids::Param;
@@ -192,6 +192,9 @@ impl Core {
             Purpose::Request { .. } | Purpose::Message | Purpose::Reopen | Purpose::Replay => true,
             Purpose::Stream | Purpose::Source | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => false,
         };
+        if matches!(phase, Phase::Open) && !closing {
+            self.move_harmless();
+        }
         let gone: Vec<ExchangeId> =
             self.exchanges.iter().filter(|(_, exchange)| of_session(&exchange.purpose)).map(|(id, _)| *id).collect();
         for id in gone {
@@ -223,6 +226,25 @@ impl Core {
             }
             Phase::Reopening | Phase::Open => self.reopening_failed(&refusal),
             Phase::New | Phase::Opening | Phase::Lost => {}
+        }
+    }
+
+    /// Requests that can be made twice, or that nobody got, wait for the next session; once each.
+    fn move_harmless(&mut self) {
+        let movable = |exchange: &Exchange| {
+            let untaken = exchange.step == Step::Backoff;
+            let harmless =
+                exchange.purpose.request().is_some_and(|(_, name)| untaken || method::is_safe_to_repeat(name));
+            harmless && !exchange.moved && exchange.message.is_some()
+        };
+        let movable: Vec<ExchangeId> =
+            self.exchanges.iter().filter(|(_, exchange)| movable(exchange)).map(|(id, _)| *id).collect();
+        // As they came, before what has not been sent at all.
+        for id in movable.into_iter().rev() {
+            if let Some(message) = self.abandon(id).and_then(|exchange| exchange.message) {
+                self.queued_bytes += message.bytes().len();
+                self.queue.push_front(Waiting { message, moved: true });
+            }
         }
     }
 
