@@ -76,16 +76,6 @@ async def test_progress(everything):
         assert steps == [(n, 4) for n in range(1, 5)]
 
 
-async def test_cancellation(everything):
-    async with connect(everything) as peer:
-        call = peer.cancellable("trigger-long-running-operation", {"duration": 1, "steps": 10})
-        await peer.text("echo", message="meanwhile")
-        await call.cancel()
-        # This server works on regardless. The later, longer call ends after the cancelled one would have.
-        await peer.text("trigger-long-running-operation", duration=1.2, steps=1)
-        assert not [m for m in peer.seen if m.get("id") == call.request_id]
-
-
 async def test_questions_of_the_server(everything):
     async def on_elicitation(context, params):
         return types.ElicitResult(action="accept", content={"name": "Ada", "integer": 7})
@@ -122,6 +112,18 @@ async def test_two_clients_of_one_server_have_sessions_of_their_own(everything):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(use, ann, "ann")
             tasks.start_soon(use, bob, "bob")
+
+
+async def test_cancellation(everything):
+    # The last of a server: it never says when it is done with a cancelled request, and until then what it logs or asks might
+    # belong to that.
+    async with connect(everything) as peer:
+        call = peer.cancellable("trigger-long-running-operation", {"duration": 1, "steps": 10})
+        await peer.text("echo", message="meanwhile")
+        await call.cancel()
+        # This server works on regardless. The later, longer call ends after the cancelled one would have.
+        await peer.text("trigger-long-running-operation", duration=1.2, steps=1)
+        assert not [m for m in peer.seen if m.get("id") == call.request_id]
 
 
 async def test_a_python_server(fastmcp):
