@@ -25,12 +25,16 @@ use crate::config::{Config, HttpConfig, Isolation, Reread, ServerConfig, Servers
 use crate::error::StartupError;
 use crate::http::guard::Guard;
 use crate::http::listener::{Bound, Handed, Listener, Stop};
+use crate::http::status_page::{Desk, Door};
 use crate::http::tls::Tls;
 use crate::http::{self, Http};
+use crate::metrics::ServerMetrics;
 use crate::notify::Notifier;
 use crate::reload::{Reading, Reloads, watch};
 use crate::servers::Servers;
 use crate::shutdown::{self, Parts, Signals, Wish};
+use crate::status::Status;
+use crate::status::history::Totals;
 
 /// The running program.
 #[derive(Debug)]
@@ -122,17 +126,23 @@ impl App {
     async fn start_telling(
         config: Config,
         source: Option<Source>,
-        handed: Handed,
+        mut handed: Handed,
         guard: ChildGuard,
         manager: Notifier,
     ) -> Result<Self, StartupError> {
         raise_open_files_limit();
         let mut reloads = Reloads::default();
         let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
+        // First, or it might find what it was given among the rest that is the clients'.
+        let mut admin = match &config.admin {
+            Some(config) => Some(Listener::take(config, &mut handed).await?),
+            None => None,
+        };
         let mut listener = Listener::bind(&config.listen, handed).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         if let Some(tls) = tls {
             listener = listener.with_tls(Arc::clone(&tls));
+            admin = admin.map(|admin| admin.with_tls(Arc::clone(&tls)));
             reloads.add("tls", tls.files(), move || Ok(tls.reload()?));
         }
         let proxies = config.http.forwarded.clone();
@@ -143,10 +153,11 @@ impl App {
             });
         }
         let local_addr = listener.local_addr();
-        for bound in listener.bound() {
+        let all_bound = || listener.bound().chain(admin.iter().flat_map(Listener::bound));
+        for bound in all_bound() {
             entrance::refuse_exposure(bound, &config.auth)?;
         }
-        for bound in listener.bound() {
+        for bound in all_bound() {
             entrance::warn_of_exposure(bound, &config.auth);
         }
         entrance::warn_of_openness(&config.guard);
@@ -201,7 +212,25 @@ impl App {
             Reading::Ended => manager.ready(&status),
         };
         tasks.spawn(reloads.run(Arc::clone(&reload), told, sweeper.clone()));
-        let http = Http::new(config.http, Guard::new(config.guard), authenticator, Arc::clone(&servers));
+        let connections_max = config.listen.connections_max.get();
+        let status = Status::new(
+            Arc::clone(&servers),
+            Box::new(|name| Totals::of(&ServerMetrics::named(name))),
+            connections_max,
+            tasks.clone(),
+        );
+        tasks.spawn(Arc::clone(&status).run(sweeper.clone()));
+        let desk = if admin.is_some() { Desk::Apart } else { Desk::AmongClients };
+        for url in urls::status_urls(scheme, admin.as_ref().unwrap_or(&listener), desk) {
+            info!(url, "the status page");
+        }
+        let guard = Guard::new(config.guard);
+        let http = Http::with_status(config.http, guard, authenticator, Arc::clone(&servers), (status, desk));
+        if let Some(admin) = admin {
+            let http = Arc::clone(&http);
+            let handle = move |request, peer| Arc::clone(&http).handle_at(Door::Operators, request, peer);
+            tasks.spawn(admin.serve(handle, connections.clone(), stop.clone()));
+        }
         let handle = move |request, peer| Arc::clone(&http).handle(request, peer);
         tasks.spawn(listener.serve(handle, connections.clone(), stop.clone()));
 

@@ -26,11 +26,13 @@ pub mod guard;
 pub mod in_memory;
 mod life;
 mod lookup;
+pub mod memory;
 mod pipe;
 #[cfg(test)]
 pub(crate) mod played;
 pub mod probe;
 mod process;
+mod report;
 mod restart;
 #[cfg(test)]
 mod scenarios;
@@ -60,6 +62,7 @@ use self::entrance::{Entrance, Way};
 pub use self::eras::{CommandEras, EraSource, Eras, Finder, Known};
 pub use self::guard::ChildGuard;
 use self::process::{Launch, Launcher};
+pub use self::report::{ExitReport, ProcessReport, Report};
 use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::{Kind, Message};
@@ -301,6 +304,11 @@ impl ChildHandle {
             let detach = async move { drop(inbox.send(detach).await) };
             self.tracker.spawn(detach.instrument(tracing::debug_span!("detach")));
         }
+    }
+
+    /// The era that the child is spoken to in; none while it is not known.
+    pub fn era_if_known(&self) -> Option<Era> {
+        self.era.era()
     }
 
     /// The era that the child is spoken to in. Known since the lease was given returned.

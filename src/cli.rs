@@ -235,16 +235,27 @@ pub struct Cli {
     #[arg(long, value_name = "ADDRESS", help_heading = LISTENING, value_delimiter = ',')]
     pub listen: Vec<String>,
 
+    /// Where operators find the status page and the metrics, apart from the clients (repeatable)
+    ///
+    /// An address as for --listen; `systemd:` needs a name there. It serves `/` (the status page), `/status.json`, `/metrics`,
+    /// `/servers`, `/healthz` and `/readyz`, and nothing of MCP; where clients come in there are only `/servers`, `/healthz` and
+    /// `/readyz` of these then. Without this flag the metrics are where clients come in, and so is the status page
+    /// at addresses that this machine alone can reach (127.0.0.1, ::1, unix:). Who wants to see the metrics or what the page shows has
+    /// to authenticate as clients do. An address that other machines can reach needs authentication, as --listen does. Several
+    /// separated by commas; MCP_MUX_ADMIN may also have one a line.
+    #[arg(long, value_name = "ADDRESS", help_heading = LISTENING, value_delimiter = ',')]
+    pub admin: Vec<String>,
+
     /// Who may connect to the unix sockets: the mode of their files [default: 600]
     ///
-    /// 600: mcp-mux's own user; 660: also their group; 666: everybody on this machine. With --listen unix:.
+    /// 600: mcp-mux's own user; 660: also their group; 666: everybody on this machine. With --listen unix: or --admin unix:.
     #[arg(long, value_name = "MODE", help_heading = LISTENING)]
     pub unix_mode: Option<String>,
 
     /// Whose the files of the unix sockets are: a user, user:group or :group
     ///
     /// Names of /etc/passwd and /etc/group, or numbers. What is left out stays as the system has it: mcp-mux's own. Another user
-    /// takes the rights of root. With --listen unix:.
+    /// takes the rights of root. With --listen unix: or --admin unix:.
     #[arg(long, value_name = "OWNER", help_heading = LISTENING)]
     pub unix_owner: Option<String>,
 

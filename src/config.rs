@@ -46,6 +46,8 @@ use crate::mcp::Era;
 pub struct Config {
     /// Where to listen.
     pub listen: ListenConfig,
+    /// Where to listen for operators; none: they come where clients do.
+    pub admin: Option<ListenConfig>,
     /// With what connections are encrypted; none: they are not.
     pub tls: Option<TlsConfig>,
     /// Paths and limits of the HTTP side.

@@ -331,6 +331,8 @@ impl Reject {
             | Self::VersionUnsupported
             | Self::EventUnknown
             | Self::StreamEnded
+            | Self::ServerUnnamed
+            | Self::ServerUnknown
             | Self::HostMissing => Outcome::Invalid,
             Self::NotAllowed(_)
             | Self::HostForbidden

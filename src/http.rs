@@ -20,6 +20,7 @@ mod observe;
 pub mod peer;
 mod request;
 pub mod sse;
+pub mod status_page;
 mod streamable;
 #[cfg(test)]
 mod tests;
@@ -43,12 +44,14 @@ use self::guard::Guard;
 use self::observe::{Exchange, Record};
 use self::peer::Peer;
 use self::request::{EVENT_STREAM, Refusal};
+use self::status_page::{DATA_PATH, Desk, Door};
 use crate::auth::{Admission, Authenticator};
 use crate::config::{HttpConfig, ServerName};
 use crate::error::Reject;
 use crate::metrics;
 use crate::pool::Tenant;
 use crate::servers::{Server, Servers, Visit};
+use crate::status::Status;
 
 /// Whom a request is from.
 #[derive(Debug)]
@@ -66,6 +69,9 @@ pub struct Http {
     guard: Guard,
     authenticator: Arc<Authenticator>,
     servers: Arc<Servers>,
+    /// What the status page shows; without it there is none.
+    status: Option<Arc<Status>>,
+    desk: Desk,
 }
 
 /// One server, as a request has reached it.
@@ -85,22 +91,49 @@ impl Http {
         authenticator: Arc<Authenticator>,
         servers: Arc<Servers>,
     ) -> Arc<Self> {
-        Arc::new(Self { config, guard, authenticator, servers })
+        Arc::new(Self { config, guard, authenticator, servers, status: None, desk: Desk::AmongClients })
     }
 
-    /// Answers one request that came in on the connection with `peer`.
+    /// As [`Http::new`], with a status page at that desk.
+    pub fn with_status(
+        config: HttpConfig,
+        guard: Guard,
+        authenticator: Arc<Authenticator>,
+        servers: Arc<Servers>,
+        (status, desk): (Arc<Status>, Desk),
+    ) -> Arc<Self> {
+        Arc::new(Self { config, guard, authenticator, servers, status: Some(status), desk })
+    }
+
+    /// As [`Http::handle_at`] where clients come in.
+    ///
+    /// # Cancel safety
+    /// As [`Http::handle_at`].
+    pub fn handle<B>(self: Arc<Self>, request: Request<B>, peer: Arc<Peer>) -> impl Future<Output = Response<Body>>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        self.handle_at(Door::Clients, request, peer)
+    }
+
+    /// Answers one request that came in on the connection with `peer`, at that door.
     ///
     /// # Cancel safety
     /// Cancelled (the client hung up), a message that was not handed over to the child yet is not; one that was takes
     /// its course, unless the exchange is stateless.
-    pub fn handle<B>(self: Arc<Self>, request: Request<B>, peer: Arc<Peer>) -> impl Future<Output = Response<Body>>
+    pub fn handle_at<B>(
+        self: Arc<Self>,
+        door: Door,
+        request: Request<B>,
+        peer: Arc<Peer>,
+    ) -> impl Future<Output = Response<Body>>
     where
         B: HttpBody<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
         async move {
             let mut body = pin!(body);
-            let response = self.respond(&parts, body.as_mut(), &peer).await;
+            let response = self.respond(&parts, body.as_mut(), &peer, door).await;
             let status = response.status();
             // One whose body did not come in time is not waited for again, if it can be helped.
             let late = status == StatusCode::REQUEST_TIMEOUT && parts.version != Version::HTTP_2;
@@ -112,7 +145,7 @@ impl Http {
         }
     }
 
-    async fn respond<B>(&self, request: &Parts, body: Pin<&mut B>, peer: &Peer) -> Response<Body>
+    async fn respond<B>(&self, request: &Parts, body: Pin<&mut B>, peer: &Peer, door: Door) -> Response<Body>
     where
         B: HttpBody<Data = Bytes>,
     {
@@ -137,12 +170,20 @@ impl Http {
         let path = request.uri.path();
         // Client configurations often carry a slash too many.
         let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
-        let answered = match self.open_to_all(path, request, &way) {
+        let has_status = self.has_status(door, peer);
+        let page = if has_status { self.page(door, path, request) } else { None };
+        let answered = match page.or_else(|| self.open_to_all(path, request, &way)) {
             Some(answered) => answered,
             None => match self.enter(request, peer, &way).await {
                 Ok(caller) => {
                     let caller = Caller { admission: caller, way };
-                    let answered = self.route(path, request, body, &caller).await;
+                    let answered = match path {
+                        DATA_PATH if has_status => self.status_data(request).await,
+                        "/metrics" if self.has_metrics(door) => metrics(request),
+                        "/servers" => self.list_servers(&request.method),
+                        _ if door == Door::Operators => Err(Reject::NotFound.into()),
+                        _ => self.route(path, request, body, &caller).await,
+                    };
                     answered.or_else(|refusal| Ok(refuse(refusal, &caller)))
                 }
                 Err(response) => {
@@ -182,15 +223,6 @@ impl Http {
     where
         B: HttpBody<Data = Bytes>,
     {
-        match path {
-            "/metrics" => return metrics(request),
-            "/servers" => {
-                return get(&request.method, || {
-                    request::json(StatusCode::OK, listing::listing(&self.servers, &self.config))
-                });
-            }
-            _ => {}
-        }
         let (server, place) = self.find(path)?;
         let known = [&self.config.path, &self.config.sse_path, &self.config.message_path];
         if !known.into_iter().any(|known| known == place.path) {
@@ -198,6 +230,10 @@ impl Http {
         }
         let endpoint = Endpoint { http: self, service: server.visit().await?, mount: place.mount };
         endpoint.route(place.path, request, body, caller).await
+    }
+
+    fn list_servers(&self, method: &Method) -> Result<Response<Body>, Refusal> {
+        get(method, || request::json(StatusCode::OK, listing::listing(&self.servers, &self.config)))
     }
 
     /// The server that a path is for, and where it is in that.

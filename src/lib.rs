@@ -25,6 +25,7 @@
 //! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
 //! | [`notify`] | what a service manager is told of that |
 //! | [`http`] | the port, whom it answers, the transports |
+//! | [`status`] | how everything is doing, for people |
 //! | [`servers`] | which servers there are, under which names; starting and stopping each |
 //! | [`session`] | one client's streams and state; the table of all of them |
 //! | [`pool`] | isolation: who gets which child, for how long |
@@ -64,6 +65,8 @@ mod shutdown;
 pub mod notify;
 
 pub mod http;
+pub mod status;
+
 pub mod servers;
 pub mod session;
 

@@ -37,6 +37,17 @@ pub fn limit_hit(limit: Limit) {
     HITS_HERE.with_borrow_mut(|hits| *hits.entry(limit).or_default() += 1);
 }
 
+/// How often each limit was hit, those that were.
+pub fn limits_hit() -> impl Iterator<Item = (Limit, u64)> {
+    let hits = |limit: &Limit| (*limit, METRICS.limit_hits.get_or_create(limit).get());
+    Limit::ALL.iter().map(hits).filter(|(_, hits)| *hits > 0)
+}
+
+/// How many connections are open.
+pub fn connections() -> usize {
+    usize::try_from(METRICS.connections.get()).unwrap_or(0)
+}
+
 /// A connection is open, until the returned value is dropped.
 pub(crate) fn connection_opened() -> OpenConnection {
     METRICS.connections.inc();

@@ -22,6 +22,7 @@ mod health;
 mod lease;
 mod members;
 mod outlook;
+mod report;
 mod tasks;
 mod tenant;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use self::health::{Health, Standing};
 pub use self::lease::Lease;
 use self::members::{Members, Whose};
 use self::outlook::{Outlook, Weight};
+pub use self::report::{ChildReport, Report, Tenancy as ReportedTenancy};
 pub use self::tasks::TaskNews;
 use self::tasks::Tasks;
 pub use self::tenant::Tenant;

@@ -80,7 +80,7 @@ use self::tasks::Tasks;
 use crate::config::RouterConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Message, RawId};
-use crate::mcp::{Era, method};
+use crate::mcp::{Era, MODERN_REVISION, method};
 use crate::telemetry::flood::Flood;
 
 /// One child's conversation with those attached to it.
@@ -240,6 +240,12 @@ impl Router {
     /// the two.
     pub fn handshake_error(&self) -> Option<&str> {
         self.handshake.error()
+    }
+
+    /// The revision agreed on with the child; none before its handshake stands.
+    pub fn revision(&self) -> Option<&'static str> {
+        let revision = self.handshake.revision()?;
+        Some(if self.era == Era::Modern { MODERN_REVISION } else { revision.as_str() })
     }
 
     /// Bytes accepted but not yet handed out for the child.

@@ -27,6 +27,7 @@ mod queue;
 mod reader;
 mod record;
 mod registry;
+mod report;
 mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -51,6 +52,7 @@ pub use queue::{Answer, Item, Taken};
 pub use reader::{Handover, StreamReader};
 pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
+pub use report::{Report, SessionReport};
 pub use streams::{Asked, Attention, Event, Head, PostForm, Settles};
 pub use unread::{Held, UnreadTotal};
 

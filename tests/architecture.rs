@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["app", "connect", "reload", "shutdown"],
     &["notify"],
     &["http"],
+    &["status"],
     &["servers"],
     &["session"],
     &["pool"],

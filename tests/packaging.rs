@@ -11,6 +11,7 @@ use std::time::Duration;
 use mcp_mux::cli::{self, Cli};
 use mcp_mux::config::Config;
 use mcp_mux::config::listen::{Chosen, ListenAddress};
+use mcp_mux::metrics::{self, Outcome, ServerMetrics};
 
 fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
@@ -190,4 +191,68 @@ fn systemd_understands_the_units() {
     let said = String::from_utf8_lossy(&output.stderr);
     let of_ours: Vec<_> = said.lines().filter(|line| line.contains("mcp-mux")).collect();
     assert!(of_ours.is_empty(), "{said}");
+}
+
+/// Every sample there can be, by name.
+#[cfg(target_os = "linux")]
+fn samples() -> BTreeSet<String> {
+    let server = ServerMetrics::named("test");
+    server.request(metrics::Method::ToolsCall, Outcome::Ok, Duration::ZERO);
+    let text = metrics::render();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let names = types.flat_map(|(name, kind)| {
+        let suffixes: &[&str] = match kind {
+            "counter" => &["_total"],
+            "info" => &["_info"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
+    });
+    names.collect()
+}
+
+/// The values that a text asks for with `label="…"`, `label=~"…"` and their opposites.
+fn values_of<'a>(label: &str, text: &'a str) -> Vec<&'a str> {
+    let places =
+        text.match_indices(label).map(|(at, _)| text[at + label.len()..].trim_start_matches(['=', '!', '~', '\\']));
+    let quoted = places.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
+    quoted.flat_map(|values| values.trim_end_matches('\\').split('|')).filter(|value| !value.starts_with('$')).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let samples = samples();
+    for file in ["examples/monitoring/grafana-dashboard.json", "examples/monitoring/alerts.yaml"] {
+        let text = text(file);
+        for (start, of) in [("mcp_mux_", "mcp_mux_"), ("process_", "process_")] {
+            let named = names(&text, start);
+            assert!(!named.is_empty(), "{file} names none of {start}");
+            for name in named {
+                assert!(samples.contains(&format!("{of}{name}")), "{file}: there is no {of}{name}");
+            }
+        }
+        let outcomes: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+        let methods: Vec<&str> = metrics::Method::ALL.iter().map(|method| method.as_str()).collect();
+        let limits: Vec<&str> = metrics::Limit::ALL.iter().map(|limit| limit.as_str()).collect();
+        let states = vec!["starting", "ready", "restarting", "circuit-open", "failed"];
+        for (label, known) in [("outcome", outcomes), ("method", methods), ("limit", limits), ("state", states)] {
+            for value in values_of(label, &text) {
+                assert!(known.contains(&value), "{file}: {label} is never {value}");
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_readme_has_every_metric_in_its_table() {
+    let readme = text("README.md");
+    for name in samples().iter().filter(|name| !["_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end))) {
+        assert!(readme.contains(&format!("| `{name}` |")), "{name} is not in the README's table of metrics");
+    }
+    for outcome in Outcome::ALL {
+        assert!(readme.contains(&format!("| `{}` |", outcome.as_str())), "{outcome:?} is not in the README");
+    }
 }

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mcp_mux_global_optspecs
-    string join \n spawn= cwd= env= clean-env= client-capabilities= start-timeout= child-era= probe-timeout= stop-timeout= on-child-exit= ping-interval= line-bytes-max= stderr-lines-max= lazy= server-idle-timeout= isolation= pool= warm= children-max= child-idle-timeout= child-max-age= child-max-requests= header-env= host= port= listen= unix-mode= unix-owner= path= sse-path= message-path= allow-host= allow-origin= public-url= trusted-proxy= forwarded-header= auth-token-file= insecure-no-auth= connections-max= jwt-issuer= jwt-audience= jwks-url= jwks-file= jwt-algorithm= jwt-scope= jwt-leeway= jwt-principal-claim= jwt-claim-env= tls-cert= tls-key= tls-client-ca= tls-client-auth= connections-per-address-max= first-byte-timeout= header-timeout= idle-timeout= untaken-timeout= header-bytes-max= headers-max= http2-streams-max= http2-resets-max= http2-frames-max= session-idle-timeout= session-max-age= sessions-max= stateless= replay-events= replay-bytes= streams-max= messages-waiting-max= unread-messages-max= unread-bytes-max= unread-total-bytes-max= parked-max= parked-bytes-max= request-timeout= request-timeout-max= input-timeout= in-flight-max= on-ambiguous= body-bytes-max= body-timeout= queue-bytes-max= queue-timeout= nesting-max= batch-max= subscriptions-max= questions-max= resend-bytes-max= tasks-max= cache-bytes= sse-after= keep-alive= rate= rate-burst= principal-sessions-max= principal-in-flight-max= config= log-level= log-format= watch= starts-max= access-log= access-log-names= drain-timeout= h/help V/version
+    string join \n spawn= cwd= env= clean-env= client-capabilities= start-timeout= child-era= probe-timeout= stop-timeout= on-child-exit= ping-interval= line-bytes-max= stderr-lines-max= isolation= pool= warm= children-max= child-idle-timeout= child-max-age= child-max-requests= header-env= host= port= listen= admin= unix-mode= unix-owner= path= sse-path= message-path= allow-host= allow-origin= public-url= trusted-proxy= forwarded-header= auth-token-file= insecure-no-auth= connections-max= jwt-issuer= jwt-audience= jwks-url= jwks-file= jwt-algorithm= jwt-scope= jwt-leeway= jwt-principal-claim= jwt-claim-env= tls-cert= tls-key= tls-client-ca= tls-client-auth= connections-per-address-max= first-byte-timeout= header-timeout= idle-timeout= untaken-timeout= header-bytes-max= headers-max= http2-streams-max= http2-resets-max= http2-frames-max= session-idle-timeout= session-max-age= sessions-max= stateless= replay-events= replay-bytes= streams-max= messages-waiting-max= unread-messages-max= unread-bytes-max= unread-total-bytes-max= parked-max= parked-bytes-max= request-timeout= request-timeout-max= input-timeout= in-flight-max= on-ambiguous= body-bytes-max= body-timeout= queue-bytes-max= queue-timeout= nesting-max= batch-max= subscriptions-max= questions-max= resend-bytes-max= tasks-max= cache-bytes= sse-after= keep-alive= rate= rate-burst= principal-sessions-max= principal-in-flight-max= config= log-level= log-format= access-log= access-log-names= drain-timeout= h/help V/version
 end
 
 function __fish_mcp_mux_needs_command
@@ -37,8 +37,6 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l on-child-exit -d 'What 
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l ping-interval -d 'Ask the server this often whether it still answers [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l line-bytes-max -d 'The longest line taken from the server [default: 16MiB]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l stderr-lines-max -d 'The most lines of the server\'s stderr that are logged in a second; 0 logs none [default: 1000]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l lazy -d 'Start the server when somebody comes' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l server-idle-timeout -d 'Stop the server when nobody has used it for this long [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l isolation -d 'Who shares a server process: shared, principal, session [default: shared]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l pool -d 'How many processes to share [default: 1]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l warm -d 'How many processes to start ahead of the sessions that will take them [default: 0]' -r
@@ -50,6 +48,7 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l header-env -d 'Put a he
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l host -d 'The address or host name to listen on [default: 127.0.0.1]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l port -d 'The port to listen on; 0 lets the system choose [default: 8000]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l listen -d 'What to listen on, instead of --host and --port (repeatable)' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l admin -d 'Where operators find the status page and the metrics, apart from the clients (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l unix-mode -d 'Who may connect to the unix sockets: the mode of their files [default: 600]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l unix-owner -d 'Whose the files of the unix sockets are: a user, user:group or :group' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l path -d 'The path of Streamable HTTP [default: /mcp]' -r
@@ -124,8 +123,6 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l principal-in-flight-max
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l config -d 'A file with the configuration, TOML or JSON' -r -F
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l log-level -d 'How much to log: off, error, warn, info, debug, trace, or a filter [default: info]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l log-format -d 'How a log line looks: text, json [default: text]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l watch -d 'Read the files again when they change' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l starts-max -d 'The most servers that are starting at once [default: 4]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l access-log -d 'Whether each request gets a line in the log: off, on, or a file for these lines [default: off]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l access-log-names -d 'Name the tool, prompt or resource in the access log' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l drain-timeout -d 'How long requests in flight may go on after SIGINT or SIGTERM [default: 10s]' -r

@@ -9,18 +9,30 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::config::HttpConfig;
-use crate::http::listener::Bound;
+use crate::http::listener::{Bound, Listener};
+use crate::http::peer::Reach;
+use crate::http::status_page::Desk;
 
 /// Those of one socket, of each server below one of `mounts`: Streamable HTTP, then HTTP+SSE. None for a socket that is nowhere in
 /// the file system.
 pub(super) fn urls(scheme: &str, bound: &Bound, http: &HttpConfig, mounts: &[String]) -> Vec<String> {
-    let base = match bound {
-        Bound::Tcp { host, address } => format!("{scheme}://{}", authority(host.as_deref(), *address)),
-        Bound::Unix(Some(path)) => format!("http+unix://{}", encoded(path)),
-        Bound::Unix(None) => return Vec::new(),
-    };
+    let Some(base) = base(scheme, bound) else { return Vec::new() };
     let of_one = |mount: &String| [&http.path, &http.sse_path].map(|path| format!("{base}{mount}{path}"));
     mounts.iter().flat_map(of_one).collect()
+}
+
+/// Where the status page is.
+pub(super) fn status_urls(scheme: &str, listener: &Listener, desk: Desk) -> Vec<String> {
+    let has_page = |bound: &&Bound| desk == Desk::Apart || bound.reach() == Reach::Machine;
+    listener.bound().filter(has_page).filter_map(|bound| Some(format!("{}/", base(scheme, bound)?))).collect()
+}
+
+fn base(scheme: &str, bound: &Bound) -> Option<String> {
+    Some(match bound {
+        Bound::Tcp { host, address } => format!("{scheme}://{}", authority(host.as_deref(), *address)),
+        Bound::Unix(Some(path)) => format!("http+unix://{}", encoded(path)),
+        Bound::Unix(None) => return None,
+    })
 }
 
 fn authority(host: Option<&str>, local: SocketAddr) -> String {

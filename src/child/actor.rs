@@ -11,6 +11,7 @@
 mod alarm;
 mod lifecycle;
 mod probe;
+mod report;
 mod succession;
 mod tenure;
 mod voice;
@@ -31,10 +32,11 @@ use self::voice::Voice;
 use super::backlog::{Admission, Backlog, Intake};
 use super::life::Ending;
 use super::process::Launch;
+use super::report::Past;
 use super::restart::Restart;
 use super::stdin::PumpEnd;
 use super::supervisor::Order;
-use super::{ChildState, EraSource, Outbox, Proof, Stats, Tenancy};
+use super::{ChildState, EraSource, Outbox, Proof, Report, Stats, Tenancy};
 use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::{Kind, Message};
@@ -54,6 +56,7 @@ pub(super) enum ChildCommand {
     Detach(SessionKey),
     Retune(Sharing, EraSource),
     Stats(oneshot::Sender<Stats>),
+    Report(oneshot::Sender<Report>),
     Stop,
     Kill,
 }
@@ -109,6 +112,7 @@ pub(super) struct ChildActor<L> {
     restart: Restart,
     /// How the last process ended.
     last_status: String,
+    past: Past,
     /// What was said last of how the child is doing.
     published: ChildState,
     /// No process will come any more.
@@ -160,6 +164,7 @@ impl<L: Launch> ChildActor<L> {
             proof: tenancy.proof,
             restart: Restart::default(),
             last_status: String::new(),
+            past: Past::default(),
             published: ChildState::Starting,
             given_up: false,
             alarm: Alarm::new(),
@@ -259,6 +264,7 @@ impl<L: Launch> ChildActor<L> {
                 // Who asked may have gone.
                 let _ = answer.send(Stats { outboxes: self.outboxes.len(), router });
             }
+            ChildCommand::Report(answer) => drop(answer.send(self.report())),
             ChildCommand::Stop => self.wanted = self.wanted.max(Wanted::Stopped),
             ChildCommand::Kill => self.wanted = Wanted::Killed,
         }

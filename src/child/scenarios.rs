@@ -1,6 +1,7 @@
 //! Whole stories of a child: the actor over pipes in memory, with a paused clock, and once over a real process.
 
 mod eras;
+mod report;
 mod succession;
 mod supervision;
 pub(super) mod world;

@@ -56,12 +56,20 @@ impl ChildHandle {
 impl Inbox {
     /// Waits for the next command; none when all handles are gone.
     pub(crate) async fn recv(&mut self) -> Option<Command> {
-        self.commands.recv().await.map(command)
+        loop {
+            if let Some(command) = command(self.commands.recv().await?) {
+                return Some(command);
+            }
+        }
     }
 
     /// The next command, if it is there.
     pub(crate) fn try_recv(&mut self) -> Option<Command> {
-        self.commands.try_recv().ok().map(command)
+        loop {
+            if let Some(command) = command(self.commands.try_recv().ok()?) {
+                return Some(command);
+            }
+        }
     }
 
     /// How the child is doing from now on.
@@ -70,8 +78,9 @@ impl Inbox {
     }
 }
 
-fn command(command: ChildCommand) -> Command {
-    match command {
+/// None of one that only looks: who asks is told nothing.
+fn command(command: ChildCommand) -> Option<Command> {
+    Some(match command {
         ChildCommand::Attach { session, profile, outbox } => Command::Attach(session, profile, outbox),
         // The room it took is given back at once.
         ChildCommand::Message { from, message, .. } => Command::Send(from, message),
@@ -79,6 +88,7 @@ fn command(command: ChildCommand) -> Command {
         ChildCommand::Retune(sharing, era) => Command::Retune(sharing, era.era().unwrap_or_default()),
         ChildCommand::Stop => Command::Stop,
         ChildCommand::Kill => Command::Kill,
+        ChildCommand::Report(_) => return None,
         ChildCommand::Stats(_) => panic!("not expected in this test: {command:?}"),
-    }
+    })
 }

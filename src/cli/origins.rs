@@ -228,7 +228,7 @@ impl Origins {
             return Vec::new();
         };
         match flag {
-            "env" | "header-env" | "listen" => {
+            "admin" | "env" | "header-env" | "listen" => {
                 text.lines().filter(|line| !line.is_empty()).map(|line| argument(flag, line)).collect()
             }
             _ => vec![argument(flag, text)],

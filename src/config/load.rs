@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::allow::{AllowHost, AllowOrigin, Authority, Host};
-use super::listen::ListenAddress;
+use super::listen::{Chosen, ListenAddress};
 use super::secret::Secret;
 use super::values;
 use super::{
@@ -93,10 +93,11 @@ impl Reader {
 /// None means that a problem was recorded; every value is read before the first one is missed.
 fn read(mut cli: Cli, reader: &mut Reader) -> Option<Config> {
     let entries = cli.servers.take();
-    let listen = listen::read(&cli, reader);
+    let admin = listen::read_admin(&cli, reader);
+    let listen = listen::read(&cli, reader, admin.as_deref());
     let tls = tls::read(&cli, reader);
     let http = read_http(&cli, reader);
-    let guard = read_guard(&cli, reader, listen.as_ref());
+    let guard = read_guard(&cli, reader, listen.as_ref(), admin.as_deref());
     let of_servers = entries.iter().flatten().filter_map(|entry| entry.cli.as_deref());
     let of_servers: Vec<&Cli> = if entries.is_some() { of_servers.collect() } else { vec![&cli] };
     let auth = auth::read(&cli, reader, tls.as_ref(), &of_servers);
@@ -108,8 +109,11 @@ fn read(mut cli: Cli, reader: &mut Reader) -> Option<Config> {
     let reread = read_reread(&cli, reader);
     let servers = servers::read(&cli, entries, reader);
     let principals = principals::read(&cli, reader, servers.as_ref());
+    let (listen, admin) = (listen?, admin?);
+    let apart = ListenConfig { addresses: admin, chosen: Chosen::ByOperator, ..listen.clone() };
     Some(Config {
-        listen: listen?,
+        admin: Some(apart).filter(|apart| !apart.addresses.is_empty()),
+        listen,
         tls: tls?,
         http: http?,
         guard: guard?,
@@ -257,7 +261,12 @@ fn read_bounds(cli: &Cli, reader: &mut Reader) -> Option<Bounds> {
     })
 }
 
-fn read_guard(cli: &Cli, reader: &mut Reader, listen: Option<&ListenConfig>) -> Option<GuardConfig> {
+fn read_guard(
+    cli: &Cli,
+    reader: &mut Reader,
+    listen: Option<&ListenConfig>,
+    admin: Option<&[ListenAddress]>,
+) -> Option<GuardConfig> {
     let allow_host = reader.read_all("allow-host", &cli.allow_host, |text| {
         AllowHost::parse(text).ok_or_else(|| "a host such as example.com or example.com:8443, or *".to_owned())
     });
@@ -268,7 +277,8 @@ fn read_guard(cli: &Cli, reader: &mut Reader, listen: Option<&ListenConfig>) -> 
     let mut allow_host = allow_host?;
     // The name that is printed in the URLs must be one that works. An address needs no entry: the guard lets in
     // whatever address a connection came to.
-    let hosts = listen.iter().flat_map(|listen| &listen.addresses).filter_map(|address| match address {
+    let addresses = listen.iter().flat_map(|listen| &listen.addresses).chain(admin.unwrap_or_default());
+    let hosts = addresses.filter_map(|address| match address {
         ListenAddress::Tcp { host, .. } => Authority::parse(host),
         ListenAddress::Unix(_) | ListenAddress::Handed(_) => None,
     });

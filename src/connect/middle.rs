@@ -141,7 +141,7 @@ struct Within {
 impl Within {
     fn new(http: Arc<Http>) -> Self {
         let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-        Self { http, peer: Arc::new(Peer { ends: Ends::Tcp { local: here, remote: here }, tls: None }) }
+        Self { http, peer: Arc::new(Peer::new(Ends::Tcp { local: here, remote: here })) }
     }
 }
 

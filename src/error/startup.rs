@@ -133,7 +133,7 @@ impl StartupError {
                  --listen"
             }
             Self::Exposed { .. } => {
-                "have them authenticate (--auth-token-file FILE or --jwt-issuer URL), listen on 127.0.0.1 only (--host, --listen), or say with \
+                "have them authenticate (--auth-token-file FILE or --jwt-issuer URL), listen on 127.0.0.1 only (--host, --listen, --admin), or say with \
                  --insecure-no-auth that everybody may use the server"
             }
             Self::Tokens { .. } => "write one `name:token` a line; `openssl rand -hex 32` makes a good token",

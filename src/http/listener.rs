@@ -70,7 +70,17 @@ impl Listener {
     ///
     /// # Errors
     /// [`StartupError::HostUnknown`], [`StartupError::Listen`], [`StartupError::ListenUnix`], [`StartupError::Handed`].
-    pub async fn bind(config: &ListenConfig, handed: Handed) -> Result<Self, StartupError> {
+    pub async fn bind(config: &ListenConfig, mut handed: Handed) -> Result<Self, StartupError> {
+        let listener = Self::take(config, &mut handed).await?;
+        handed.close();
+        Ok(listener)
+    }
+
+    /// As [`Listener::bind`], but what is not taken of that which was handed over is left for others.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub async fn take(config: &ListenConfig, handed: &mut Handed) -> Result<Self, StartupError> {
         let sockets = sockets::bind(config, handed).await?;
         Ok(Self { sockets, places: Places::new(config), tls: None, connection: config.connection.clone() })
     }
@@ -150,7 +160,7 @@ async fn accept<H, F, B>(
         match accepted {
             Ok((stream, ends, Some(place))) => {
                 let span = debug_span!("connection", peer = %ends);
-                let peer = Peer::new(ends);
+                let peer = Peer::new(ends).by(socket.bound.reach());
                 let (protocol, handle, stop) = (Arc::clone(&protocol), handle.clone(), stop.clone());
                 let task = async move {
                     protocol.serve(stream, peer, &place, handle, stop).await;

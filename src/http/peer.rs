@@ -14,6 +14,17 @@ pub struct Peer {
     pub ends: Ends,
     /// What a handshake has shown; none where the connection is not encrypted.
     pub tls: Option<TlsPeer>,
+    /// Who can reach the socket that it came in by.
+    pub reach: Reach,
+}
+
+/// Who can reach a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// This machine alone.
+    Machine,
+    /// Others too.
+    Network,
 }
 
 /// The two ends of a connection.
@@ -110,9 +121,15 @@ impl TlsPeer {
 }
 
 impl Peer {
-    /// Of a connection without encryption.
+    /// Of a connection without encryption, by a socket that others can reach.
     pub const fn new(ends: Ends) -> Self {
-        Self { ends, tls: None }
+        Self { ends, tls: None, reach: Reach::Network }
+    }
+
+    /// By a socket that these can reach.
+    #[must_use]
+    pub fn by(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// The address of this side; none on a unix socket.

@@ -5,6 +5,8 @@ mod bounds;
 mod connection;
 mod legacy;
 mod modern;
+mod observed;
+mod operators;
 mod placement;
 mod resource_server;
 mod rules;

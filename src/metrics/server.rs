@@ -116,6 +116,13 @@ impl ServerMetrics {
         reading.map_or(0, |reading| reading.count)
     }
 
+    /// How many requests had that method and each outcome, and how many of these took longer than the bound before and no
+    /// longer than this one, in seconds; the last bound is infinite.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Method, Outcome, Vec<(f64, u64)>)> + '_ {
+        let all = self.readings().flat_map(|(method, all)| all.into_iter().map(move |reading| (method, reading)));
+        all.map(|(method, reading)| (method, reading.outcome, reading.buckets.to_vec()))
+    }
+
     pub(super) fn readings(&self) -> impl Iterator<Item = (Method, Vec<Reading>)> + '_ {
         self.0.requests.read()
     }

@@ -51,6 +51,15 @@ pub(super) struct Member {
     place: Option<OwnedSemaphorePermit>,
 }
 
+/// A child as it was when somebody looked.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) child: ChildHandle,
+    pub(super) whose: Whose,
+    pub(super) leases: usize,
+    pub(super) standing: Option<Standing>,
+}
+
 /// What became of a child when a lease on it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GivenBack {
@@ -101,6 +110,17 @@ impl Members {
     /// All of them, also those that are being stopped.
     pub(super) fn handles(&self) -> Vec<ChildHandle> {
         self.members.values().map(|member| member.child.clone()).collect()
+    }
+
+    /// All of them as others may see them, those that are being stopped without a standing.
+    pub(super) fn all(&self) -> Vec<(u64, Seen)> {
+        let seen = |member: &Member| Seen {
+            child: member.child.clone(),
+            whose: member.whose.clone(),
+            leases: member.leases,
+            standing: (member.stage != Stage::Ending).then(|| Standing::of(&member.child)),
+        };
+        self.members.iter().map(|(number, member)| (*number, seen(member))).collect()
     }
 
     fn live(&self) -> impl Iterator<Item = (u64, &Member)> {

@@ -2,6 +2,7 @@
 
 mod demand;
 mod eras;
+mod report;
 mod shared;
 mod spares;
 mod tasks;

@@ -6,7 +6,7 @@
 //! An *exchange* is one thing that is done over HTTP until it is done: a request of the client, however often it has to be
 //! sent or its stream taken up again; a notification; an event stream. What each revision does differently: `sending` (where
 //! a message goes), `arriving` (what an answer means), `failing` (what is tried again), `opening` (the session, and how it
-//! is opened again).
+//! is opened again), `source` (the same of HTTP+SSE).
 //!
 //! Invariants, each a property in `remote/properties.rs`: every request taken is answered once, or cancelled; nothing is
 //! written that is no message; nothing is left at the end.
@@ -17,6 +17,7 @@ mod exchange;
 mod failing;
 mod opening;
 mod sending;
+mod source;
 mod tools;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -309,10 +309,83 @@ proptest! {
         let mut all = Vec::new();
         if open {
             // Most of what can happen happens in a session that is open.
-                        all.push(Operation::Ask("initialize"));
+            all.push(Operation::Ask("initialize"));
             all.push(Operation::Answer(0, Reply::Json));
         }
         all.extend(operations);
         runs(if modern { Era::Modern } else { Era::Legacy }, &all);
     }
+}
+
+impl World {
+    /// The last exchange for which this method was posted.
+    fn posted(&self, method: &str) -> ExchangeId {
+        let is_it = |request: &Request<Bytes>| {
+            Message::parse(request.body().clone(), 100).is_ok_and(|message| message.method() == method)
+        };
+        let found = self.sent.iter().rev().find(|(_, request)| is_it(request));
+        *found.unwrap_or_else(|| panic!("{method} was not posted: {:?}", self.sent)).0
+    }
+
+    /// The server takes what was posted and answers it on the stream.
+    fn answer_on(&mut self, source: ExchangeId, method: &str) {
+        let id = self.posted(method);
+        let answer = self.response(id, r#""result":{"protocolVersion":"2024-11-05"}"#);
+        self.whole(id, 202, Bytes::new());
+        self.arrive(source, Arrival::Event(Event { data: answer, ..Event::default() }));
+    }
+
+    /// The stream of HTTP+SSE, with its first event.
+    fn source(&mut self) -> ExchangeId {
+        let source = self.sent.iter().find(|(_, request)| request.method() == Method::GET);
+        let source = *source.expect("a stream is asked for").0;
+        self.reply(source, Reply::Stream);
+        self.reply(source, Reply::Endpoint);
+        source
+    }
+}
+
+#[test]
+fn what_can_be_made_twice_outlives_the_stream_of_http_sse_and_nothing_else_does() {
+    let mut world = World::new(Era::Legacy);
+    world.operate(0, &Operation::Ask("initialize"));
+    let first = world.posted("initialize");
+    world.whole(first, 405, Bytes::new());
+    let source = world.source();
+    world.answer_on(source, "initialize");
+    for (number, method) in [(1, "tools/list"), (2, "tools/call")] {
+        world.operate(number, &Operation::Ask(method));
+        let id = world.posted(method);
+        world.whole(id, 202, Bytes::new());
+    }
+    assert_eq!(world.answered, BTreeSet::from([0]));
+
+    // Moved, but only once.
+    for expected in [BTreeSet::from([0, 2]), BTreeSet::from([0, 1, 2])] {
+        let source = *world.streams.first().expect("a stream");
+        world.reply(source, Reply::StreamBreaks);
+        world.streams.remove(&source);
+        world.over(source);
+        assert_eq!(world.answered, expected);
+        world.pass(3_000);
+        let source = world.source();
+        world.answer_on(source, "initialize");
+        let told = world.posted("notifications/initialized");
+        world.whole(told, 202, Bytes::new());
+        if !world.answered.contains(&1) {
+            let moved = world.posted("tools/list");
+            world.whole(moved, 202, Bytes::new());
+        }
+    }
+    // Where it is posted to, nobody knows the session any more: so nobody has made it.
+    world.operate(3, &Operation::Ask("tools/call"));
+    let forgotten = world.posted("tools/call");
+    world.whole(forgotten, 404, Bytes::new());
+    world.pass(3_000);
+    let source = world.source();
+    world.answer_on(source, "initialize");
+    let told = world.posted("notifications/initialized");
+    world.whole(told, 202, Bytes::new());
+    world.answer_on(source, "tools/call");
+    assert_eq!(world.answered, BTreeSet::from([0, 1, 2, 3]));
 }

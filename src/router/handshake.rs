@@ -123,6 +123,11 @@ impl Handshake {
         self.error.as_deref()
     }
 
+    /// The revision agreed on; none before the handshake stands.
+    pub(super) fn revision(&self) -> Option<Revision> {
+        self.result.as_ref().map(|result| result.revision)
+    }
+
     /// What the child declared; nothing before the handshake stands.
     pub(super) fn capabilities(&self) -> ServerCapabilities {
         self.result.as_ref().map(|result| result.capabilities).unwrap_or_default()

@@ -72,6 +72,11 @@ impl<T> Parked<T> {
         Self { limit, bytes_max, waiting: Mutex::new(waiting), earlier: Notify::new() }
     }
 
+    /// How many there may be, and how many bytes they may have.
+    pub const fn limits(&self) -> (usize, usize) {
+        (self.limit, self.bytes_max)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

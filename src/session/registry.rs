@@ -28,8 +28,8 @@ use crate::telemetry::watermark::Watermark;
 /// The sessions there are.
 #[derive(Debug)]
 pub struct Registry {
-    config: SessionConfig,
-    shared: Arc<Shared>,
+    pub(super) config: SessionConfig,
+    pub(super) shared: Arc<Shared>,
     sessions: Mutex<FxHashMap<SessionId, Arc<Session>>>,
     parked: Parked<Box<dyn Any + Send>>,
     watermark: Watermark,
@@ -61,7 +61,7 @@ impl Registry {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<SessionId, Arc<Session>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, FxHashMap<SessionId, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -202,7 +202,7 @@ impl Registry {
         Session::new(key, transport, record, tenant, bounds, self.shared.clone(), now)
     }
 
-    fn unix_ms(&self, now: Instant) -> u64 {
+    pub(super) fn unix_ms(&self, now: Instant) -> u64 {
         self.started_unix_ms + millis(now.saturating_duration_since(self.started))
     }
 

@@ -68,6 +68,11 @@ impl Total {
         self.watermark.observe(before - bytes);
     }
 
+    /// How many bytes are held, and may be.
+    pub(super) fn used(&self) -> (usize, usize) {
+        (self.bytes.load(Ordering::Relaxed), self.bytes_max)
+    }
+
     /// How many bytes are held.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {

@@ -21,6 +21,13 @@ const cells = [
     ...['legacy', 'modern'].flatMap(client =>
         ['legacy', 'modern', 'dual'].map(kind => ({ name: `${client}-client/${kind}-server`, client, server: kind }))
     ),
+    // A client that speaks stdio alone, in front of servers that speak HTTP.
+    ...['legacy', 'modern'].flatMap(client =>
+        ['legacy', 'modern'].flatMap(kind => [
+            { name: `connect ${client}-client/${kind}-server`, client, server: kind, direct: true, connect: true },
+            { name: `connect ${client}-client/mcp-mux/${kind}-server`, client, server: kind, connect: true }
+        ])
+    ),
     { name: 'odd' }
 ];
 
@@ -57,7 +64,8 @@ async function drive(cell, language) {
             started.push(asking);
         }
         const [program, ...args] = driver(cell.client, language);
-        const process_ = spawn(program, [...args, shared.mcpUrl, asking.mcpUrl, ...(cell.direct ? ['no-crash'] : [])], {
+        const urls = [shared, asking].map(({ mcpUrl }) => (cell.connect ? `connect:${mcpUrl}` : mcpUrl));
+        const process_ = spawn(program, [...args, ...urls, ...(cell.direct ? ['no-crash'] : [])], {
             stdio: ['ignore', 'pipe', 'ignore']
         });
         const timer = setTimeout(() => process_.kill('SIGKILL'), DRIVER_DEADLINE);

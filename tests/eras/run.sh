@@ -3,8 +3,9 @@
 #
 #     [MCP_MUX_BIN=target/release/mcp-mux] tests/eras/run.sh [CELL]...
 #
-# CELL is `direct`, `odd`, or `CLIENT-client/SERVER-server`, where CLIENT is `legacy` or `modern` and SERVER is `legacy`,
-# `modern` or `dual`; nothing means everything. What it needs is installed once: npm packages with the conformance tests,
+# CELL is `direct`, `connect`, `odd`, or `CLIENT-client/SERVER-server`, where CLIENT is `legacy` or `modern` and SERVER is
+# `legacy`, `modern` or `dual`; nothing means everything. `connect`: clients over stdio that start `mcp-mux connect` as their
+# server, in front of servers over HTTP and of mcp-mux. What it needs is installed once: npm packages with the conformance tests,
 # Python packages into .venv-legacy and .venv-modern beside this file. The last line is "N passed, N failed".
 set -eu
 

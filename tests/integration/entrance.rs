@@ -44,6 +44,25 @@ async fn an_address_that_others_can_reach_is_refused_unless_they_must_authentica
 }
 
 #[tokio::test]
+async fn an_admin_address_that_others_can_reach_is_refused_unless_they_must_authenticate() {
+    let admin = ["--port", "0", "--admin", "0.0.0.0:0"];
+    let (code, out, err) = run_to_end(command(&admin, &echo_server())).await;
+    assert_eq!((code, out.as_str()), (Some(78), ""), "{err}");
+    for word in ["--auth-token-file", "--insecure-no-auth", "--admin"] {
+        assert!(err.contains(word), "{word} is not in:\n{err}");
+    }
+    let (_folder, file) = tokens(&both());
+    let mut mux = Mux::start(&["--admin", "0.0.0.0:0", "--auth-token-file", &file], echo_server()).await;
+    mux.logged("the status page").await;
+    // It is not where clients come in.
+    for path in ["/", "/status.json", "/metrics"] {
+        let answer = mux.client_with(ALICE).send(Method::GET, path, &[], "").await;
+        assert_eq!(answer.status(), 404, "{path}");
+    }
+    mux.stop().await;
+}
+
+#[tokio::test]
 async fn a_bad_file_of_tokens_is_named_with_its_line_and_nothing_of_it_is_shown() {
     for (text, words) in [
         ("alice hunter2\n", &["line 1", "name:token"][..]),

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod access_log;
 mod child_process;
 mod command_line;
 mod configuration_file;

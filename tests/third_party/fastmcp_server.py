@@ -2,9 +2,13 @@
 
 Every tool that takes a `marker` puts it into whatever it sends, so that a test can tell whose message it holds.
 `started` and `cancelled` are long polls: they answer when the event they name has happened, so no test needs to sleep.
+
+With arguments it is a remote server instead: `fastmcp_server.py PORT [stateless] [json]`, Streamable HTTP on /mcp; or
+`fastmcp_server.py PORT sse`, HTTP+SSE on /sse.
 """
 
 import os
+import sys
 
 import anyio
 from mcp.server.fastmcp import Context, FastMCP
@@ -178,4 +182,10 @@ async def set_level(level: str) -> None:
 
 
 if __name__ == "__main__":
-    mcp.run()
+    if len(sys.argv) == 1:
+        mcp.run()
+    else:
+        mcp.settings.port = int(sys.argv[1])
+        mcp.settings.stateless_http = "stateless" in sys.argv
+        mcp.settings.json_response = "json" in sys.argv
+        mcp.run("sse" if "sse" in sys.argv else "streamable-http")

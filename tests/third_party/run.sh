@@ -4,7 +4,7 @@
 #     [MCP_MUX_BIN=target/release/mcp-mux] [ROUNDS=200] tests/third_party/run.sh [SUITE…]
 #
 # What it needs is installed once, into .venv and node_modules beside this file, from whatever registries pip and npm are
-# configured for; a browser, curl and openssl as Debian packages, where that can be done. A test whose program is not there is
+# configured for; a browser, curl, openssl and Prometheus as Debian packages, where that can be done. A test whose program is not there is
 # skipped. The suites are python, javascript, authentication, isolation-python-sse and isolation-typescript-sse. ROUNDS is
 # how often the isolation test repeats. The last line is "N passed, N failed".
 set -eu
@@ -38,6 +38,9 @@ for program in curl openssl; do
     command -v $program >/dev/null || install $program || true
     command -v $program >/dev/null || say "note    there is no $program: the tests with it are skipped"
 done
+# Its service is not wanted, only the programs.
+command -v promtool >/dev/null || { [ -e /run/systemd/system ] || install prometheus; } || true
+command -v promtool >/dev/null || say "note    there is no prometheus: the tests with it are skipped"
 browser_is_there || install chromium || true
 browser_is_there || say "note    there is no chromium: the tests with a browser are skipped"
 

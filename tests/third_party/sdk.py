@@ -1,6 +1,8 @@
 """A client session of the official Python SDK (1.x) that remembers everything that reached it."""
 
 import itertools
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ import anyio
 import mcp.types as types
 from mcp import ClientSession
 from mcp.client.sse import sse_client
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.exceptions import McpError
@@ -114,6 +117,8 @@ class Running:
 async def connect(url: str, transport: str, **options: Any):
     """A session over `transport`, initialised. Leaving it fails if anything reached it that the SDK could not place.
 
+    With "stdio" the client starts `mcp-mux connect URL` as its server.
+
     What goes wrong inside comes out as it is, not wrapped into a group by each of the four task groups it passes.
     """
     try:
@@ -128,12 +133,21 @@ async def connect(url: str, transport: str, **options: Any):
 
 @asynccontextmanager
 async def _connect(
-    url: str, transport: str, httpx_client_factory=create_mcp_http_client, auth=None, headers=None, **callbacks: Any
+    url: str,
+    transport: str,
+    httpx_client_factory=create_mcp_http_client,
+    auth=None,
+    headers=None,
+    flags: list[str] | None = None,
+    **callbacks: Any,
 ):
     ids: list[str] = []
     options = {"timeout": DEADLINE, "httpx_client_factory": httpx_client_factory, "auth": auth, "headers": headers}
     if transport == "http":
         opening = streamablehttp_client(url, **options)
+    elif transport == "stdio":
+        command = StdioServerParameters(command=os.environ["MCP_MUX_BIN"], args=["connect", url, *(flags or [])])
+        opening = stdio_client(command, errlog=sys.stderr)
     else:
         opening = sse_client(url, on_session_created=ids.append, **options)
     async with opening as streams:

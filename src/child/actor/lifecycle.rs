@@ -12,13 +12,13 @@ use tokio::time::Instant;
 
 use super::tenure::{Start, Tenure};
 use super::{ChildActor, Wanted};
-use crate::child::ChildState;
 use crate::child::life::{Ending, Phase, Running, failure};
 use crate::child::lookup::SpawnError;
 use crate::child::probe::{Heard, is_modern_error};
 use crate::child::process::Launch;
 use crate::child::restart::Circuit;
 use crate::child::supervisor::Order;
+use crate::child::{ChildState, ExitReport};
 use crate::config::OnChildExit;
 use crate::error::Reject;
 use crate::mcp::Era;
@@ -154,6 +154,7 @@ impl<L: Launch> ChildActor<L> {
         match self.start_process(now) {
             Ok(running) => {
                 self.restart.started();
+                self.past.started();
                 self.current.begin(running);
                 if self.voice.is_found() {
                     self.current.open(&self.config, now);
@@ -194,6 +195,8 @@ impl<L: Launch> ChildActor<L> {
         } else {
             let stood = running.stands_since.map(|since| now.saturating_duration_since(since));
             tracing::warn!(pid, status = exit.status, ?stood, "the child exited");
+            let (status, stderr) = (exit.status.clone(), exit.stderr.to_vec());
+            self.past.exited(ExitReport { pid, at: now, status, stderr });
             self.current.router.handle_child_exit(&exit, &untouched, now);
             match self.config.on_exit {
                 OnChildExit::Restart => self.restart_after(stood, exit.status, now),

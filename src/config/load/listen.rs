@@ -5,9 +5,14 @@ use super::super::{ConnectionConfig, ListenConfig};
 use super::{Reader, values};
 use crate::cli::Cli;
 
-pub(super) fn read(cli: &Cli, reader: &mut Reader) -> Option<ListenConfig> {
+pub(super) fn read(cli: &Cli, reader: &mut Reader, admin: Option<&[ListenAddress]>) -> Option<ListenConfig> {
     let addresses = read_addresses(cli, reader);
-    let unix = read_unix(cli, reader, addresses.as_deref());
+    for address in admin.into_iter().flatten().filter(|address| !is_chosen_by_system(address)) {
+        if addresses.as_deref().is_some_and(|all| all.contains(address)) {
+            reader.problem("admin", Some(&address.to_string()), "another address than clients are served at");
+        }
+    }
+    let unix = read_unix(cli, reader, addresses.as_deref().zip(admin));
     let connections_max = reader.read("connections-max", &cli.connections_max, values::some_count);
     let per_address_max = &cli.connections_per_address_max;
     let per_address_max = reader.read("connections-per-address-max", per_address_max, values::some_count);
@@ -37,27 +42,49 @@ fn read_addresses(cli: &Cli, reader: &mut Reader) -> Option<Vec<ListenAddress>> 
         }
     }
     let addresses = reader.read_all("listen", &cli.listen, ListenAddress::parse)?;
-    let mut several = false;
-    for (at, address) in addresses.iter().enumerate() {
-        let system_chooses = matches!(address, ListenAddress::Tcp { port: 0, .. });
-        if !system_chooses && addresses.iter().take(at).any(|earlier| earlier == address) {
-            several = true;
-            reader.problem("listen", Some(&address.to_string()), "listed once");
-        }
-    }
-    (!several).then_some(addresses)
+    are_listed_once("listen", &addresses, reader).then_some(addresses)
 }
 
-fn read_unix(cli: &Cli, reader: &mut Reader, addresses: Option<&[ListenAddress]>) -> Option<UnixConfig> {
+fn are_listed_once(flag: &'static str, addresses: &[ListenAddress], reader: &mut Reader) -> bool {
+    let mut once = true;
+    for (at, address) in addresses.iter().enumerate() {
+        if !is_chosen_by_system(address) && addresses.iter().take(at).any(|earlier| earlier == address) {
+            once = false;
+            reader.problem(flag, Some(&address.to_string()), "listed once");
+        }
+    }
+    once
+}
+
+const fn is_chosen_by_system(address: &ListenAddress) -> bool {
+    matches!(address, ListenAddress::Tcp { port: 0, .. })
+}
+
+/// What is listened on for operators.
+pub(super) fn read_admin(cli: &Cli, reader: &mut Reader) -> Option<Vec<ListenAddress>> {
+    let addresses = reader.read_all("admin", &cli.admin, |text| match ListenAddress::parse(text)? {
+        // They would leave none for the clients.
+        ListenAddress::Handed(None) => Err("systemd:NAME: which of the sockets is for operators".to_owned()),
+        address => Ok(address),
+    })?;
+    are_listed_once("admin", &addresses, reader).then_some(addresses)
+}
+
+fn read_unix(
+    cli: &Cli,
+    reader: &mut Reader,
+    addresses: Option<(&[ListenAddress], &[ListenAddress])>,
+) -> Option<UnixConfig> {
     let default = UnixConfig::default();
     let mode = cli.unix_mode.as_deref().map_or(Some(default.mode), |mode| reader.read("unix-mode", mode, listen::mode));
     let owner =
         cli.unix_owner.as_deref().map_or(Some(default.owner), |owner| reader.read("unix-owner", owner, listen::owner));
     // What would do nothing is a mistake.
-    let none = addresses.is_some_and(|all| !all.iter().any(|one| matches!(one, ListenAddress::Unix(_))));
+    let none = addresses
+        .is_some_and(|(listen, admin)| !listen.iter().chain(admin).any(|one| matches!(one, ListenAddress::Unix(_))));
     for (flag, value) in [("unix-mode", &cli.unix_mode), ("unix-owner", &cli.unix_owner)] {
         if none && value.is_some() {
-            reader.problem(flag, value.as_deref(), "left out without --listen unix:/path");
+            reader.problem(flag, value.as_deref(), "left out without --listen unix:/path or --admin unix:/path");
         }
     }
     Some(UnixConfig { mode: mode?, owner: owner? })
@@ -137,7 +164,9 @@ mod tests {
         let unix = load(&["--listen", "unix:/a", "--unix-mode", "0660", "--unix-owner", "0:33"]).unwrap().listen.unix;
         assert_eq!((unix.mode, unix.owner.user, unix.owner.group), (0o660, Some(0), Some(33)));
         assert_eq!(load(&["--listen", "unix:/a"]).unwrap().listen.unix, UnixConfig::default());
-        assert!(problem(&["--unix-mode", "660"]).ends_with("left out without --listen unix:/path"));
+        assert!(
+            problem(&["--unix-mode", "660"]).ends_with("left out without --listen unix:/path or --admin unix:/path")
+        );
         assert!(problem(&["--listen", "systemd:", "--unix-owner", "0"]).contains("left out"));
         assert!(problem(&["--listen", "unix:/a", "--unix-mode", "9"]).contains("an octal mode"));
     }
@@ -146,5 +175,33 @@ mod tests {
     fn every_name_that_is_listened_on_is_allowed_as_host() {
         let guard = load(&["--listen", "a.example:1,b.example:2,a.example:3,10.0.0.7:1,unix:/a"]).unwrap().guard;
         assert_eq!(guard.allow_host.len(), 2);
+    }
+
+    #[test]
+    fn operators_have_addresses_of_their_own() {
+        let config = load(&["--admin", "127.0.0.1:9000,unix:/run/admin.sock", "--unix-mode", "660"]).unwrap();
+        let admin = config.admin.expect("it is said");
+        assert_eq!(
+            admin.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["127.0.0.1:9000", "unix:/run/admin.sock"]
+        );
+        assert_eq!((admin.chosen, admin.unix.mode), (Chosen::ByOperator, 0o660));
+        assert_eq!(config.listen.addresses.len(), 1);
+        assert!(load(&[]).unwrap().admin.is_none());
+        let lines = load_with(&["--", "server"], &[("MCP_MUX_ADMIN", "localhost:1\n[::1]:2")]);
+        assert_eq!(lines.unwrap().admin.expect("it is said").addresses.len(), 2);
+    }
+
+    #[test]
+    fn an_address_is_for_clients_or_for_operators() {
+        for (args, part) in [
+            (&["--admin", "127.0.0.1:8000"][..], "another address than clients are served at"),
+            (&["--admin", "127.0.0.1:9,127.0.0.1:9"], "listed once"),
+            (&["--admin", "systemd:"], "systemd:NAME"),
+            (&["--admin", "9000"], "such as 127.0.0.1:8000"),
+        ] {
+            let problem = problem(args);
+            assert!(problem.contains(part), "{problem}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::stream::Stream;
 use crate::config::ListenConfig;
 use crate::config::listen::{Chosen, ListenAddress};
 use crate::error::StartupError;
-use crate::http::peer::{Ends, Process};
+use crate::http::peer::{Ends, Process, Reach};
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -54,6 +54,16 @@ impl fmt::Display for Bound {
     }
 }
 
+impl Bound {
+    /// Who can reach it.
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Tcp { address, .. } if !address.ip().to_canonical().is_loopback() => Reach::Network,
+            Self::Tcp { .. } | Self::Unix(_) => Reach::Machine,
+        }
+    }
+}
+
 impl Socket {
     /// The next connection.
     ///
@@ -79,7 +89,7 @@ impl Socket {
 }
 
 /// All that is to be listened on, or nothing.
-pub(super) async fn bind(config: &ListenConfig, mut handed: Handed) -> Result<Vec<Socket>, StartupError> {
+pub(super) async fn bind(config: &ListenConfig, handed: &mut Handed) -> Result<Vec<Socket>, StartupError> {
     let by_themselves = [ListenAddress::Handed(None)];
     let by_default = config.chosen == Chosen::ByDefault && !handed.is_empty();
     let addresses = if by_default { &by_themselves[..] } else { &config.addresses };
@@ -98,7 +108,6 @@ pub(super) async fn bind(config: &ListenConfig, mut handed: Handed) -> Result<Ve
             ListenAddress::Handed(name) => sockets.extend(handed.use_of(name.as_deref())?),
         }
     }
-    handed.close();
     for socket in &sockets {
         if let Acceptor::Tcp(socket) = &socket.acceptor {
             let unusable = |source| StartupError::System { what: "set up a socket", source };

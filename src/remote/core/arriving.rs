@@ -248,7 +248,7 @@ impl Core {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let error = Message::parse(body.clone(), DEPTH_MAX).ok().filter(|message| message.kind() == Kind::Error);
         let in_session = self.is_legacy() && self.transport == Transport::Streamable && self.session.id.is_some();
-        let purpose = exchange.purpose.clone();
+        let (purpose, moved) = (exchange.purpose.clone(), exchange.moved);
         if status == StatusCode::NOT_FOUND && (in_session || exchange.epoch != self.epoch) {
             match purpose {
                 Purpose::Request { .. } | Purpose::Message | Purpose::Stream | Purpose::Replay => {
@@ -256,6 +256,12 @@ impl Core {
                 }
                 Purpose::Source | Purpose::Reopen | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => {}
             }
+        }
+        if status == StatusCode::NOT_FOUND
+            && matches!(purpose, Purpose::Request { .. })
+            && self.source_forgotten(id, now)
+        {
+            return;
         }
         match purpose {
             Purpose::Request { id: client_id, method } => {
@@ -269,7 +275,7 @@ impl Core {
                     return self.try_events(id, status_refusal(status), error, now);
                 }
                 let wants_headers = error.as_ref().and_then(error_code) == Some(code::HEADER_MISMATCH);
-                if wants_headers && *method == *method::TOOLS_CALL && self.era == Era::Modern && !exchange.moved {
+                if wants_headers && *method == *method::TOOLS_CALL && self.era == Era::Modern && !moved {
                     return self.ask_for_tools(id, error, now);
                 }
                 match error {

@@ -11,7 +11,7 @@ use http::{HeaderValue, Uri};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::exchange::{Purpose, Step};
+use super::exchange::Purpose;
 use super::{Core, Ending, ExchangeId, Refusal, Waiting};
 use crate::jsonrpc::{Frame, Kind, Message, RawId, decode_str};
 use crate::mcp::ids::Param;
@@ -55,7 +55,7 @@ pub(super) struct Kept {
     /// What is still to be told the session that is being opened.
     replay: VecDeque<Message>,
     /// What the server said to the POST, before its older transport was tried.
-    refused: Option<Refusal>,
+    pub(super) refused: Option<Refusal>,
     /// The session is to be opened again.
     due: bool,
 }
@@ -132,103 +132,9 @@ impl Core {
         }
     }
 
-    // --- HTTP+SSE ---
-
-    /// The server did not take the POST: perhaps it has the older transport.
-    pub(super) fn try_events(
-        &mut self,
-        initialize: ExchangeId,
-        refusal: Refusal,
-        error: Option<Message>,
-        now: Instant,
-    ) {
-        if let Some(exchange) = self.exchanges.get_mut(&initialize) {
-            exchange.refusal = error;
-            exchange.step = Step::Parked;
-            exchange.head = None;
-        }
-        self.kept.refused = Some(refusal);
-        self.open_source(now);
-    }
-
-    fn open_source(&mut self, now: Instant) {
-        let source = self.begin(Purpose::Source, None);
-        self.transport = Transport::Events { source, endpoint: None };
-        self.launch(source, now);
-    }
-
-    /// The server has said where to post.
-    pub(super) fn source_ready(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Opening => {
-                let parked = self
-                    .exchanges
-                    .iter()
-                    .find(|(_, exchange)| exchange.step == Step::Parked && exchange.purpose.request().is_some());
-                let parked = parked.map(|(id, _)| *id);
-                self.kept.refused = None;
-                if let Some(exchange) = parked.and_then(|id| self.exchanges.get_mut(&id)) {
-                    exchange.refusal = None;
-                }
-                if let Some(id) = parked {
-                    info!("the remote server speaks HTTP+SSE (2024-11-05)");
-                    self.launch(id, now);
-                }
-            }
-            Phase::Reopening => self.reinitialize(now),
-            Phase::New | Phase::Open | Phase::Lost => {}
-        }
-    }
-
-    /// The stream of HTTP+SSE is gone, and with it everything that was to come on it.
-    pub(super) fn source_lost(&mut self, what: &str, now: Instant) {
-        let what = match self.kept.refused.take() {
-            Some(refused) => format!("{}, and has no event stream either ({what})", refused.what),
-            None => format!("the remote server: {what}"),
-        };
-        let refusal = Refusal { code: code::CHILD_EXITED, kind: "remote-lost", what };
-        let (phase, closing) = (self.phase, self.closing.is_on());
-        let of_session = |purpose: &Purpose| match purpose {
-            Purpose::Request { .. } | Purpose::Message | Purpose::Reopen | Purpose::Replay => true,
-            Purpose::Stream | Purpose::Source | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => false,
-        };
-        let gone: Vec<ExchangeId> =
-            self.exchanges.iter().filter(|(_, exchange)| of_session(&exchange.purpose)).map(|(id, _)| *id).collect();
-        for id in gone {
-            self.outputs.push_back(super::Output::Drop(id));
-            let said = self.exchanges.get_mut(&id).and_then(|exchange| exchange.refusal.take());
-            match (said, self.exchanges.get(&id).map(|exchange| exchange.purpose.clone())) {
-                (Some(error), Some(Purpose::Request { id: client_id, method })) => {
-                    self.end(id);
-                    self.pass_error(&client_id, &error);
-                    self.gave_up(&method);
-                }
-                _ => {
-                    self.give_up(id, &refusal);
-                    self.end(id);
-                }
-            }
-        }
-        match phase {
-            Phase::Open if !closing => {
-                warn!(why = refusal.what, "the stream of the remote server broke");
-                self.phase = Phase::Reopening;
-                self.forget_session();
-                let source = self.begin(Purpose::Source, None);
-                self.transport = Transport::Events { source, endpoint: None };
-                if !self.retry(source, now) {
-                    self.end(source);
-                    self.reopening_failed(&refusal);
-                }
-            }
-            Phase::Reopening | Phase::Open => self.reopening_failed(&refusal),
-            Phase::New | Phase::Opening | Phase::Lost => {}
-        }
-    }
-
     // --- again ---
 
-    fn forget_session(&mut self) {
+    pub(super) fn forget_session(&mut self) {
         self.session.id = None;
         self.session.revision = None;
     }
@@ -295,7 +201,7 @@ impl Core {
         }
     }
 
-    fn reinitialize(&mut self, now: Instant) {
+    pub(super) fn reinitialize(&mut self, now: Instant) {
         let again = self.kept.initialize.as_ref().and_then(|message| {
             let frame = Frame::new(message.bytes().clone()).replace(message.id_span()?, REOPEN_ID);
             Message::parse(frame.into_bytes(), usize::MAX).ok()

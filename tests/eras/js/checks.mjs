@@ -34,6 +34,12 @@ export class Inbox {
     }
 }
 
+/** Of `connect:URL`: the command that a client starts as its server over stdio. */
+export function commandOf(url) {
+    const [, remote] = url.match(/^connect:(.*)/) ?? [];
+    return remote && { command: process.env.MCP_MUX_BIN, args: ['connect', remote, '--log-level', 'error'], stderr: 'ignore' };
+}
+
 /** How each client answers what it is asked: with its own name, so that one can see who was asked. */
 export const answersOf = name => ({
     sampling: ({ messages }) => ({

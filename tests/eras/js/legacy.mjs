@@ -1,6 +1,7 @@
 // A client of the official TypeScript SDK 1.x, of 2025-11-25.
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import {
     CreateMessageRequestSchema,
@@ -10,7 +11,7 @@ import {
     ResourceUpdatedNotificationSchema,
     ToolListChangedNotificationSchema
 } from '@modelcontextprotocol/sdk/types.js';
-import { Inbox, answersOf, main } from './checks.mjs';
+import { Inbox, answersOf, commandOf, main } from './checks.mjs';
 
 const TIMEOUT = 20_000;
 
@@ -31,7 +32,8 @@ async function connect(url, name, can) {
     note(LoggingMessageNotificationSchema, ({ level, data }) => inbox.logs.push(`${level} ${data}`));
     note(ResourceUpdatedNotificationSchema, ({ uri }) => inbox.updates.push(uri));
     note(ToolListChangedNotificationSchema, () => (inbox.toolChanges += 1));
-    const transport = new StreamableHTTPClientTransport(new URL(url));
+    const command = commandOf(url);
+    const transport = command ? new StdioClientTransport(command) : new StreamableHTTPClientTransport(new URL(url));
     // As it arrives: the SDK's callback misses progress that arrives together with the response.
     transport.onmessage = ({ method, params }) => {
         if (method !== 'notifications/progress') return;
@@ -68,7 +70,7 @@ async function connect(url, name, can) {
         },
         ping: () => client.ping(),
         close: async () => {
-            await transport.terminateSession();
+            await transport.terminateSession?.();
             await client.close();
         }
     };

@@ -1,7 +1,8 @@
 // A client of the official TypeScript SDK 2.x, of 2026-07-28 and nothing older.
 
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
-import { Inbox, answersOf, main } from './checks.mjs';
+import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
+import { Inbox, answersOf, commandOf, main } from './checks.mjs';
 
 const TIMEOUT = 20_000;
 
@@ -22,7 +23,15 @@ async function connect(url, name, can) {
     note('notifications/message', ({ level, data }) => inbox.logs.push(`${level} ${data}`));
     note('notifications/resources/updated', ({ uri }) => inbox.updates.push(uri));
     note('notifications/tools/list_changed', () => (inbox.toolChanges += 1));
-    await client.connect(new StreamableHTTPClientTransport(new URL(url)));
+    const command = commandOf(url);
+    const transport = command ? new StdioClientTransport(command) : new StreamableHTTPClientTransport(new URL(url));
+    const noteProgress = ({ progress: done, total, message }) => {
+        inbox.progress.push(`${done}/${total} ${message}`);
+        inbox.arrived();
+    };
+    // As it arrives: over stdio progress and the response are read together, and the SDK's callback misses what they bring.
+    if (command) transport.onmessage = ({ method, params }) => method === 'notifications/progress' && noteProgress(params);
+    await client.connect(transport);
 
     const call = (tool, args, { progress, signal, level } = {}) =>
         client.callTool(
@@ -30,12 +39,7 @@ async function connect(url, name, can) {
             {
                 timeout: TIMEOUT,
                 signal,
-                ...(progress && {
-                    onprogress: ({ progress: done, total, message }) => {
-                        inbox.progress.push(`${done}/${total} ${message}`);
-                        inbox.arrived();
-                    }
-                })
+                ...(progress && { onprogress: command ? () => {} : noteProgress })
             }
         );
     return {

@@ -5,6 +5,7 @@ An era's driver brings `connect(url, name, can)`, a peer that hides how its era 
 
 import asyncio
 import json
+import os
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -272,6 +273,13 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__} {error}".split())[:400]
 
 
+def command_of(url: str) -> dict | None:
+    """Of `connect:URL`: the command that a client starts as its server over stdio."""
+    if not url.startswith("connect:"):
+        return None
+    return {"command": os.environ["MCP_MUX_BIN"], "args": ["connect", url.removeprefix("connect:"), "--log-level", "error"]}
+
+
 def main(connect) -> None:
     """Runs the checks against the URL of the command line, one line each."""
     try:
@@ -280,4 +288,4 @@ def main(connect) -> None:
         print(f"session FAILED {one_line(error)}", flush=True)
 
 
-__all__ = ["Inbox", "RpcError", "asynccontextmanager", "main"]
+__all__ = ["Inbox", "RpcError", "asynccontextmanager", "command_of", "main"]

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import mcp.types as types
 from mcp import ClientSession
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.shared.exceptions import McpError
 from pydantic import AnyUrl
 
-from checks import Inbox, RpcError, main
+from checks import Inbox, RpcError, command_of, main
 
 TIMEOUT = 20.0
 
@@ -117,7 +118,9 @@ async def rpc(request):
 @asynccontextmanager
 async def connect(url: str, name: str, can: dict[str, bool]):
     peer = Peer(name)
-    async with streamablehttp_client(url, timeout=TIMEOUT) as (read, write, _):
+    command = command_of(url)
+    opening = stdio_client(StdioServerParameters(**command)) if command else streamablehttp_client(url, timeout=TIMEOUT)
+    async with opening as (read, write, *_):
         async with ClientSession(
             read,
             write,

@@ -4,11 +4,11 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import mcp_types as types
-from mcp import Client
+from mcp import Client, StdioServerParameters
 from mcp.client.subscriptions import ResourceUpdated, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
-from checks import Inbox, RpcError, main
+from checks import Inbox, RpcError, command_of, main
 
 TIMEOUT = 20.0
 
@@ -107,8 +107,9 @@ async def rpc(request):
 @asynccontextmanager
 async def connect(url: str, name: str, can: dict[str, bool]):
     peer = Peer(name)
+    command = command_of(url)
     client = Client(
-        url,
+        StdioServerParameters(**command) if command else url,
         client_info=types.Implementation(name=name, version="1"),
         sampling_callback=peer.on_sampling if can.get("sampling") else None,
         elicitation_callback=peer.on_elicitation if can.get("elicitation") else None,

@@ -4,9 +4,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 export const HERE = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
@@ -25,6 +26,8 @@ const npmServer = name => path.join(HERE, 'node_modules/@modelcontextprotocol', 
 export const notesServer = () => [PYTHON, path.join(HERE, '../../examples/notes_server.py')];
 export const fastmcpServer = () => [PYTHON, path.join(HERE, 'fastmcp_server.py')];
 export const everythingServer = () => [process.execPath, npmServer('server-everything')];
+export const everythingRemote = transport => [process.execPath, npmServer('server-everything'), transport];
+export const fastmcpRemote = (...modes) => [...fastmcpServer(), 'PORT', ...modes];
 export const filesystemServer = folder => [process.execPath, npmServer('server-filesystem'), folder];
 
 /** A port that nobody uses now, for what has to be known before mcp-mux is started. */
@@ -55,7 +58,7 @@ export async function start(command, { flags = [], errorsExpected = false } = {}
     const urls = await new Promise((resolve, reject) => {
         const found = [];
         const fail = why => reject(new Error(`mcp-mux ${why}; it printed ${found}; its log:\n${log.slice(-20).join('\n')}`));
-        const timer = setTimeout(() => {
+        const timer = globalThis.setTimeout(() => {
             process_.kill('SIGKILL');
             fail(`printed no two URLs within ${START_DEADLINE} ms`);
         }, START_DEADLINE);
@@ -78,7 +81,7 @@ export async function start(command, { flags = [], errorsExpected = false } = {}
         const tail = () => log.slice(-20).join('\n');
         assert.equal(process_.exitCode ?? process_.signalCode, null, `mcp-mux ended by itself:\n${tail()}`);
         process_.kill('SIGTERM');
-        const timer = setTimeout(() => process_.kill('SIGKILL'), STOP_DEADLINE);
+        const timer = globalThis.setTimeout(() => process_.kill('SIGKILL'), STOP_DEADLINE);
         const [code, signal] = await ended;
         clearTimeout(timer);
         assert.equal(code, 0, `mcp-mux ended with ${code ?? signal} after SIGTERM:\n${tail()}`);
@@ -97,6 +100,35 @@ export async function withMux(command, options, body) {
         await mux.stop();
     }
 }
+
+/** Run `body` with the URL of a remote server: `command`, which is told its port by the variable `PORT`, and by the word `PORT` in it. */
+export async function withRemote(command, path, body) {
+    const port = await freePort();
+    const [program, ...args] = command.map(word => (word === 'PORT' ? `${port}` : word));
+    const server = spawn(program, args, { stdio: 'ignore', env: { ...process.env, PORT: `${port}` } });
+    const ended = once(server, 'exit');
+    started.add(server);
+    server.once('exit', () => started.delete(server));
+    try {
+        const deadline = Date.now() + START_DEADLINE;
+        while (!(await listens(port))) {
+            assert.ok(Date.now() < deadline && server.exitCode === null, `${command} does not listen`);
+            await setTimeout(50);
+        }
+        await body(`http://127.0.0.1:${port}${path}`);
+    } finally {
+        server.kill('SIGTERM');
+        const killer = globalThis.setTimeout(() => server.kill('SIGKILL'), STOP_DEADLINE);
+        await ended;
+        clearTimeout(killer);
+    }
+}
+
+const listens = port =>
+    new Promise(resolve => {
+        const socket = connect(port, '127.0.0.1', () => (socket.destroy(), resolve(true)));
+        socket.once('error', () => resolve(false));
+    });
 
 function level(line) {
     try {

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import {
     CreateMessageRequestSchema,
@@ -20,8 +21,7 @@ class Peer {
     #waiting = new Set();
 
     async connect(url, kind, { sampling, elicitation, roots, ...options } = {}) {
-        const Transport = kind === 'http' ? StreamableHTTPClientTransport : SSEClientTransport;
-        this.transport = new Transport(new URL(url), options);
+        this.transport = transportTo(url, kind, options);
         this.transport.onmessage = message => {
             this.seen.push(message);
             for (const look of this.#waiting) look();
@@ -112,6 +112,16 @@ class Peer {
         await this.client.close();
         assert.deepEqual(complaints, []);
     }
+}
+
+/** Over stdio the client starts `mcp-mux connect` as its server. */
+function transportTo(url, kind, { flags = [], ...options }) {
+    if (kind === 'stdio') {
+        const command = process.env.MCP_MUX_BIN;
+        assert.ok(command, 'set MCP_MUX_BIN to the mcp-mux binary');
+        return new StdioClientTransport({ command, args: ['connect', url, ...flags], stderr: 'inherit' });
+    }
+    return new (kind === 'http' ? StreamableHTTPClientTransport : SSEClientTransport)(new URL(url), options);
 }
 
 export const open = (url, kind, options) => new Peer().connect(url, kind, options);

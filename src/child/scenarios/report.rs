@@ -1,0 +1,53 @@
+//! What an actor says of itself.
+
+use super::*;
+
+impl World {
+    async fn report(&self) -> crate::child::Report {
+        within(self.handle.report().expect("it has room")).await.expect("it lives")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_says_how_it_is_what_it_said_last_and_how_the_one_before_ended() {
+    let mut world = World::new();
+    let mut child = world.starts().await;
+    let starting = world.report().await;
+    assert_eq!((starting.process.map(|process| process.pid), starting.revision), (Some(4711), None));
+    child.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    world.attach(1).await;
+    child.complains("first\nout of \x1b[1mmemory\n").await;
+    world.asks(7).await;
+    child.reads().await;
+    let report = world.report().await;
+    assert_eq!((report.revision, report.restarts), (Some("2025-11-25"), 0));
+    assert_eq!((report.router.in_flight, report.router.sessions), (1, 1));
+    assert!(report.last_exit.is_none());
+    let said = ["first", "out of \\u{1b}[1mmemory"];
+    assert_eq!(report.process.expect("there is one").stderr, said);
+
+    child.exits(3);
+    world.is_rejected(7, "child-exited").await;
+    let mut next = world.starts().await;
+    next.shakes_hands().await;
+    world.becomes(&ChildState::Ready).await;
+    let report = world.report().await;
+    assert_eq!(report.restarts, 1);
+    assert!(report.process.expect("the next one").stderr.is_empty());
+    let exit = report.last_exit.expect("nobody asked for it");
+    assert_eq!(
+        (exit.pid, exit.status.as_str(), exit.stderr.as_slice()),
+        (4711, "exit status: 3", &said.map(str::to_owned)[..])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_gone_says_nothing() {
+    let (world, child) = World::ready().await;
+    let stop = world.handle.stop();
+    tokio::join!(stop, async { child.goes(exit(0)) });
+    world.tracker.close();
+    within(world.tracker.wait()).await;
+    assert!(world.handle.report().is_none());
+}

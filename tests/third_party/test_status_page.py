@@ -1,0 +1,225 @@
+"""The status page in a real browser (Chromium): what happens is seen, by mouse, keyboard and screen reader alike, and nothing that
+somebody else has written is taken for anything but text."""
+
+import json
+import os
+import re
+import signal
+import urllib.error
+import urllib.request
+
+import pytest
+
+import devtools
+import mux
+
+pytestmark = pytest.mark.skipif(devtools.COMMAND is None, reason="needs chromium")
+
+HOSTILE = "<img src=x onerror=document.title='owned'>\u202e\u001b[31m"
+# Long enough for a page that asks every two seconds on a busy machine.
+LIVE = "document.querySelector('#link')?.dataset.state === 'live'"
+
+
+@pytest.fixture
+def page():
+    with devtools.page() as one:
+        yield one
+
+
+class Client:
+    """A legacy client of Streamable HTTP by hand, with a name of the test's choice."""
+
+    def __init__(self, url: str, name: str):
+        self.url, self.headers, self.last = url, {}, 0
+        info = {"name": name, "version": "7"}
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
+        response = self.post("initialize", params)
+        self.headers = {"mcp-session-id": response.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+        response.close()
+
+    def post(self, method: str, params):
+        self.last += 1
+        message = {"jsonrpc": "2.0", "id": self.last, "method": method, "params": params}
+        headers = {"content-type": "application/json", "accept": "application/json, text/event-stream", **self.headers}
+        return urllib.request.urlopen(urllib.request.Request(self.url, json.dumps(message).encode(), headers), timeout=30)
+
+    def call(self, name: str, arguments) -> str:
+        with self.post("tools/call", {"name": name, "arguments": arguments}) as response:
+            return response.read().decode()
+
+
+def base(server) -> str:
+    return server.mcp_url.removesuffix("mcp")
+
+
+def child(server):
+    with urllib.request.urlopen(base(server) + "status.json", timeout=30) as answer:
+        return json.load(answer)["servers"][0]["children"][0]
+
+
+def text(page, selector: str) -> str:
+    return page.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
+
+
+def says(page, selector: str, pattern: str) -> str:
+    """Waits until what is there matches."""
+    read = f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"
+    page.until(f"new RegExp({json.dumps(pattern)}).test({read})")
+    return text(page, selector)
+
+
+def assert_clean(page, server) -> None:
+    assert page.complaints == []
+    assert page.requests and all(url.startswith(base(server)) for url in page.requests), page.requests
+    assert page.evaluate("document.title") == "mcp-mux"
+
+
+def test_a_session_appears_a_call_is_counted_and_a_child_crashes_and_comes_back(page):
+    with mux.running([*mux.notes_server(), "--stderr"]) as server:
+        page.open(base(server))
+        page.until(LIVE)
+        assert "There is no session" in text(page, "#e-sessions")
+        client = Client(server.mcp_url, HOSTILE)
+        row = says(page, "#sessions tbody tr", "Streamable HTTP")
+        # As text, without what a terminal or a reader would obey.
+        assert "<img src=x onerror=document.title='owned'>" in row and "\u001b" not in row, row
+        assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
+        says(page, "#changes", "Session [0-9a-f]{8} was opened")
+
+        before = int(re.match(r"[\d,]+", says(page, "#t-rate-more", "since")).group().replace(",", ""))
+        for count in range(5):
+            assert "result" in client.call("echo", {"value": count})
+        page.until(f"parseInt(document.querySelector('#t-rate-more').innerText.replace(',', '')) >= {before + 5}")
+        says(page, "#errors", r"ok\s+\d")
+        says(page, "#t-p95", "ms|s")
+        assert page.evaluate("document.querySelectorAll('#c-latency path').length") > 0
+
+        pid = child(server)["pid"]
+        assert str(pid) in text(page, "#children tbody tr")
+        os.kill(pid, signal.SIGKILL)
+        says(page, "#changes", r"Child 1 was started again after signal: 9 \(SIGKILL\)")
+        row = says(page, "#children tbody tr", "ready")
+        assert str(pid) not in row and row.rstrip().endswith("1"), row
+        # The session lives on.
+        assert "result" in client.call("echo", {"value": "again"})
+        assert text(page, "#sessions tbody tr")
+        assert_clean(page, server)
+
+
+def test_the_keyboard_alone_will_do(page):
+    with mux.running([*mux.notes_server(), "--stderr"]) as server:
+        page.open(base(server))
+        page.until(LIVE)
+        Client(server.mcp_url, "one")
+        Client(server.mcp_url, "another")
+        page.until("document.querySelectorAll('#sessions tbody tr').length === 2")
+        focused = "document.activeElement"
+        page.press("Tab")
+        assert page.evaluate(f"{focused}.className") == "skip"
+        assert page.evaluate(f"getComputedStyle({focused}).outlineStyle") != "none"
+        page.press("Enter")
+        assert page.evaluate(f"{focused}.id") == "main"
+        page.press("/")
+        assert page.evaluate(f"{focused}.id") == "filter"
+        page.type("another")
+        page.until("document.querySelectorAll('#sessions tbody tr').length === 1")
+        page.press("Escape")
+        page.until("document.querySelectorAll('#sessions tbody tr').length === 2")
+        page.press("ArrowDown")
+        assert page.evaluate(f"{focused}.innerText") == "1"
+        page.press("Enter")
+        assert page.evaluate(f"{focused}.getAttribute('aria-expanded')") == "true"
+        says(page, "#children .more", "Last lines of process")
+        # What comes later does not take the focus away, nor close what is open.
+        page.until("(window.seen ??= document.querySelector('#children time').textContent) !== document.querySelector('#children time').textContent")
+        assert page.evaluate(f"{focused}.getAttribute('aria-expanded')") == "true"
+        page.press("Enter")
+        assert page.evaluate("document.querySelector('#children .more').hidden")
+        # Into the charts, and through them.
+        page.evaluate("document.querySelector('#c-rate svg').focus()")
+        page.press("ArrowLeft", 2)
+        assert text(page, "#r-rate").startswith("At "), text(page, "#r-rate")
+        page.press("Escape")
+        assert text(page, "#r-rate").startswith("Now"), text(page, "#r-rate")
+        # Everything that can be reached has a name.
+        unnamed = """[...document.querySelectorAll('main button, main input, main select, main svg[tabindex]')]
+            .filter(one => !one.hidden && !(one.innerText || one.labels?.length || one.getAttribute('aria-label'))).length"""
+        assert page.evaluate(unnamed) == 0
+        assert_clean(page, server)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_beyond_the_edge_of_a_narrow_screen(page, scheme):
+    with mux.running([*mux.notes_server(), "--stderr"]) as server:
+        page.prefer(scheme)
+        page.size(400)
+        page.open(base(server))
+        page.until(LIVE)
+        Client(server.mcp_url, "a-client-with-a-very-long-name-" * 8)
+        says(page, "#sessions tbody tr", "very-long")
+        page.evaluate("document.querySelector('.open').click()")
+        says(page, "#children .more", "Last lines of process")
+        for width in [400, 320, 700, 1280]:
+            page.size(width)
+            page.until(f"innerWidth === {width}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            beyond = f"""[...document.querySelectorAll('main *')].filter(one =>
+                one.getBoundingClientRect().right > {width} + 1 && !one.closest('.hidden, thead, pre')).length"""
+            assert page.evaluate(beyond) == 0
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground))) < 300) == (scheme == "dark"), ground
+        assert_clean(page, server)
+
+
+def test_a_lost_connection_is_said_and_its_return(page):
+    port = str(mux.free_port())
+    with mux.running(mux.notes_server(), "--port", port) as server:
+        page.open(base(server))
+        page.until(LIVE)
+    says(page, "#link", "connection lost")
+    assert page.evaluate("document.querySelector('#main').classList.contains('stale')")
+    with mux.running(mux.notes_server(), "--port", port):
+        page.until(LIVE)
+        says(page, "#changes", "is back after")
+        says(page, "#changes", "was started again")
+        assert not page.evaluate("document.querySelector('#main').classList.contains('stale')")
+    # Of which the browser complains by itself.
+    assert all("status.json" in complaint for complaint in page.complaints), page.complaints
+
+
+def test_where_clients_have_to_say_who_they_are_so_has_the_page(page, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("ann:a-token-of-twenty-characters\n")
+    tokens.chmod(0o600)
+    with mux.running(mux.notes_server(), "--auth-token-file", str(tokens)) as server:
+        page.open(base(server))
+        page.until("document.querySelector('#entry')?.hidden === false")
+        assert page.evaluate("document.activeElement.id") == "token" and text(page, "#main") == ""
+        page.type("a-token-that-is-wrong")
+        page.press("Enter")
+        says(page, "#entry-problem", "not accepted")
+        page.type("a-token-of-twenty-characters")
+        page.press("Enter")
+        page.until(LIVE)
+        says(page, "#children tbody tr", "ready")
+        kept = "JSON.stringify([localStorage, document.cookie, location.href])"
+        assert "twenty" not in page.evaluate(kept) and all("twenty" not in url for url in page.requests)
+        # It stays in this tab.
+        page.call("Page.reload")
+        page.until(LIVE)
+
+
+def test_a_door_of_their_own_shows_operators_what_clients_do_not_see(page):
+    with mux.running(mux.notes_server(), "--admin", "127.0.0.1:0") as server:
+        [url] = [json.loads(line)["url"] for line in server.log if "the status page" in line]
+        page.open(url)
+        page.until(LIVE)
+        says(page, "#children tbody tr", "ready")
+        for path in ["", "status.json", "metrics"]:
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(base(server) + path, timeout=30)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(url + "mcp", timeout=30)
+        with urllib.request.urlopen(url + "metrics", timeout=30) as answer:
+            assert answer.read().endswith(b"# EOF\n")
+        assert page.complaints == []
