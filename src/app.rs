@@ -3,6 +3,7 @@
 //! Invariants: nothing is announced before it works; a command that never came to a handshake ends the program;
 //! whatever ends the program, the children are stopped first.
 
+mod configuration;
 mod entrance;
 mod urls;
 
@@ -19,14 +20,14 @@ use tracing::{debug, error, info, warn};
 
 use crate::auth::Remote;
 use crate::child::guard::ChildGuard;
-use crate::config::{Config, HttpConfig, Isolation, ServerConfig};
+use crate::config::{Config, HttpConfig, Isolation, Reread, ServerConfig, Source};
 use crate::error::StartupError;
 use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Handed, Listener, Stop};
 use crate::http::tls::Tls;
 use crate::notify::Notifier;
-use crate::reload::{Reading, Reloads};
+use crate::reload::{Reading, Reloads, watch};
 use crate::servers::Servers;
 use crate::shutdown::{self, Parts, Signals, Wish};
 
@@ -40,8 +41,8 @@ pub struct App {
 }
 
 impl App {
-    /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `handed` is
-    /// what may be listened on without being opened first. `announce` is given the URLs as soon as clients can use them,
+    /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `source` is what the
+    /// configuration is read from again, `handed` what may be listened on without being opened first. `announce` is given the URLs as soon as clients can use them,
     /// and `manager` is told of every turn.
     ///
     /// # Errors
@@ -49,13 +50,14 @@ impl App {
     /// that was started is stopped then too.
     pub async fn run(
         config: Config,
+        source: Option<Source>,
         handed: Handed,
         manager: Notifier,
         announce: impl FnOnce(&[String]),
     ) -> Result<(), StartupError> {
         let mut signals =
             Signals::install().map_err(|source| StartupError::System { what: "handle signals", source })?;
-        let app = Self::start_telling(config, handed, start_guard()?, manager.clone()).await?;
+        let app = Self::start_telling(config, source, handed, start_guard()?, manager.clone()).await?;
         announce(&app.urls);
         manager.ready(&serving(&app.urls));
         // Until everything has stopped: a stop that hangs is for the watchdog, too.
@@ -103,12 +105,13 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_with(config: Config, handed: Handed, guard: ChildGuard) -> Result<Self, StartupError> {
-        Self::start_telling(config, handed, guard, Notifier::default()).await
+        Self::start_telling(config, None, handed, guard, Notifier::default()).await
     }
 
-    /// [`App::start_with`], where `manager` is told when files are read again.
+    /// [`App::start_with`], where `manager` is told when files are read again, the configuration of `source` among them.
     async fn start_telling(
         config: Config,
+        source: Option<Source>,
         handed: Handed,
         guard: ChildGuard,
         manager: Notifier,
@@ -148,6 +151,7 @@ impl App {
                  (chmod o-r)"
             );
         }
+        configuration::say_foreign(&config.foreign_keys);
         let urls: Vec<_> =
             listener.bound().filter_map(|bound| urls::urls(scheme, bound, &config.http)).flatten().collect();
         let addresses = listener.bound().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -163,7 +167,13 @@ impl App {
         };
         let servers = Servers::start(config.servers, guard, config.drain_timeout, &tasks);
         entrance::read_again(&mut reloads, &authenticator, &servers);
+        if let Some(source) = source {
+            configuration::read_again(&mut reloads, source, &servers);
+        }
         let reload = Arc::new(Notify::new());
+        if config.reread == Reread::OnChange {
+            tasks.spawn(watch(reloads.files(), Arc::clone(&reload), sweeper.clone()));
+        }
         let status = serving(&urls);
         let told = move |reading| match reading {
             Reading::Begins => manager.reloading(),

@@ -1,8 +1,12 @@
-//! What is read again while the program runs (SIGHUP).
+//! What is read again while the program runs (SIGHUP, `--watch`).
 //!
 //! Separate from the parts that are: each knows how to read its files and that a bad one changes nothing; here is when it
 //! happens, and what the log says of it. Invariant: one after the other, never two at once; whoever asks never waits; no pipe is
 //! opened, which could take for ever.
+
+mod watch;
+
+pub(crate) use watch::watch;
 
 use std::error::Error;
 use std::fmt;
@@ -47,6 +51,11 @@ impl Reloads {
         again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static,
     ) {
         self.0.push(Reload { what, files, again: Box::new(again) });
+    }
+
+    /// All files that are read.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.0.iter().flat_map(|reload| reload.files.iter().cloned()).collect()
     }
 
     /// Reads everything again whenever `asked` says so, and says so to `told`. Asked several times while it is being read,
