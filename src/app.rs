@@ -20,12 +20,12 @@ use tracing::{debug, error, info, warn};
 
 use crate::auth::Remote;
 use crate::child::guard::ChildGuard;
-use crate::config::{Config, HttpConfig, Isolation, Reread, ServerConfig, Source};
+use crate::config::{Config, HttpConfig, Isolation, Reread, ServerConfig, ServersConfig, Source};
 use crate::error::StartupError;
-use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::listener::{Handed, Listener, Stop};
 use crate::http::tls::Tls;
+use crate::http::{self, Http};
 use crate::notify::Notifier;
 use crate::reload::{Reading, Reloads, watch};
 use crate::servers::Servers;
@@ -152,8 +152,9 @@ impl App {
             );
         }
         configuration::say_foreign(&config.foreign_keys);
+        let mounts = mounts(&config.servers);
         let urls: Vec<_> =
-            listener.bound().filter_map(|bound| urls::urls(scheme, bound, &config.http)).flatten().collect();
+            listener.bound().flat_map(|bound| urls::urls(scheme, bound, &config.http, &mounts)).collect();
         let addresses = listener.bound().map(ToString::to_string).collect::<Vec<_>>().join(", ");
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
@@ -162,7 +163,9 @@ impl App {
         let stop_timeout = stop_timeouts.max().unwrap_or_default();
         let authenticator = {
             let HttpConfig { public_url, path, sse_path, .. } = &config.http;
-            let resources = (public_url.as_deref(), [path.as_str(), sse_path.as_str()]);
+            let of_one = |mount: &String| [format!("{mount}{path}"), format!("{mount}{sse_path}")];
+            let resources = mounts.iter().flat_map(of_one).collect();
+            let resources = (public_url.as_deref(), resources);
             entrance::authenticator(config.auth, config.principals, resources, &tasks, &sweeper)?
         };
         let servers = Servers::start(config.servers, guard, config.drain_timeout, &tasks);
@@ -222,6 +225,14 @@ impl App {
     /// The servers.
     pub const fn servers(&self) -> &Arc<Servers> {
         &self.parts.servers
+    }
+}
+
+/// What stands before the paths of each server's endpoint.
+fn mounts(servers: &ServersConfig) -> Vec<String> {
+    match servers.servers.as_slice() {
+        [_] => vec![String::new()],
+        several => several.iter().map(|server| http::mount(&server.name)).collect(),
     }
 }
 

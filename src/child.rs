@@ -215,7 +215,8 @@ fn spawn_with(
     let (state_changes, state) = watch::channel(ChildState::Starting);
     let backlog = Arc::new(Backlog::new(config.queue_bytes_max));
     // Not within the span of whoever it is started for: it may outlive them.
-    let span = tracing::info_span!(parent: None, "child", number = tenancy.number, command = name);
+    let server = config.server.as_ref().map(tracing::field::display);
+    let span = tracing::info_span!(parent: None, "child", server, number = tenancy.number, command = name);
     let shared = (inbox, Arc::clone(&backlog), state_changes);
     let (era, cache) = (tenancy.era.clone(), tenancy.cache.clone());
     let actor = ChildActor::new(config, &name, router, launcher, tenancy, shared, tracker.clone());

@@ -7,13 +7,17 @@
 //! Invariant: a flag wins over its variable, a variable over the configuration file, that over the default; an empty variable
 //! counts as unset.
 
+mod completions;
 mod connect;
 mod invocation;
 mod origins;
+mod subcommands;
 
+pub use completions::{CompletionsCli, Shell, completions};
 pub use connect::{ConnectCli, connect_command};
 pub use invocation::Invocation;
 pub(crate) use origins::{Origins, Settings};
+pub use subcommands::{SUBCOMMANDS, Subcommand};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,9 +48,6 @@ use crate::config::{ServerName, Unusable};
         Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.\n\n\
         Exit codes: 0 stopped by SIGINT or SIGTERM, 1 unexpected failure, 2 wrong usage, 69 cannot listen or cannot \
         start the server, 70 a bug in mcp-mux, 78 a value in the configuration is wrong.",
-    override_usage = "mcp-mux [OPTIONS] -- <COMMAND>...\n       mcp-mux [OPTIONS] --spawn <COMMAND LINE>\n       \
-        mcp-mux [OPTIONS] --config <FILE>\n       \
-        mcp-mux connect [OPTIONS] <URL>",
     allow_negative_numbers = true,
     max_term_width = 100
 )]
@@ -829,7 +830,12 @@ impl Cli {
 
 /// The command line's definition, for the help text and the man page. The long help says every flag's variable.
 pub fn command() -> Command {
-    described(Cli::command(), PREFIX)
+    let command = described(Cli::command(), PREFIX);
+    let overview = subcommands::overview();
+    let [short, long] = [command.get_after_help(), command.get_after_long_help()]
+        .map(|help| format!("{overview}\n\n{}", help.map(ToString::to_string).unwrap_or_default()));
+    let usages = USAGES.iter().map(ToString::to_string).chain(subcommands::usages()).collect::<Vec<_>>();
+    command.override_usage(usages.join("\n       ")).after_help(short).after_long_help(long)
 }
 
 /// A definition whose help says every flag's variable, which begins with `prefix`, and its default.
@@ -845,6 +851,12 @@ fn described(command: Command, prefix: &str) -> Command {
     })
 }
 
+/// How mcp-mux is used without a subcommand.
+const USAGES: [&str; 3] = [
+    "mcp-mux [OPTIONS] -- <COMMAND>...",
+    "mcp-mux [OPTIONS] --spawn <COMMAND LINE>",
+    "mcp-mux [OPTIONS] --config <FILE>",
+];
 /// How the variables begin.
 const PREFIX: &str = "MCP_MUX_";
 

@@ -434,6 +434,8 @@ pub enum OnChildExit {
 /// The child processes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChildConfig {
+    /// The name of its server in the log, where there are several.
+    pub server: Option<ServerName>,
     /// The program and its arguments; never empty.
     pub command: Vec<String>,
     /// The working directory; none: mcp-mux's own.

@@ -46,6 +46,12 @@ pub enum Reject {
     /// No such path.
     #[error("no such path")]
     NotFound,
+    /// The path would be that of the only server, and there are several.
+    #[error("several servers are served here: name one in the path, /servers/NAME/mcp; GET /servers lists them")]
+    ServerUnnamed,
+    /// The path names no server that is served.
+    #[error("no such server; GET /servers lists those there are")]
+    ServerUnknown,
     /// A request other than `initialize` without `Mcp-Session-Id`.
     #[error("the Mcp-Session-Id header is missing; send initialize first and use the session id of its answer")]
     SessionMissing,
@@ -260,6 +266,8 @@ impl Reject {
                 wire(StatusCode::METHOD_NOT_ALLOWED, code::INVALID_REQUEST, "method-not-allowed")
             }
             Self::NotFound => wire(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "not-found"),
+            Self::ServerUnnamed => wire(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "server-unnamed"),
+            Self::ServerUnknown => wire(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "server-unknown"),
             Self::SessionMissing => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "session-missing"),
             Self::SessionUnknown => wire(StatusCode::NOT_FOUND, code::SESSION_UNKNOWN, "session-unknown"),
             Self::VersionUnsupported => wire(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "version-unsupported"),

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod health;
 mod legacy_sse;
 pub mod listener;
+mod listing;
 mod modern;
 pub mod peer;
 mod request;
@@ -41,7 +42,7 @@ use self::guard::Guard;
 use self::peer::Peer;
 use self::request::{EVENT_STREAM, Refusal};
 use crate::auth::{Admission, Authenticator};
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, ServerName};
 use crate::error::Reject;
 use crate::metrics;
 use crate::pool::Tenant;
@@ -170,28 +171,59 @@ impl Http {
     where
         B: HttpBody<Data = Bytes>,
     {
-        if path == "/metrics" {
-            return metrics(&request.method);
+        match path {
+            "/metrics" => return metrics(&request.method),
+            "/servers" => {
+                return get(&request.method, || {
+                    request::json(StatusCode::OK, listing::listing(&self.servers, &self.config))
+                });
+            }
+            _ => {}
         }
-        let (mount, server, path) = self.locate(path)?;
+        let (server, place) = self.find(path)?;
         let known = [&self.config.path, &self.config.sse_path, &self.config.message_path];
-        if !known.into_iter().any(|known| known == path) {
+        if !known.into_iter().any(|known| known == place.path) {
             return Err(Reject::NotFound.into());
         }
-        let endpoint = Endpoint { http: self, service: server.visit().await?, mount };
-        endpoint.route(path, request, body, caller).await
+        let endpoint = Endpoint { http: self, service: server.visit().await?, mount: place.mount };
+        endpoint.route(place.path, request, body, caller).await
     }
 
-    /// The server that a path is for, what stands before the path of its endpoint, and that.
-    fn locate<'a>(&self, path: &'a str) -> Result<(&'a str, Arc<Server>, &'a str), Reject> {
-        let named = path.strip_prefix(SERVERS_PATH).and_then(|rest| rest.split_once('/'));
-        let Some((name, _)) = named else {
-            let server = self.servers.only().ok_or(Reject::NotFound)?;
-            return Ok(("", server, path));
+    /// The server that a path is for, and where it is in that.
+    fn find<'a>(&self, path: &'a str) -> Result<(Arc<Server>, Place<'a>), Reject> {
+        let place = Place::of(path);
+        let server = match &place.server {
+            Some(name) => self.servers.named(name).ok_or(Reject::ServerUnknown)?,
+            None if [&self.config.path, &self.config.sse_path, &self.config.message_path]
+                .iter()
+                .all(|known| *known != path) =>
+            {
+                return Err(Reject::NotFound);
+            }
+            None => self.servers.only().ok_or(Reject::ServerUnnamed)?,
         };
-        let server = self.servers.named(name).ok_or(Reject::NotFound)?;
-        let (mount, path) = path.split_at_checked(SERVERS_PATH.len() + name.len()).ok_or(Reject::NotFound)?;
-        Ok((mount, server, path))
+        Ok((server, place))
+    }
+}
+
+/// A path, taken apart: `/servers/NAME` and what is below it, or all of it.
+#[derive(Debug)]
+struct Place<'a> {
+    /// None where it is the only one's.
+    server: Option<ServerName>,
+    /// What stands before the endpoint's own path; empty, or with a slash at its beginning and none at its end.
+    mount: &'a str,
+    path: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(path: &'a str) -> Self {
+        let named = path.strip_prefix(SERVERS_PATH).and_then(|rest| {
+            let (name, _) = rest.split_once('/')?;
+            let (mount, path) = path.split_at_checked(SERVERS_PATH.len() + name.len())?;
+            Some(Self { server: Some(ServerName::parse(name)?), mount, path })
+        });
+        named.unwrap_or(Self { server: None, mount: "", path })
     }
 }
 
@@ -224,24 +256,35 @@ impl Endpoint<'_> {
     }
 }
 
+/// What stands before the paths of a server's endpoint.
+pub fn mount(server: &ServerName) -> String {
+    format!("{SERVERS_PATH}{server}")
+}
+
 /// Where each server is found under its name.
 const SERVERS_PATH: &str = "/servers/";
 
-fn health(method: &Method, report: impl FnOnce() -> (StatusCode, String)) -> Result<Response<Body>, Refusal> {
+/// Answers GET and HEAD.
+fn get(method: &Method, answer: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Refusal> {
     if method != Method::GET && method != Method::HEAD {
         return Err(Reject::MethodNotAllowed("GET, HEAD").into());
     }
-    let (status, text) = report();
-    Ok(request::json(status, Bytes::from(text)))
+    Ok(answer())
+}
+
+fn health(method: &Method, report: impl FnOnce() -> (StatusCode, String)) -> Result<Response<Body>, Refusal> {
+    get(method, || {
+        let (status, text) = report();
+        request::json(status, Bytes::from(text))
+    })
 }
 
 fn metrics(method: &Method) -> Result<Response<Body>, Refusal> {
-    if method != Method::GET && method != Method::HEAD {
-        return Err(Reject::MethodNotAllowed("GET, HEAD").into());
-    }
-    let mut response = Response::new(Body::from(Bytes::from(metrics::render())));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
-    Ok(response)
+    get(method, || {
+        let mut response = Response::new(Body::from(Bytes::from(metrics::render())));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+        response
+    })
 }
 
 /// A head that is too large for HTTP/1.1 never gets here; that of HTTP/2 is seen when it is whole.

@@ -8,6 +8,9 @@
 //!
 //! mcp-mux then has a process group of its own: Ctrl-C at a terminal reaches the init, which passes it on, and so it comes once.
 //!
+//! A service manager that means process 1 by its number (`LISTEN_PID`, `WATCHDOG_PID`) means mcp-mux. A process can say its own
+//! number only when it has one: so the one that is started is a stage, which puts that in and becomes mcp-mux.
+//!
 //! Unix only.
 
 use std::ffi::OsString;
@@ -46,6 +49,32 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> io::Result<ExitCode
     })
 }
 
+/// Whether this process is the stage between an init and mcp-mux.
+pub fn is_stage_invocation(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    arguments.into_iter().nth(1).is_some_and(|argument| argument == STAGE_ARGUMENT)
+}
+
+/// What the stage does with its arguments (the program's name included). Returns only if it cannot become mcp-mux, and why.
+pub fn become_program(arguments: impl IntoIterator<Item = OsString>) -> io::Error {
+    let executable = match std::env::current_exe() {
+        Ok(executable) => executable,
+        Err(error) => return error,
+    };
+    let mut arguments = arguments.into_iter();
+    let mut command = Command::new(executable);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    for variable in NUMBERS {
+        if std::env::var_os(variable).is_some_and(|number| number == "1") {
+            command.env(variable, std::process::id().to_string());
+        }
+    }
+    // It says the same in a way that nothing but the process it was meant for can be.
+    command.env_remove("LISTEN_PIDFDID");
+    command.args(arguments.skip(1)).exec()
+}
+
 fn start(arguments: impl IntoIterator<Item = OsString>) -> io::Result<Pid> {
     let mut arguments = arguments.into_iter();
     let mut command = Command::new(std::env::current_exe()?);
@@ -53,7 +82,7 @@ fn start(arguments: impl IntoIterator<Item = OsString>) -> io::Result<Pid> {
         command.arg0(name);
     }
     // Nothing waits for it by this handle.
-    let program = command.args(arguments).process_group(0).spawn()?;
+    let program = command.arg(STAGE_ARGUMENT).args(arguments).process_group(0).spawn()?;
     Ok(Pid::from_child(&program))
 }
 
@@ -74,6 +103,11 @@ fn exit_code(status: WaitStatus) -> ExitCode {
     let code = status.exit_status().or(signal).and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))
 }
+
+/// Not a word that anybody would type.
+const STAGE_ARGUMENT: &str = "__process-of-init";
+/// The variables that say by its number which process the others of them are for.
+const NUMBERS: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
 struct Signals {
     interrupt: unix::Signal,

@@ -2,12 +2,12 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use mcp_mux::app::App;
-use mcp_mux::cli::Invocation;
+use mcp_mux::cli::{self, Invocation};
 use mcp_mux::config::{Config, ConnectConfig, Source, TelemetryConfig};
 use mcp_mux::error::StartupError;
 use mcp_mux::http::listener::Handed;
@@ -28,6 +28,10 @@ fn main() -> ExitCode {
         && let Ok(code) = init::run(std::env::args_os())
     {
         return code;
+    }
+    if init::is_stage_invocation(std::env::args_os()) {
+        let source = init::become_program(std::env::args_os());
+        return report(&StartupError::System { what: "start once more", source });
     }
     let invocation = match Invocation::read(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(invocation) => invocation,
@@ -58,6 +62,13 @@ fn run(invocation: Invocation) -> Result<(), StartupError> {
             let config = ConnectConfig::load(*cli)?;
             in_runtime(&config.telemetry.clone(), connect::run(config))
         }
+        Invocation::Completions(shell) => match std::io::stdout().write_all(&cli::completions(shell)) {
+            // Nobody has to read to the end.
+            Err(source) if source.kind() != ErrorKind::BrokenPipe => {
+                Err(StartupError::System { what: "write to stdout", source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        },
     }
 }
 

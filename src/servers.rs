@@ -16,7 +16,7 @@ mod shared_timeout;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -24,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use self::keeper::Means;
+use self::keeper::{Backing, Means};
 pub use self::server::{Condition, Server, Visit};
 pub use self::service::Service;
 pub(crate) use self::shared_timeout::SharedTimeout;
 use crate::child::ChildGuard;
-use crate::config::{Arrangement, EndpointConfig, ServerName, ServersConfig, Unusable};
+use crate::config::{Arrangement, EndpointConfig, ServerConfig, ServerName, ServersConfig, Unusable};
 use crate::error::StartupError;
 use crate::pool::{Health, Pool, Standing};
 use crate::session::{Registry, UnreadTotal};
@@ -39,6 +39,8 @@ use crate::session::{Registry, UnreadTotal};
 pub struct Servers {
     arrangement: Arrangement,
     table: RwLock<BTreeMap<ServerName, Entry>>,
+    /// Those that are served no more and whose children may be there still.
+    leaving: Mutex<Vec<Arc<Server>>>,
     means: Means,
     /// Why the program cannot go on, since it depends on a server that is lost.
     lost: watch::Sender<Option<Loss>>,
@@ -84,9 +86,18 @@ impl Servers {
         drain_timeout: Duration,
         tracker: &TaskTracker,
     ) -> Arc<Self> {
+        Self::start_with(config, Backing::Processes(guard), drain_timeout, tracker)
+    }
+
+    fn start_with(
+        config: ServersConfig,
+        backing: Backing,
+        drain_timeout: Duration,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
         let unread = config.servers.iter().map(|server| server.session.unread_total_bytes_max).max();
         let means = Means {
-            guard: Some(guard),
+            backing,
             unread: UnreadTotal::new(unread.unwrap_or_default()),
             starts: Arc::new(Semaphore::new(config.starts_max.get())),
             drain_timeout,
@@ -94,31 +105,44 @@ impl Servers {
             tracker: tracker.clone(),
         };
         let (arrangement, table) = (config.arrangement, RwLock::default());
-        let servers = Arc::new(Self { arrangement, table, means, lost: watch::Sender::new(None) });
+        let servers =
+            Arc::new(Self { arrangement, table, leaving: Mutex::default(), means, lost: watch::Sender::new(None) });
         servers.change(config);
         servers
     }
 
     /// One alone, of these parts; nobody sees to it.
     pub fn of(endpoint: EndpointConfig, registry: Arc<Registry>, pool: Arc<Pool>) -> Arc<Self> {
-        let service = Arc::new(Service::of(endpoint, registry, pool));
-        let name = ServerName::unnamed();
-        let table = BTreeMap::from([(name.clone(), Entry::Served(Server::of(name, service)))]);
+        Self::made(Arrangement::Single, [(ServerName::unnamed(), Service::of(endpoint, registry, pool))])
+    }
+
+    /// Those that are served by these; nobody sees to them.
+    pub(crate) fn made(
+        arrangement: Arrangement,
+        services: impl IntoIterator<Item = (ServerName, Service)>,
+    ) -> Arc<Self> {
+        let entry =
+            |(name, service): (ServerName, Service)| (name.clone(), Entry::Served(Server::of(name, Arc::new(service))));
         let means = Means {
-            guard: None,
+            backing: Backing::Nothing,
             unread: UnreadTotal::new(0),
             starts: Arc::new(Semaphore::new(1)),
             drain_timeout: Duration::ZERO,
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
         };
-        let lost = watch::Sender::new(None);
-        Arc::new(Self { arrangement: Arrangement::Single, table: RwLock::new(table), means, lost })
+        Arc::new(Self {
+            arrangement,
+            table: RwLock::new(services.into_iter().map(entry).collect()),
+            leaving: Mutex::default(),
+            means,
+            lost: watch::Sender::new(None),
+        })
     }
 
     /// Makes the servers those of `config`. Those of which nothing has changed are not touched. One that has changed is another
     /// one from now on; the sessions of the old one end when what is in flight in them was answered, or after the drain time.
-    pub fn change(self: &Arc<Self>, config: ServersConfig) -> Changes {
+    pub fn change(&self, config: ServersConfig) -> Changes {
         let mut changes = Changes::default();
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut old = std::mem::take(&mut *table);
@@ -146,7 +170,7 @@ impl Servers {
                         None => changes.added += 1,
                     }
                     if let Some(Entry::Served(before)) = before {
-                        before.end();
+                        self.dismiss(before);
                     }
                     let entry = match wanted {
                         Ok(config) => Entry::Served(self.begin(config)),
@@ -163,24 +187,33 @@ impl Servers {
             changes.removed += 1;
             info!(server = %name, "the server is in the configuration no more");
             if let Entry::Served(server) = entry {
-                server.end();
+                self.dismiss(server);
             }
         }
         changes
     }
 
-    fn begin(self: &Arc<Self>, config: crate::config::ServerConfig) -> Arc<Server> {
+    fn dismiss(&self, server: Arc<Server>) {
+        server.dismiss();
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|server| !server.is_gone());
+        leaving.push(server);
+    }
+
+    fn begin(&self, mut config: ServerConfig) -> Arc<Server> {
+        if self.arrangement == Arrangement::Several {
+            config.child.server = Some(config.name.clone());
+        }
         let server = Server::new(config, self.means.closing.child_token());
         let keep = keeper::keep(Arc::clone(&server), self.arrangement, self.means.clone(), self.lost.clone());
         self.means.tracker.spawn(keep);
         server
     }
 
-    /// What there is under a name.
-    pub fn named(&self, name: &str) -> Option<Arc<Server>> {
+    /// The server of that name.
+    pub fn named(&self, name: &ServerName) -> Option<Arc<Server>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let name = ServerName::parse(name)?;
-        match table.get(&name)? {
+        match table.get(name)? {
             Entry::Served(server) => Some(Arc::clone(server)),
             Entry::Unserved(_) => None,
         }
@@ -211,9 +244,11 @@ impl Servers {
         self.entries().into_iter().filter_map(served).collect()
     }
 
-    /// What every server is served by that is started now.
+    /// What every server is served by whose children may be there, also those that are served no more.
     pub fn services(&self) -> Vec<Arc<Service>> {
-        self.all().iter().filter_map(|server| server.service()).collect()
+        let mut servers = self.all();
+        servers.extend_from_slice(&self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        servers.iter().filter_map(|server| server.service()).collect()
     }
 
     /// Resolves when each server that is started at once has shown whether it works.
@@ -255,7 +290,7 @@ impl Servers {
         let all = self.all();
         let mut healths = all.iter().filter_map(|server| server.health());
         let Some(first) = healths.next() else {
-            return Health { standing: Standing::Stopped, ready: 0, total: 0 };
+            return Health::NONE;
         };
         healths.fold(first, |sum, health| Health {
             standing: match (sum.standing, health.standing) {
@@ -310,10 +345,7 @@ impl Servers {
 
 impl Loss {
     fn of(error: StartupError) -> Self {
-        match error {
-            StartupError::Child(text) => Self::Child(text),
-            _ => Self::Bug,
-        }
+        if let StartupError::Child(text) = error { Self::Child(text) } else { Self::Bug }
     }
 
     fn into_error(self) -> StartupError {

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use mcp_mux::cli::{self, Cli};
 use mcp_mux::config::Config;
+use mcp_mux::config::listen::{Chosen, ListenAddress};
 
 fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
@@ -51,8 +53,9 @@ fn the_files_for_operators_name_only_flags_and_variables_that_there_are() {
     let of_docker =
         ["target", "rm", "init", "time", "from", "mount", "locked", "release", "bin", "yes", "no-install-recommends"];
     names_only_what_there_is("Dockerfile", &text("Dockerfile"), &of_docker);
-    let of_systemd = ["now"];
-    names_only_what_there_is("the unit", &text("packaging/systemd/mcp-mux.service"), &of_systemd);
+    for unit in [SERVICE, SOCKET] {
+        names_only_what_there_is(unit, &text(unit), &["now"]);
+    }
     let of_kubernetes = ["target", "from-literal"];
     for file in ["mcp-mux", "network-policy", "pod-monitor"] {
         let file = format!("examples/kubernetes/{file}.yaml");
@@ -129,4 +132,62 @@ fn the_configuration_for_kubernetes_is_right_and_its_times_fit_the_pods() {
         start >= config.servers.servers[0].child.start_timeout,
         "the start may take longer than the startup probe allows"
     );
+}
+
+const SERVICE: &str = "packaging/systemd/mcp-mux.service";
+const SOCKET: &str = "packaging/systemd/mcp-mux.socket";
+
+/// The values of a unit's key.
+fn of_unit<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+}
+
+#[test]
+fn the_units_fit_each_other_and_the_service_listens_by_itself_without_the_socket() {
+    let (service, socket) = (text(SERVICE), text(SOCKET));
+    let stem = |file: &str| Path::new(file).file_stem().unwrap().to_owned();
+    // So the one starts the other, without Service= and Sockets=.
+    assert_eq!(stem(SERVICE), stem(SOCKET));
+    assert!(of_unit(&socket, "Service").is_empty() && of_unit(&service, "Sockets").is_empty());
+    // One process takes all connections (Accept=no, which is systemd's own).
+    assert!(of_unit(&socket, "Accept").is_empty());
+    let [start] = of_unit(&service, "ExecStart")[..] else { panic!("one start") };
+    for flag in ["--host", "--port", "--listen"] {
+        assert!(!start.contains(flag), "{start}: the sockets that are handed over would not be used");
+    }
+    assert_eq!(of_unit(&service, "NotifyAccess"), ["main"]);
+
+    // The port that systemd opens is the one that mcp-mux opens where there is no socket.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp-mux.toml");
+    let read = |more: &str| {
+        fs::write(&file, format!("command = [\"server\"]\n{more}")).unwrap();
+        let arguments = start
+            .split_whitespace()
+            .map(|word| if word.starts_with("/etc") { file.clone().into() } else { word.into() });
+        Config::load(Cli::read(arguments, |_| None).unwrap()).unwrap().listen
+    };
+    let by_default = read("");
+    assert_eq!(by_default.chosen, Chosen::ByDefault);
+    let [ListenAddress::Tcp { host, port }] = &by_default.addresses[..] else { panic!("{:?}", by_default.addresses) };
+    assert_eq!(of_unit(&socket, "ListenStream"), [format!("{host}:{port}")]);
+    let [name] = of_unit(&socket, "FileDescriptorName")[..] else { panic!("one name") };
+    let named = read(&format!("listen = [\"systemd:{name}\"]\n"));
+    assert_eq!(named.addresses, [ListenAddress::Handed(Some(name.to_owned()))]);
+}
+
+#[test]
+fn systemd_understands_the_units() {
+    let folder = tempfile::tempdir().unwrap();
+    // Where the program is not installed.
+    let service = text(SERVICE).replace("/usr/local/bin/mcp-mux", env!("CARGO_BIN_EXE_mcp-mux"));
+    let [service_file, socket_file] = [SERVICE, SOCKET].map(|file| folder.path().join(path(file).file_name().unwrap()));
+    fs::write(&service_file, service).unwrap();
+    fs::write(&socket_file, text(SOCKET)).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no", "--recursive-errors=no"]).args([&service_file, &socket_file]);
+    let Ok(output) = verify.output() else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let of_ours: Vec<_> = said.lines().filter(|line| line.contains("mcp-mux")).collect();
+    assert!(of_ours.is_empty(), "{said}");
 }

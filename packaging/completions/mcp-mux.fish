@@ -130,6 +130,7 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l drain-timeout -d 'How l
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -s V -l version -d 'Print version'
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -a "connect" -d 'Be a stdio MCP server in front of a remote one'
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -a "completions" -d 'Print what a shell needs to complete mcp-mux\'s command line'
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l header -d 'A header for every request to the remote server (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l auth-token-file -d 'A file with the token that is sent as `Authorization: Bearer`' -r -F
@@ -142,5 +143,8 @@ complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l log-format -
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l drain-timeout -d 'How long requests in flight may go on after the end of stdin, SIGINT or SIGTERM [default: 10s]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -s V -l version -d 'Print version'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from connect help" -f -a "connect" -d 'Be a stdio MCP server in front of a remote one'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from connect help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand completions" -s V -l version -d 'Print version'
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from connect completions help" -f -a "connect" -d 'Be a stdio MCP server in front of a remote one'
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from connect completions help" -f -a "completions" -d 'Print what a shell needs to complete mcp-mux\'s command line'
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from connect completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

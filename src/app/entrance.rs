@@ -25,7 +25,7 @@ use crate::servers::Servers;
 pub(super) fn authenticator(
     config: AuthConfig,
     principals: PrincipalsConfig,
-    (public_url, paths): (Option<&str>, [&str; 2]),
+    (public_url, paths): (Option<&str>, Vec<String>),
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Arc<Authenticator>, StartupError> {
@@ -47,7 +47,7 @@ pub(super) fn authenticator(
         StartupError::File { flag: "--jwks-file", file, source: Box::new(source) }
     })?;
     if let (Some(jwt), Some(base)) = (&jwt, public_url) {
-        for resource in paths.map(|path| format!("{base}{path}")) {
+        for resource in paths.iter().map(|path| format!("{base}{path}")) {
             if !jwt.audiences().contains(&resource) {
                 warn!(
                     resource,

@@ -11,14 +11,16 @@ use std::path::Path;
 use crate::config::HttpConfig;
 use crate::http::listener::Bound;
 
-/// Those of one socket: Streamable HTTP, then HTTP+SSE. None for a socket that is nowhere in the file system.
-pub(super) fn urls(scheme: &str, bound: &Bound, http: &HttpConfig) -> Option<[String; 2]> {
+/// Those of one socket, of each server below one of `mounts`: Streamable HTTP, then HTTP+SSE. None for a socket that is nowhere in
+/// the file system.
+pub(super) fn urls(scheme: &str, bound: &Bound, http: &HttpConfig, mounts: &[String]) -> Vec<String> {
     let base = match bound {
         Bound::Tcp { host, address } => format!("{scheme}://{}", authority(host.as_deref(), *address)),
         Bound::Unix(Some(path)) => format!("http+unix://{}", encoded(path)),
-        Bound::Unix(None) => return None,
+        Bound::Unix(None) => return Vec::new(),
     };
-    Some([&http.path, &http.sse_path].map(|path| format!("{base}{path}")))
+    let of_one = |mount: &String| [&http.path, &http.sse_path].map(|path| format!("{base}{mount}{path}"));
+    mounts.iter().flat_map(of_one).collect()
 }
 
 fn authority(host: Option<&str>, local: SocketAddr) -> String {
@@ -79,16 +81,23 @@ mod tests {
             for scheme in ["http", "https"] {
                 let bound = Bound::Tcp { host: host.map(str::to_owned), address: local.parse().unwrap() };
                 let expected = ["mcp", "sse"].map(|path| format!("{scheme}://{expected}/{path}"));
-                assert_eq!(urls(scheme, &bound, &http()), Some(expected));
+                assert_eq!(urls(scheme, &bound, &http(), &[String::new()]), expected);
             }
         }
     }
 
     #[test]
     fn the_url_of_a_unix_socket_has_its_path_for_a_host_and_is_never_https() {
-        let of = |path: &str| urls("https", &Bound::Unix(Some(path.into())), &http()).expect("it has a path");
+        let of = |path: &str| urls("https", &Bound::Unix(Some(path.into())), &http(), &[String::new()]);
         assert_eq!(of("/run/a b.sock"), ["mcp", "sse"].map(|path| format!("http+unix://%2Frun%2Fa%20b.sock/{path}")));
         assert!(of("a.sock")[0].starts_with("http+unix://%2F"));
-        assert_eq!(urls("http", &Bound::Unix(None), &http()), None);
+        assert!(urls("http", &Bound::Unix(None), &http(), &[String::new()]).is_empty());
+    }
+    #[test]
+    fn each_of_several_servers_has_its_own() {
+        let bound = Bound::Tcp { host: None, address: "127.0.0.1:1".parse().unwrap() };
+        let mounts = ["/servers/a".to_owned(), "/servers/b".to_owned()];
+        let expected = ["a/mcp", "a/sse", "b/mcp", "b/sse"].map(|path| format!("http://127.0.0.1:1/servers/{path}"));
+        assert_eq!(urls("http", &bound, &http(), &mounts), expected);
     }
 }

@@ -132,6 +132,7 @@ mod tests {
 
     fn launcher(command: &[&str], cwd: Option<&Path>) -> Launcher {
         let config = ChildConfig {
+            server: None,
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             cwd: cwd.map(Path::to_owned),
             env: BTreeMap::from([("GREETING".to_owned(), Secret::new("hello world".to_owned()))]),

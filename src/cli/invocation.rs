@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use super::{Cli, ConnectCli};
+use super::{Cli, ConnectCli, SUBCOMMANDS, Shell};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub enum Invocation {
     Serve(Box<Cli>),
     /// Be a server in front of a remote one: `mcp-mux connect URL`.
     Connect(Box<ConnectCli>),
+    /// Print what a shell needs to complete the command line: `mcp-mux completions SHELL`.
+    Completions(Shell),
 }
 
 impl Invocation {
@@ -26,12 +28,10 @@ impl Invocation {
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
         let mut args: Vec<OsString> = args.into_iter().collect();
-        if args.get(1).is_some_and(|word| word == CONNECT) {
+        if let Some(subcommand) = SUBCOMMANDS.iter().find(|one| args.get(1).is_some_and(|word| word == one.name)) {
             args.remove(1);
-            return ConnectCli::read(args, variable).map(|cli| Self::Connect(Box::new(cli)));
+            return (subcommand.read)(args, &variable);
         }
         Cli::read(args, variable).map(|cli| Self::Serve(Box::new(cli)))
     }
 }
-
-const CONNECT: &str = "connect";

@@ -2,8 +2,6 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use clap_complete::{Generator as _, Shell};
-
 use super::*;
 use crate::config::Config;
 
@@ -17,7 +15,10 @@ fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Cli, clap::Error> {
 #[test]
 fn the_definition_is_consistent() {
     command().debug_assert();
-    connect_command().debug_assert();
+    for subcommand in SUBCOMMANDS {
+        (subcommand.definition)().debug_assert();
+    }
+    completions::everything().debug_assert();
 }
 
 #[test]
@@ -122,39 +123,65 @@ fn the_help_text_is_the_one_in_the_repository() {
     expect_file("tests/snapshots/help.txt", &long);
     let short = command().term_width(100).render_help().to_string();
     expect_file("tests/snapshots/help-short.txt", &short);
-    let connect = connect_command().term_width(100).render_long_help().to_string();
-    expect_file("tests/snapshots/help-connect.txt", &connect);
+    for Subcommand { name, definition, .. } in SUBCOMMANDS {
+        assert!(long.contains(&format!("mcp-mux {name} ")) && short.contains(&format!("\n  {name} ")), "{name}");
+        let help = definition().term_width(100).render_long_help().to_string();
+        expect_file(&format!("tests/snapshots/help-{name}.txt"), &help);
+    }
 }
 
 #[test]
 fn the_man_pages_are_those_in_the_repository() {
-    for (command, file, examples) in
-        [(command(), "man/mcp-mux.1", examples::section()), (connect_command(), "man/mcp-mux-connect.1", String::new())]
-    {
+    let of_subcommands = SUBCOMMANDS.iter().map(|one| ((one.definition)(), format!("-{}", one.name), see_also(&[""])));
+    let names: Vec<_> = SUBCOMMANDS.iter().map(|one| format!("-{}", one.name)).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let of_program = (command(), String::new(), examples::section() + &see_also(&names));
+    for (command, name, sections) in [of_program].into_iter().chain(of_subcommands) {
         let mut page = Vec::new();
         let date_free = clap_mangen::Man::new(command).date("").manual("mcp-mux");
         date_free.render(&mut page).unwrap();
         let page = String::from_utf8(page).unwrap();
         let (before, after) = page.split_once(".SH VERSION\n").unwrap();
-        expect_file(file, &format!("{before}{examples}.SH VERSION\n{after}"));
+        expect_file(&format!("man/mcp-mux{name}.1"), &format!("{before}{sections}.SH VERSION\n{after}"));
     }
+}
+
+/// A man page's section.
+fn see_also(names: &[&str]) -> String {
+    let pages: Vec<_> = names.iter().map(|name| format!("\\fBmcp\\-mux{}\\fR(1)", name.replace('-', "\\-"))).collect();
+    format!(".SH \"SEE ALSO\"\n{}\n", pages.join(", "))
 }
 
 #[test]
 fn the_completions_are_those_in_the_repository_and_know_every_flag() {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let mut definition = command().subcommand(connect_command().name("connect"));
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut definition, "mcp-mux", &mut script);
-        let script = String::from_utf8(script).unwrap();
+        let script = String::from_utf8(completions(shell)).unwrap();
+        let everything = completions::everything();
         let words =
-            definition.get_arguments().chain(definition.get_subcommands().flat_map(clap::Command::get_arguments));
+            everything.get_arguments().chain(everything.get_subcommands().flat_map(clap::Command::get_arguments));
         for flag in words.filter_map(Arg::get_long) {
             let spelled = if shell == Shell::Fish { format!("-l {flag} ") } else { format!("--{flag}") };
-            assert!(format!("{} ", script.replace('\n', " ")).contains(&spelled), "{shell}: {flag}");
+            assert!(format!("{} ", script.replace('\n', " ")).contains(&spelled), "{shell:?}: {flag}");
         }
-        expect_file(&format!("packaging/completions/{}", shell.file_name("mcp-mux")), &script);
+        for Subcommand { name, .. } in SUBCOMMANDS {
+            assert!(script.contains(name), "{shell:?}: {name}");
+        }
+        expect_file(&format!("packaging/completions/{}", shell.file_name()), &script);
     }
+}
+
+#[test]
+fn completions_are_for_a_shell_that_is_named() {
+    let Ok(Invocation::Completions(shell)) = invoke(&["completions", "zsh"]) else { panic!("a shell") };
+    assert_eq!(shell, Shell::Zsh);
+    for (args, text) in
+        [(&["completions"][..], "<SHELL>"), (&["completions", "tcsh"], "[possible values: bash, zsh, fish]")]
+    {
+        let error = invoke(args).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(text), "{error}");
+    }
+    let Ok(Invocation::Serve(cli)) = invoke(&["--", "completions", "zsh"]) else { panic!("a server's command") };
+    assert_eq!(cli.command, ["completions", "zsh"]);
 }
 
 /// Compares with a file of the repository, or writes it where `UPDATE_EXPECT` is set. Blanks at line ends do not count.

@@ -73,8 +73,10 @@ const OTHER_WORDS: [(&str, &str); 6] = [
 ];
 
 /// Keys of other programs that look like ours.
-const OF_OTHERS: [&str; 9] = [
+const OF_OTHERS: [&str; 11] = [
     "type",
+    "headers",
+    "servers",
     "timeout",
     "transport",
     "disabledTools",

@@ -398,6 +398,7 @@ fn read_child(cli: &Cli, reader: &mut Reader) -> Option<ChildConfig> {
     let age_max = reader.read("child-max-age", &cli.child_max_age, values::optional_long_duration);
     let requests_max = reader.read("child-max-requests", &cli.child_max_requests, values::optional_count);
     Some(ChildConfig {
+        server: None,
         command: command?,
         // None: a problem was recorded. Some(None): none was given.
         cwd: cwd.map_or(Some(None), |folder| folder.map(Some))?,

@@ -15,6 +15,8 @@ fn all() -> Vec<Reject> {
         NotAcceptable("x"),
         MethodNotAllowed("x"),
         NotFound,
+        ServerUnnamed,
+        ServerUnknown,
         SessionMissing,
         SessionUnknown,
         VersionUnsupported,
@@ -52,7 +54,8 @@ fn all() -> Vec<Reject> {
         match reject {
             Parse(_) | InvalidRequest(_) | InvalidParams(_) | UnsupportedMediaType | NotAcceptable(_) => {}
             NotAllowed(Named::Tool | Named::Prompt | Named::Resource | Named::LegacyResource) => {}
-            MethodNotAllowed(_) | NotFound | SessionMissing | SessionUnknown | VersionUnsupported => {}
+            MethodNotAllowed(_) | NotFound | ServerUnnamed | ServerUnknown | SessionMissing | SessionUnknown
+            | VersionUnsupported => {}
             EventUnknown | StreamEnded | HostMissing | HostForbidden | OriginForbidden => {}
             Unauthenticated | CredentialInvalid(_) | ScopeMissing(_) | KeysUnavailable => {}
             RateLimited { .. } | PrincipalSessions { .. } | PrincipalInFlight { .. } => {}

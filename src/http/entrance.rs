@@ -15,7 +15,7 @@ use super::body::Body;
 use super::forwarded::Way;
 use super::peer::Peer;
 use super::request::Refusal;
-use super::{Http, request};
+use super::{Http, Place, request};
 use crate::auth::metadata::{self, Challenge};
 use crate::auth::{Admission, Denial};
 use crate::config::HttpConfig;
@@ -71,15 +71,15 @@ impl Http {
     /// The protected resource that a request is for, as its client writes it: that of an endpoint is its URL, everything else
     /// is the whole server.
     fn resource(&self, request: &Parts, way: &Way) -> String {
-        let path = request.uri.path().trim_end_matches('/');
+        let Place { mount, path, .. } = Place::of(request.uri.path().trim_end_matches('/'));
         let HttpConfig { path: streamable, sse_path, message_path, .. } = &self.config;
-        let path = match path {
+        let (mount, path) = match path {
             // It is found through the stream, which is what a client is given.
-            _ if path == message_path => sse_path,
-            _ if path == streamable || path == sse_path => path,
-            _ => "",
+            _ if path == message_path => (mount, sse_path.as_str()),
+            _ if path == streamable || path == sse_path => (mount, path),
+            _ => ("", ""),
         };
-        format!("{}{path}", self.base_url(request, way))
+        format!("{}{mount}{path}", self.base_url(request, way))
     }
 
     /// The metadata of a protected resource (RFC 9728, 3); none if that is not what the path is for.
@@ -90,7 +90,9 @@ impl Http {
         // The prefix under which a proxy has this server stands between the two, or the proxy has kept it to itself.
         let resource = resource.strip_prefix(self.prefix(way)).unwrap_or(resource);
         let HttpConfig { path: streamable, sse_path, .. } = &self.config;
-        if !resource.is_empty() && resource != streamable && resource != sse_path {
+        // Whether there is a server of that name is nothing for everybody.
+        let path = Place::of(resource).path;
+        if !resource.is_empty() && path != streamable && path != sse_path {
             return None;
         }
         let document = metadata::document(&format!("{base}{resource}"), jwt.issuer(), jwt.scopes());

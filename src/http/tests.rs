@@ -8,6 +8,7 @@ mod modern;
 mod placement;
 mod resource_server;
 mod rules;
+mod servers;
 mod streamable;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -64,3 +64,8 @@ pub struct Health {
     /// How many children there are.
     pub total: usize,
 }
+
+impl Health {
+    /// Of no children.
+    pub const NONE: Self = Self { standing: Standing::Stopped, ready: 0, total: 0 };
+}

@@ -1,5 +1,6 @@
 //! Who sees to a server: starts it, lets it fall asleep, tries again what failed, and stops what is served no more.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +14,17 @@ use super::Loss;
 use super::server::{Phase, Server};
 use super::service::Service;
 use crate::child::ChildGuard;
+#[cfg(test)]
+use crate::child::in_memory;
+#[cfg(test)]
+use crate::config::ServerName;
 use crate::config::{Arrangement, OnChildExit, ServerConfig, Start};
 use crate::session::UnreadTotal;
 
 /// What servers are started with.
 #[derive(Clone, Debug)]
 pub(super) struct Means {
-    /// None: nothing can be.
-    pub(super) guard: Option<ChildGuard>,
+    pub(super) backing: Backing,
     /// What the clients of all of them leave unread.
     pub(super) unread: UnreadTotal,
     /// A permit for each that may be starting.
@@ -30,6 +34,29 @@ pub(super) struct Means {
     /// The program stops, and so do all servers, by its own sequence.
     pub(super) closing: CancellationToken,
     pub(super) tracker: TaskTracker,
+}
+
+/// What children are.
+#[derive(Clone)]
+pub(super) enum Backing {
+    /// Processes, with this guard.
+    Processes(ChildGuard),
+    /// Tasks of this program.
+    #[cfg(test)]
+    Tasks(Arc<dyn Fn(&ServerName) -> in_memory::Server + Send + Sync>),
+    /// There can be none.
+    Nothing,
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processes(_) => "Processes",
+            #[cfg(test)]
+            Self::Tasks(_) => "Tasks",
+            Self::Nothing => "Nothing",
+        })
+    }
 }
 
 /// How a server came to its end for now.
@@ -49,28 +76,32 @@ pub(super) async fn keep(
     means: Means,
     lost: watch::Sender<Option<Loss>>,
 ) {
-    let Some((config, guard)) = server.config().cloned().zip(means.guard.clone()) else { return };
+    let Some(config) = server.config().cloned() else { return };
     let named = arrangement == Arrangement::Several;
     let mut backoff = BACKOFF_MIN;
     let mut asleep = config.start == Start::OnDemand;
     loop {
         if asleep {
             tokio::select! {
+            biased;
                 () = server.over() => break,
                 () = server.wanted() => {}
             }
         }
         let starts = Arc::clone(&means.starts);
         let permit = tokio::select! {
+            biased;
             () = server.over() => break,
             permit = starts.acquire_owned() => permit,
         };
-        let service = Arc::new(Service::start(config.clone(), guard.clone(), &means));
+        let Some(service) = Service::start(config.clone(), &means) else { return };
+        let service = Arc::new(service);
         if !server.rise(&service) {
             service.retire(|| false, Duration::ZERO).await;
             break;
         }
         let first = tokio::select! {
+            biased;
             () = server.over() => Err(Ending::Over),
             first = service.pool.first() => first.map_err(|error| Ending::Lost(Loss::of(error))),
         };
@@ -88,12 +119,12 @@ pub(super) async fn keep(
         };
         match ending {
             // Whoever stops the program stops its children and sessions, in an order of its own.
-            Ending::Over if means.closing.is_cancelled() => return,
+            Ending::Over if !server.is_dismissed() => return,
             Ending::Over => {
-                server.turn(Phase::Over);
+                server.turn(Phase::Leaving(Arc::clone(&service)));
                 service.retire(|| server.is_visited(), means.drain_timeout).await;
                 info!(server = %server.name(), "the server is stopped");
-                return;
+                break;
             }
             Ending::Unused => {
                 info!(server = %server.name(), "the server is stopped, since nobody uses it; it is started again when somebody comes");
@@ -114,9 +145,10 @@ pub(super) async fn keep(
                 server.turn(Phase::Failed(until));
                 service.retire(|| false, Duration::ZERO).await;
                 tokio::select! {
-                    () = server.over() => break,
-                    () = sleep_until(until) => {}
-                }
+                biased;
+                        () = server.over() => break,
+                        () = sleep_until(until) => {}
+                    }
                 backoff = (backoff * 2).min(BACKOFF_MAX);
                 asleep = config.start == Start::OnDemand;
                 server.turn(if asleep { Phase::Asleep } else { Phase::Waiting });
@@ -130,6 +162,7 @@ pub(super) async fn keep(
 /// Until the server is needed no more, or cannot be used any more.
 async fn serve(server: &Server, service: &Service, config: &ServerConfig) -> Ending {
     tokio::select! {
+            biased;
         () = server.over() => Ending::Over,
         error = service.pool.lost() => Ending::Lost(Loss::of(error)),
         () = unused(server, service, config.idle_timeout) => Ending::Unused,

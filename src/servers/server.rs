@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Loss;
 use super::service::Service;
-use crate::config::{ServerConfig, ServerName, Start};
+use crate::config::{ChildConfig, ServerConfig, ServerName, Start};
 use crate::error::Reject;
 use crate::pool::{Health, Standing};
 
@@ -30,8 +30,10 @@ pub struct Server {
     visits: AtomicUsize,
     /// How many there ever were.
     visits_begun: AtomicU64,
-    /// It is served no more.
+    /// It is served no more, or the program stops.
     over: CancellationToken,
+    /// It is served no more.
+    dismissed: AtomicBool,
 }
 
 /// How far it is.
@@ -45,6 +47,8 @@ pub(super) enum Phase {
     Up(Arc<Service>),
     /// It could not be started, and is tried again from then on.
     Failed(Instant),
+    /// It is served no more; what is in flight is answered.
+    Leaving(Arc<Service>),
     /// It is served no more.
     Over,
 }
@@ -101,6 +105,7 @@ impl Server {
             visits: AtomicUsize::new(0),
             visits_begun: AtomicU64::new(0),
             over,
+            dismissed: AtomicBool::new(false),
         }
     }
 
@@ -116,13 +121,15 @@ impl Server {
 
     /// Whether this configuration would make the same one.
     pub(super) fn is(&self, config: &ServerConfig) -> bool {
-        self.config.as_ref() == Some(config)
+        let Some(own) = &self.config else { return false };
+        let child = ChildConfig { server: own.child.server.clone(), ..config.child.clone() };
+        *own == ServerConfig { child, ..config.clone() }
     }
 
     /// What it is served by, if it is started.
     pub fn service(&self) -> Option<Arc<Service>> {
         match &*self.phase.borrow() {
-            Phase::Up(service) => Some(Arc::clone(service)),
+            Phase::Up(service) | Phase::Leaving(service) => Some(Arc::clone(service)),
             Phase::Asleep | Phase::Waiting | Phase::Failed(_) | Phase::Over => None,
         }
     }
@@ -134,17 +141,17 @@ impl Server {
             Phase::Waiting => Condition::Waiting,
             Phase::Up(service) => Condition::Started(service.pool.health()),
             Phase::Failed(_) => Condition::Failed,
-            Phase::Over => Condition::Over,
+            Phase::Leaving(_) | Phase::Over => Condition::Over,
         }
     }
 
     /// How it is doing for whoever asks whether requests can be answered; none for one that is served no more.
     pub(super) fn health(&self) -> Option<Health> {
         let health = match self.condition() {
-            Condition::Asleep => Health { standing: Standing::Ready, ready: 0, total: 0 },
-            Condition::Waiting => Health { standing: Standing::Starting, ready: 0, total: 0 },
+            Condition::Asleep => Health { standing: Standing::Ready, ..Health::NONE },
+            Condition::Waiting => Health { standing: Standing::Starting, ..Health::NONE },
             Condition::Started(health) => health,
-            Condition::Failed => Health { standing: Standing::Failed, ready: 0, total: 0 },
+            Condition::Failed => Health { standing: Standing::Failed, ..Health::NONE },
             Condition::Over => return None,
         };
         let on_demand = self.config.as_ref().is_some_and(|config| config.start == Start::OnDemand);
@@ -200,7 +207,7 @@ impl Server {
                 let retry_after = until.saturating_duration_since(Instant::now());
                 if retry_after.is_zero() { Ok(None) } else { Err(Reject::CircuitOpen { retry_after }) }
             }
-            Phase::Over => Err(Reject::NotFound),
+            Phase::Leaving(_) | Phase::Over => Err(Reject::NotFound),
         }
     }
 
@@ -249,14 +256,25 @@ impl Server {
         self.wanted.notified().await;
     }
 
-    /// Resolves when it is to be served no more.
+    /// Resolves when it is to be served no more, or the program stops.
     pub(super) async fn over(&self) {
         self.over.cancelled().await;
     }
 
     /// It is served no more.
-    pub(super) fn end(&self) {
+    pub(super) fn dismiss(&self) {
+        self.dismissed.store(true, Ordering::Relaxed);
         self.over.cancel();
+    }
+
+    /// Whether it is served no more, be the program stopping or not.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is left of it.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Over)
     }
 
     /// What its first start has shown.

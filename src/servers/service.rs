@@ -8,9 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::keeper::Means;
+use super::keeper::{Backing, Means};
 use super::shared_timeout::SharedTimeout;
-use crate::child::ChildGuard;
 use crate::config::{EndpointConfig, ServerConfig};
 use crate::era::state::Sealer;
 use crate::pool::Pool;
@@ -33,18 +32,27 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the children that are to be there before anybody comes. Its tasks end once it is closed.
-    pub(super) fn start(config: ServerConfig, guard: ChildGuard, means: &Means) -> Self {
+    /// Starts the children that are to be there before anybody comes. Its tasks end once it is closed. None where there can be no
+    /// children.
+    pub(super) fn start(config: ServerConfig, means: &Means) -> Option<Self> {
         let ServerConfig { endpoint, session, pool, child, router, .. } = config;
-        let pool = Pool::start(pool, endpoint.sessions, child, router, guard, &means.tracker);
+        let (sessions, tracker) = (endpoint.sessions, &means.tracker);
+        let pool = match &means.backing {
+            Backing::Processes(guard) => Pool::start(pool, sessions, child, router, guard.clone(), tracker),
+            #[cfg(test)]
+            Backing::Tasks(server) => {
+                Pool::start_in_memory(pool, sessions, child, router, server(&config.name), tracker)
+            }
+            Backing::Nothing => return None,
+        };
         let registry = Registry::new(session, Arc::clone(&pool), &means.unread);
         let service = Self::of(endpoint, registry, pool);
-        service.sweep(&means.tracker);
-        service
+        service.sweep(tracker);
+        Some(service)
     }
 
     /// Of these parts.
-    pub(super) fn of(config: EndpointConfig, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
+    pub(crate) fn of(config: EndpointConfig, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
         let (json_for, sweeper) = (SharedTimeout::new(config.sse_after), CancellationToken::new());
         Self { config, registry, pool, sealer: Sealer::random().ok().map(Arc::new), json_for, sweeper }
     }

@@ -126,7 +126,7 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES=na
 os.execv(program, [program] + sys.argv[4:])
 "#;
 
-fn handing_over(path: &Path, flags: &[&str], server: &[String]) -> Command {
+pub(crate) fn handing_over(path: &Path, flags: &[&str], server: &[String]) -> Command {
     let mut command = Command::new("python3");
     command.args(["-c", LAUNCHER]).arg(path).args(["web:local", env!("CARGO_BIN_EXE_mcp-mux")]);
     command.args(flags).arg("--").args(server).env("MCP_MUX_SSE_AFTER", "1m");

@@ -151,6 +151,7 @@ pub(super) struct World {
 
 pub(in crate::child) fn child_config(command: &[&str]) -> ChildConfig {
     ChildConfig {
+        server: None,
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         cwd: None,
         env: BTreeMap::new(),

@@ -10,7 +10,6 @@
 
 mod rounds;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::{Reader, SERVERS, expansion, scalar, words};
-use crate::cli::{Whose, flag_with_key};
+use crate::cli::Whose;
 use crate::config::known::below;
 use crate::config::{ServerName, Unusable, values};
 
@@ -216,12 +216,16 @@ const AT_THE_TOP: &str = "at the top of the file, beside mcpServers: it concerns
 /// Our keys of a server that are no flags.
 const OUR_OTHER_KEYS: [&str; 4] = ["command", "args", "disabled", "enabled"];
 
-/// So that none of them hides a flag.
 #[cfg(test)]
-#[test]
-fn no_key_of_desktop_clients_is_a_flag_of_ours() {
-    let command = crate::cli::command();
-    for key in OUR_OTHER_KEYS {
-        assert!(!command.get_arguments().any(|arg| flag_with_key(arg) == Some(key)), "{key}");
+mod tests {
+    use super::*;
+    use crate::cli::{self, flag_with_key};
+
+    #[test]
+    fn no_key_of_desktop_clients_is_a_flag_of_ours() {
+        let definition = cli::command();
+        for key in OUR_OTHER_KEYS {
+            assert!(!definition.get_arguments().any(|arg| flag_with_key(arg) == Some(key)), "{key}");
+        }
     }
 }
