@@ -19,8 +19,10 @@ pub use invocation::Invocation;
 pub(crate) use origins::{Origins, Settings};
 pub use subcommands::{SUBCOMMANDS, Subcommand};
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
@@ -684,7 +686,7 @@ pub struct Cli {
     /// Every flag but --config, --help and --version is a key in it, written as the flag without its dashes; so is `command`,
     /// a list of the words after `--`. `principals` says what each principal may do. `mcpServers` has several servers, as the files
     /// of desktop clients have them; beside their `command`, `args`, `env` and `cwd` stand the flags of the groups Server, Isolation,
-    /// Sessions and Requests, for that server alone. A file whose name ends in .toml is TOML,
+    /// Sessions and Requests (spawn, env, isolation and pool too), for that server alone. A file whose name ends in .toml is TOML,
     /// in .json JSON; any other is JSON if it begins with a brace, else TOML. Paths in it are relative to the folder that
     /// mcp-mux is started in. It may be a pipe. It is read again on SIGHUP and with --watch.
     #[arg(long, value_name = "FILE", help_heading = OPERATING)]
@@ -751,12 +753,14 @@ pub(crate) enum Whose {
 }
 
 impl Whose {
-    /// That of this flag, by the group that it is in.
+    /// That of this flag, by the group that it was defined in.
     pub(crate) fn of(arg: &Arg) -> Self {
-        match arg.get_help_heading() {
-            Some(SERVER | ISOLATION | SESSIONS | REQUESTS) => Self::Server,
-            Some(_) | None => Self::Process,
-        }
+        static OF_SERVERS: LazyLock<BTreeSet<clap::Id>> = LazyLock::new(|| {
+            let groups = [SERVER, ISOLATION, SESSIONS, REQUESTS];
+            let of_server = |arg: &&Arg| arg.get_help_heading().is_some_and(|group| groups.contains(&group));
+            Cli::command().get_arguments().filter(of_server).map(|arg| arg.get_id().clone()).collect()
+        });
+        if OF_SERVERS.contains(arg.get_id()) { Self::Server } else { Self::Process }
     }
 }
 
