@@ -3,6 +3,7 @@
 //! Invariants: nothing is announced before it works; a command that never came to a handshake ends the program;
 //! whatever ends the program, the children are stopped first.
 
+mod banner;
 mod configuration;
 mod entrance;
 mod urls;
@@ -23,7 +24,7 @@ use crate::child::guard::ChildGuard;
 use crate::config::{Config, HttpConfig, Isolation, Reread, ServerConfig, ServersConfig, Source};
 use crate::error::StartupError;
 use crate::http::guard::Guard;
-use crate::http::listener::{Handed, Listener, Stop};
+use crate::http::listener::{Bound, Handed, Listener, Stop};
 use crate::http::tls::Tls;
 use crate::http::{self, Http};
 use crate::notify::Notifier;
@@ -35,15 +36,24 @@ use crate::shutdown::{self, Parts, Signals, Wish};
 #[derive(Debug)]
 pub struct App {
     local_addr: Option<SocketAddr>,
-    urls: Vec<String>,
+    announcement: Announcement,
     reload: Arc<Notify>,
     parts: Parts,
 }
 
+/// What whoever starts the program wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The URLs a client needs, of everything that is listened on: Streamable HTTP, then HTTP+SSE, for each server.
+    pub urls: Vec<String>,
+    /// JSON to paste into a client's configuration; none where only unix sockets are listened on.
+    pub client_configuration: Option<String>,
+}
+
 impl App {
     /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `source` is what the
-    /// configuration is read from again, `handed` what may be listened on without being opened first. `announce` is given the URLs as soon as clients can use them,
-    /// and `manager` is told of every turn.
+    /// configuration is read from again, `handed` what may be listened on without being opened first. `announce` is given the
+    /// URLs as soon as clients can use them, and `manager` is told of every turn.
     ///
     /// # Errors
     /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake. Everything
@@ -53,13 +63,13 @@ impl App {
         source: Option<Source>,
         handed: Handed,
         manager: Notifier,
-        announce: impl FnOnce(&[String]),
+        announce: impl FnOnce(&Announcement),
     ) -> Result<(), StartupError> {
         let mut signals =
             Signals::install().map_err(|source| StartupError::System { what: "handle signals", source })?;
         let app = Self::start_telling(config, source, handed, start_guard()?, manager.clone()).await?;
-        announce(&app.urls);
-        manager.ready(&serving(&app.urls));
+        announce(&app.announcement);
+        manager.ready(&serving(&app.announcement.urls));
         // Until everything has stopped: a stop that hangs is for the watchdog, too.
         let (watchdog, stopped) = (TaskTracker::new(), CancellationToken::new());
         watchdog.spawn(manager.clone().feed_watchdog(stopped.clone()));
@@ -155,6 +165,14 @@ impl App {
         let mounts = mounts(&config.servers);
         let urls: Vec<_> =
             listener.bound().flat_map(|bound| urls::urls(scheme, bound, &config.http, &mounts)).collect();
+        let client_configuration = {
+            let names = config.servers.servers.iter().map(|server| server.name.clone());
+            let first = listener.bound().find(|bound| matches!(bound, Bound::Tcp { .. }));
+            let urls = first.map(|bound| urls::urls(scheme, bound, &config.http, &mounts));
+            let named = |urls: Vec<String>| names.zip(urls.into_iter().step_by(2)).collect::<Vec<_>>();
+            let with_token = config.auth.token_file.is_some() || config.auth.tokens.is_some();
+            urls.map(named).map(|servers| banner::client_configuration(&servers, with_token))
+        };
         let addresses = listener.bound().map(ToString::to_string).collect::<Vec<_>>().join(", ");
 
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
@@ -189,7 +207,8 @@ impl App {
 
         let drain_timeout = config.drain_timeout;
         let parts = Parts { servers, connections, tasks, stop, sweeper, drain_timeout, stop_timeout };
-        let app = Self { local_addr, urls, reload, parts };
+        let announcement = Announcement { urls, client_configuration };
+        let app = Self { local_addr, announcement, reload, parts };
         let first = timeout(ANNOUNCE_AFTER, app.parts.servers.first()).await;
         match first {
             Ok(Ok(())) => info!(address = addresses, "serving"),
@@ -214,7 +233,7 @@ impl App {
 
     /// The URLs a client needs, of everything that is listened on: Streamable HTTP, then HTTP+SSE.
     pub fn urls(&self) -> &[String] {
-        &self.urls
+        &self.announcement.urls
     }
 
     /// The first address that is listened on, with the port that the system chose; none without a port.

@@ -40,7 +40,8 @@ use crate::config::{ServerName, Unusable};
         mcp-mux starts one stdio MCP server as a child process and serves it on one port to any number of clients, \
         over Streamable HTTP and HTTP+SSE at the same time. Every client gets the answers to its own requests and \
         nothing of anybody else's.",
-    after_help = "Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.",
+    after_help = "--help says more, and has all other flags, in groups: limits, TLS, JSON Web Tokens, principals, timeouts.\n\n\
+        Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.",
     after_long_help = "Every flag but --help and --version has an environment variable: --body-bytes-max is \
         MCP_MUX_BODY_BYTES_MAX. A flag wins over its variable; an empty variable counts as unset. No MCP_MUX_ variable \
         is passed on to the server. In the file of --config every flag is a key, body-bytes-max; a variable wins over it. \
@@ -839,7 +840,12 @@ pub fn command() -> Command {
     let [short, long] = [command.get_after_help(), command.get_after_long_help()]
         .map(|help| format!("{overview}\n\n{}", help.map(ToString::to_string).unwrap_or_default()));
     let usages = USAGES.iter().map(ToString::to_string).chain(subcommands::usages()).collect::<Vec<_>>();
-    command.override_usage(usages.join("\n       ")).after_help(short).after_long_help(long)
+    let command = command.override_usage(usages.join("\n       ")).after_help(short).after_long_help(long);
+    command.mut_args(|arg| match FIRST.iter().position(|flag| arg.get_long() == Some(flag)) {
+        Some(at) => arg.help_heading(MOST_USED).display_order(at),
+        None if flag_with_variable(&arg).is_some() => arg.hide_short_help(true),
+        None => arg,
+    })
 }
 
 /// A definition whose help says every flag's variable, which begins with `prefix`, and its default.
@@ -855,6 +861,10 @@ fn described(command: Command, prefix: &str) -> Command {
     })
 }
 
+/// What most people need, in this order; the short help has no more.
+const FIRST: [&str; 10] =
+    ["spawn", "config", "port", "host", "isolation", "pool", "env", "auth-token-file", "allow-host", "log-level"];
+const MOST_USED: &str = "Most used";
 /// How mcp-mux is used without a subcommand.
 const USAGES: [&str; 3] = [
     "mcp-mux [OPTIONS] -- <COMMAND>...",

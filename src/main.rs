@@ -2,11 +2,11 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mcp_mux::app::App;
+use mcp_mux::app::{Announcement, App};
 use mcp_mux::cli::{self, Invocation};
 use mcp_mux::config::{Config, ConnectConfig, Source, TelemetryConfig};
 use mcp_mux::error::StartupError;
@@ -86,13 +86,18 @@ fn in_runtime(
     ending
 }
 
-/// Prints the URLs a client needs. Nobody has to read them.
-fn announce(urls: &[String]) {
+/// Prints the URLs a client needs to stdout, and to whoever sits in front of a terminal what to do with them. Nobody has to
+/// read either.
+fn announce(announcement: &Announcement) {
     let mut stdout = std::io::stdout().lock();
-    for url in urls {
+    for url in &announcement.urls {
         let _ = writeln!(stdout, "{url}");
     }
     let _ = stdout.flush();
+    let mut stderr = std::io::stderr().lock();
+    if let Some(configuration) = announcement.client_configuration.as_ref().filter(|_| stderr.is_terminal()) {
+        let _ = writeln!(stderr, "\nFor a client, to paste into its configuration:\n\n{configuration}\n");
+    }
 }
 
 /// Says what went wrong, why, and what to do about it.
