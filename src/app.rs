@@ -193,7 +193,7 @@ impl App {
         }
         let reload = Arc::new(Notify::new());
         if config.reread == Reread::OnChange {
-            tasks.spawn(watch(reloads.files(), Arc::clone(&reload), sweeper.clone()));
+            tasks.spawn(watch(reloads.watched(), Arc::clone(&reload), sweeper.clone()));
         }
         let status = serving(&urls);
         let told = move |reading| match reading {

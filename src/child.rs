@@ -62,8 +62,9 @@ pub use self::guard::ChildGuard;
 use self::process::{Launch, Launcher};
 use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
-use crate::jsonrpc::Message;
+use crate::jsonrpc::{Kind, Message};
 use crate::mcp::Era;
+use crate::metrics::{Gauge, ServerMetrics};
 use crate::router::cache::ResponseCache;
 use crate::router::{self, Origin, Payload, Profile, SessionKey, Sharing, StreamId};
 
@@ -150,6 +151,8 @@ pub struct Tenancy {
     pub cache: ResponseCache,
     /// The command's proof, which this child may give.
     pub proof: Proof,
+    /// Those of its server.
+    pub metrics: ServerMetrics,
 }
 
 /// How much an actor keeps, for tests and metrics.
@@ -175,6 +178,7 @@ pub struct ChildHandle {
     state: watch::Receiver<ChildState>,
     queue_timeout: Duration,
     tracker: TaskTracker,
+    metrics: ServerMetrics,
 }
 
 /// Starts a child and the actor that owns it, within a tokio runtime. Both are gone when the tracker's tasks are. A
@@ -213,16 +217,16 @@ fn spawn_with(
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (commands, inbox) = mpsc::channel(INBOX_COMMANDS_MAX);
     let (state_changes, state) = watch::channel(ChildState::Starting);
-    let backlog = Arc::new(Backlog::new(config.queue_bytes_max));
+    let backlog = Arc::new(Backlog::new(config.queue_bytes_max, tenancy.metrics.clone()));
     // Not within the span of whoever it is started for: it may outlive them.
     let server = config.server.as_ref().map(tracing::field::display);
     let span = tracing::info_span!(parent: None, "child", server, number = tenancy.number, command = name);
     let shared = (inbox, Arc::clone(&backlog), state_changes);
-    let (era, cache) = (tenancy.era.clone(), tenancy.cache.clone());
+    let (era, cache, metrics) = (tenancy.era.clone(), tenancy.cache.clone(), tenancy.metrics.clone());
     let actor = ChildActor::new(config, &name, router, launcher, tenancy, shared, tracker.clone());
     tracker.spawn(actor.run().instrument(span));
     let (entrance, queue_timeout, tracker) = (Entrance::default(), config.queue_timeout, tracker.clone());
-    ChildHandle { inbox: commands, backlog, entrance, era, cache, state, queue_timeout, tracker }
+    ChildHandle { inbox: commands, backlog, entrance, era, cache, state, queue_timeout, tracker, metrics }
 }
 
 impl ChildHandle {
@@ -258,7 +262,11 @@ impl ChildHandle {
         let enter = async {
             let free = self.admission_at_once(from.session, &message);
             // Kept until the actor has the message.
-            let place = if free.is_none() { Some(self.entrance.wait(from.session, &message)) } else { None };
+            let place = free.is_none().then(|| {
+                let request = message.kind() == Kind::Request;
+                let counted = request.then(|| self.metrics.one(Gauge::RequestsWaiting));
+                (self.entrance.wait(from.session, &message), counted)
+            });
             let admission = match free {
                 Some(admission) => admission,
                 None => self.backlog.admit(message.bytes().len()).await?,

@@ -718,6 +718,23 @@ pub struct Cli {
     #[arg(long, value_name = "COUNT", help_heading = OPERATING, default_value = "4")]
     pub starts_max: String,
 
+    /// Whether each request gets a line in the log: off, on, or a file for these lines
+    ///
+    /// A line says who asked for what, when, and how it ended: time, server, principal, a hash of the session's id, the client's
+    /// address, transport, revision, method, sizes, duration, outcome, HTTP status and error code. With `on` it is a line of the
+    /// log at INFO under the target mcp_mux::access; in a file it is a JSON object. SIGHUP opens the file again, once it was moved
+    /// away. Writing never holds a request up: lines that do not fit are lost, and counted in /metrics. Off by default, since it is
+    /// one line for every request; the counts and durations are in /metrics anyway.
+    #[arg(long, value_name = "WHERE", help_heading = OPERATING, default_value = "off")]
+    pub access_log: String,
+
+    /// Name the tool, prompt or resource in the access log
+    ///
+    /// These may be private: the name of a resource is often a path.
+    #[arg(long, value_name = "BOOL", help_heading = OPERATING, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    pub access_log_names: String,
+
     /// How long requests in flight may go on after SIGINT or SIGTERM
     ///
     /// A second signal cuts it short; a further one kills the server, which otherwise has --stop-timeout.

@@ -527,6 +527,39 @@ pub struct TelemetryConfig {
     pub log_level: String,
     /// How a line of the log looks.
     pub log_format: LogFormat,
+    /// What is written of each request.
+    pub access: AccessLogConfig,
+}
+
+/// What is written of each request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessLogConfig {
+    /// Where to.
+    pub to: AccessLogTo,
+    /// Whether it names tools, prompts and resources.
+    pub names: AccessLogNames,
+}
+
+/// Where the access log goes (`--access-log`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogTo {
+    /// There is none.
+    #[default]
+    Nowhere,
+    /// To the log, at INFO.
+    Log,
+    /// To this file, as lines of JSON.
+    File(PathBuf),
+}
+
+/// Whether the access log names tools, prompts and resources (`--access-log-names`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogNames {
+    /// It does not.
+    #[default]
+    Hidden,
+    /// It does.
+    Shown,
 }
 
 /// How a line of the log looks.

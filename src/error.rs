@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::mcp::{MODERN_REVISION, Revision, code};
-use crate::metrics::{Limit, limit_hit};
+use crate::metrics::{Limit, Outcome, limit_hit};
 
 mod startup;
 #[cfg(test)]
@@ -312,6 +312,52 @@ impl Reject {
             Self::ShuttingDown => wire(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, "shutting-down"),
             Self::SessionClosed => wire(StatusCode::NOT_FOUND, code::SESSION_UNKNOWN, "session-closed"),
             Self::AnswerNotKept { .. } => wire(StatusCode::OK, code::LIMIT_REACHED, "answer-not-kept"),
+        }
+    }
+
+    /// What the metrics count the request as.
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Parse(_)
+            | Self::InvalidRequest(_)
+            | Self::InvalidParams(_)
+            | Self::UnsupportedMediaType
+            | Self::NotAcceptable(_)
+            | Self::MethodNotAllowed(_)
+            | Self::NotFound
+            | Self::ServerUnnamed
+            | Self::ServerUnknown
+            | Self::SessionMissing
+            | Self::VersionUnsupported
+            | Self::EventUnknown
+            | Self::StreamEnded
+            | Self::HostMissing => Outcome::Invalid,
+            Self::NotAllowed(_)
+            | Self::HostForbidden
+            | Self::OriginForbidden
+            | Self::Unauthenticated
+            | Self::CredentialInvalid(_)
+            | Self::ScopeMissing(_) => Outcome::Denied,
+            Self::SessionUnknown => Outcome::SessionUnknown,
+            // Its client's own limits.
+            Self::RateLimited { .. }
+            | Self::PrincipalSessions { .. }
+            | Self::PrincipalInFlight { .. }
+            | Self::HeadTooLarge { .. }
+            | Self::TooManyHeaders { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTimeout(_)
+            | Self::InFlight { .. }
+            | Self::MessagesWaiting { .. } => Outcome::Limited,
+            // Those of all together.
+            Self::Sessions { .. } | Self::Children { .. } | Self::QueueFull(_) | Self::AnswerNotKept { .. } => {
+                Outcome::Overloaded
+            }
+            Self::ChildExited { .. } => Outcome::ChildExited,
+            Self::ChildUnavailable(_) | Self::CircuitOpen { .. } | Self::KeysUnavailable => Outcome::ChildUnavailable,
+            Self::RequestTimeout(..) => Outcome::Timeout,
+            Self::ChildAnswerUnusable(_) => Outcome::Unusable,
+            Self::ShuttingDown | Self::SessionClosed => Outcome::ShuttingDown,
         }
     }
 

@@ -16,6 +16,7 @@ mod legacy_sse;
 pub mod listener;
 mod listing;
 mod modern;
+mod observe;
 pub mod peer;
 mod request;
 pub mod sse;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -39,6 +40,7 @@ use tracing::debug;
 use self::body::Body;
 use self::forwarded::Way;
 use self::guard::Guard;
+use self::observe::{Exchange, Record};
 use self::peer::Peer;
 use self::request::{EVENT_STREAM, Refusal};
 use crate::auth::{Admission, Authenticator};
@@ -124,7 +126,9 @@ impl Http {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");
-                return Refusal::from(reject).into_response();
+                let response = Refusal::from(reject).into_response();
+                observe::refused(way.client, None, &response);
+                return response;
             }
         };
         if request.method == Method::OPTIONS {
@@ -136,8 +140,15 @@ impl Http {
         let answered = match self.open_to_all(path, request, &way) {
             Some(answered) => answered,
             None => match self.enter(request, peer, &way).await {
-                Ok(caller) => self.route(path, request, body, &Caller { admission: caller, way }).await,
-                Err(response) => Ok(*response),
+                Ok(caller) => {
+                    let caller = Caller { admission: caller, way };
+                    let answered = self.route(path, request, body, &caller).await;
+                    answered.or_else(|refusal| Ok(refuse(refusal, &caller)))
+                }
+                Err(response) => {
+                    observe::refused(way.client, None, &response);
+                    Ok(*response)
+                }
             },
         };
         let mut response = match answered {
@@ -172,7 +183,7 @@ impl Http {
         B: HttpBody<Data = Bytes>,
     {
         match path {
-            "/metrics" => return metrics(&request.method),
+            "/metrics" => return metrics(request),
             "/servers" => {
                 return get(&request.method, || {
                     request::json(StatusCode::OK, listing::listing(&self.servers, &self.config))
@@ -250,6 +261,11 @@ impl Endpoint<'_> {
         }
     }
 
+    /// Something was sent that may become a request.
+    fn observe(&self, caller: &Caller) -> Exchange {
+        Exchange::begin(self.service.pool.metrics(), Record::of(caller))
+    }
+
     /// Who needs a child, by the headers of a session's first request.
     fn tenant(&self, headers: &HeaderMap, caller: &Caller) -> Result<Tenant, Reject> {
         self.service.pool.tenant(&caller.admission, headers)
@@ -279,12 +295,24 @@ fn health(method: &Method, report: impl FnOnce() -> (StatusCode, String)) -> Res
     })
 }
 
-fn metrics(method: &Method) -> Result<Response<Body>, Refusal> {
-    get(method, || {
-        let mut response = Response::new(Body::from(Bytes::from(metrics::render())));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+fn metrics(request: &Parts) -> Result<Response<Body>, Refusal> {
+    get(&request.method, || {
+        let format = metrics::Format::accepted(request.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+        let mut response = Response::new(Body::from(Bytes::from(metrics::render_as(format))));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         response
     })
+}
+
+/// The response to a request that is refused.
+fn refuse(refusal: Refusal, caller: &Caller) -> Response<Body> {
+    debug!(kind = refusal.reject.wire().kind, reason = %refusal.reject, "request refused");
+    let seen = refusal.seen;
+    let response = refusal.into_response();
+    if !seen {
+        observe::refused(caller.way.client, caller.admission.principal.label(), &response);
+    }
+    response
 }
 
 /// A head that is too large for HTTP/1.1 never gets here; that of HTTP/2 is seen when it is whole.

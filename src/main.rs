@@ -78,7 +78,7 @@ fn in_runtime(
     program: impl Future<Output = Result<(), StartupError>>,
 ) -> Result<(), StartupError> {
     let system = |what| move |source| StartupError::System { what, source };
-    let _log = telemetry::init(telemetry).map_err(system("start a thread"))?;
+    let _log = telemetry::init(telemetry).map_err(system("start the log"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
     let ending = runtime.block_on(program);
     // Every task has ended; a thread may still be looking up a host name, or reading stdin.

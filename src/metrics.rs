@@ -1,24 +1,34 @@
 //! The metrics: every name, unit, help text and closed set of labels, in one place.
 //!
-//! They are the process's, like its log: whoever keeps a limit counts its hits where it keeps it, and nothing has to be handed
-//! through the layers for that. [`render`] is what `GET /metrics` answers.
+//! Hits of limits are the process's, like its log: whoever keeps a limit counts its hits where it keeps it, and nothing has to
+//! be handed through the layers for that. What is a server's is counted by a handle that its parts are given
+//! ([`ServerMetrics`]). [`render`] is what `GET /metrics` answers.
 //!
-//! Invariant: a label is one of a closed set, never an id, a name or an address; so there are never more series than this file
-//! has lines.
+//! Invariant: a label is one of a closed set, or the name of a server that was configured; never an id, an address or what a
+//! client says. So nobody outside can make more series.
 //!
 //! Spec: OpenMetrics 1.0.
+
+mod collect;
+mod format;
+mod names;
+mod process;
+mod requests;
+mod server;
 
 use std::sync::LazyLock;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// The content type of [`render`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub use self::format::Format;
+pub use self::names::{Counter, Gauge, Method, Outcome};
+pub use self::server::{Portion, ServerMetrics};
 
 /// Counts a hit: once for each connection, request, message or stream that a limit refused, delayed or ended.
 pub fn limit_hit(limit: Limit) {
@@ -43,6 +53,11 @@ impl Drop for OpenConnection {
     }
 }
 
+/// A line of the access log is lost.
+pub(crate) fn access_line_lost() {
+    METRICS.access_lines_lost.inc();
+}
+
 /// So many bytes more are left unread.
 pub(crate) fn unread_held(bytes: usize) {
     METRICS.unread_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -53,7 +68,12 @@ pub(crate) fn unread_given_back(bytes: usize) {
     METRICS.unread_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
-/// All metrics as text.
+/// All metrics in that format.
+pub fn render_as(format: Format) -> String {
+    format.write(render())
+}
+
+/// All metrics as OpenMetrics text.
 pub fn render() -> String {
     let mut text = String::new();
     encode(&mut text, &METRICS.registry).expect("a String takes everything");
@@ -148,32 +168,49 @@ impl EncodeLabelSet for Limit {
 
 struct Metrics {
     registry: Registry,
-    limit_hits: Family<Limit, Counter>,
-    connections: Gauge,
-    unread_bytes: Gauge,
+    limit_hits: Family<Limit, counter::Counter>,
+    connections: gauge::Gauge,
+    unread_bytes: gauge::Gauge,
+    access_lines_lost: counter::Counter,
+}
+
+/// The program has begun.
+fn begin() {
+    LazyLock::force(&METRICS);
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
-    let mut registry = Registry::with_prefix("mcp_mux");
-    let limit_hits = Family::<Limit, Counter>::default();
+    process::started();
+    let mut whole = Registry::default();
+    whole.register_collector(Box::new(collect::Process));
+    let registry = whole.sub_registry_with_prefix("mcp_mux");
+    registry.register("build", "The program", Info::new(collect::build()));
+    let limit_hits = Family::<Limit, counter::Counter>::default();
     // Those that were never hit are there too, so that an alert sees the first hit.
     for limit in Limit::ALL {
         drop(limit_hits.get_or_create(limit));
     }
-    let connections = Gauge::default();
+    let connections = gauge::Gauge::default();
     registry.register(
         "limit_hits",
         "Connections, requests, messages and streams that a limit refused, delayed or ended",
         limit_hits.clone(),
     );
     registry.register("connections", "Open connections", connections.clone());
-    let unread_bytes = Gauge::default();
+    let unread_bytes = gauge::Gauge::default();
     registry.register(
         "unread_bytes",
         "Bytes that clients leave unread, as --unread-total-bytes-max counts them",
         unread_bytes.clone(),
     );
-    Metrics { registry, limit_hits, connections, unread_bytes }
+    let access_lines_lost = counter::Counter::default();
+    registry.register(
+        "access_log_lost_lines",
+        "Lines of the access log that were lost, since it could not be written fast enough or at all",
+        access_lines_lost.clone(),
+    );
+    registry.register_collector(Box::new(collect::Servers));
+    Metrics { registry: whole, limit_hits, connections, unread_bytes, access_lines_lost }
 });
 
 #[cfg(test)]
@@ -182,30 +219,24 @@ mod tests {
 
     use super::*;
 
-    /// Names, types and help texts are what dashboards are made of.
+    /// Names and types are what dashboards and alerts are made of.
     #[test]
-    fn every_metric_has_its_name_type_and_help() {
+    fn every_metric_has_its_name_and_type() {
+        let server = ServerMetrics::named("test-names");
+        server.request(Method::ToolsCall, Outcome::Ok, std::time::Duration::from_millis(3));
         let text = render();
-        let described: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
-        assert_eq!(
-            described,
-            [
-                "# HELP mcp_mux_limit_hits Connections, requests, messages and streams that a limit refused, delayed or ended.",
-                "# TYPE mcp_mux_limit_hits counter",
-                "# HELP mcp_mux_connections Open connections.",
-                "# TYPE mcp_mux_connections gauge",
-                "# HELP mcp_mux_unread_bytes Bytes that clients leave unread, as --unread-total-bytes-max counts them.",
-                "# TYPE mcp_mux_unread_bytes gauge",
-                "# EOF",
-            ]
-        );
-        let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
-        let names: BTreeSet<&str> = names.collect();
-        assert_eq!(
-            names.into_iter().collect::<Vec<_>>(),
-            ["mcp_mux_connections", "mcp_mux_limit_hits_total", "mcp_mux_unread_bytes"]
-        );
+        let types: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        #[cfg(target_os = "linux")]
+        assert_eq!(types.iter().copied().collect::<Vec<_>>().join("\n") + "\n", include_str!("metrics/names.txt"));
+        let help = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+        assert!(help.into_iter().all(|help| help.ends_with('.') && !help.ends_with("..")));
         assert!(text.ends_with("# EOF\n"));
+        let labels = r#"{server="test-names",method="tools/call",outcome="ok"}"#;
+        assert!(text.contains(&format!("\nmcp_mux_requests_total{labels} 1\n")), "{text}");
+        assert!(text.contains(&format!("\nmcp_mux_request_duration_seconds_sum{labels} 0.003\n")), "{text}");
+        assert!(text.contains("\n# UNIT mcp_mux_child_written_bytes bytes\n"));
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(text.contains(&format!("\nmcp_mux_build_info{{version=\"{version}\"}} 1\n")));
     }
 
     #[test]

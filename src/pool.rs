@@ -58,6 +58,7 @@ use crate::child::{self, ChildGuard, ChildHandle, ChildState, EraSource, Eras, K
 use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMode};
 use crate::error::{Reject, StartupError};
 use crate::mcp::Era;
+use crate::metrics::ServerMetrics;
 use crate::router::Sharing;
 use crate::router::cache::ResponseCache;
 use crate::telemetry::watermark::Watermark;
@@ -74,6 +75,7 @@ pub struct Pool {
     /// Which eras the command speaks, as far as that is known.
     eras: Eras,
     cache: ResponseCache,
+    metrics: ServerMetrics,
     outlook: Arc<Outlook>,
     /// The places that are free, and who waits for one.
     places: Arc<Semaphore>,
@@ -130,7 +132,7 @@ impl Pool {
         child: ChildConfig,
         router: RouterConfig,
         guard: ChildGuard,
-        tracker: &TaskTracker,
+        (metrics, tracker): (ServerMetrics, &TaskTracker),
     ) -> Arc<Self> {
         let sharing = sharing(config.isolation, sessions);
         let (tasks, era) = (tracker.clone(), child.era);
@@ -141,7 +143,7 @@ impl Pool {
         });
         let spawn = move |tenancy| child::spawn(&child, &router, tenancy, guard.clone(), &tasks);
         let eras = era.map_or_else(Eras::unknown, Eras::said);
-        Self::start_with(config, sharing, Box::new(spawn), eras, ask, tracker)
+        Self::start_with(config, sharing, Box::new(spawn), eras, ask, (metrics, tracker))
     }
 
     /// [`Pool::start`] with servers that are tasks of this program. Their era must be said; it is legacy otherwise.
@@ -151,14 +153,14 @@ impl Pool {
         child: ChildConfig,
         router: RouterConfig,
         server: Server,
-        tracker: &TaskTracker,
+        (metrics, tracker): (ServerMetrics, &TaskTracker),
     ) -> Arc<Self> {
         let sharing = sharing(config.isolation, sessions);
         let eras = Eras::said(child.era.unwrap_or_default());
         let nobody: Ask = Box::new(|| Box::pin(std::future::pending()));
         let tasks = tracker.clone();
         let spawn = move |tenancy| child::spawn_in_memory(&child, &router, tenancy, server.clone(), &tasks);
-        Self::start_with(config, sharing, Box::new(spawn), eras, nobody, tracker)
+        Self::start_with(config, sharing, Box::new(spawn), eras, nobody, (metrics, tracker))
     }
 
     /// Nothing is asked where the eras are known.
@@ -168,7 +170,7 @@ impl Pool {
         spawn: Spawn,
         eras: Eras,
         ask: Ask,
-        tracker: &TaskTracker,
+        (metrics, tracker): (ServerMetrics, &TaskTracker),
     ) -> Arc<Self> {
         announce(&config);
         let places_max = config.children_max.get().min(Semaphore::MAX_PERMITS);
@@ -179,6 +181,7 @@ impl Pool {
             spawn,
             eras,
             cache: ResponseCache::new(config.cache_bytes),
+            metrics,
             outlook: Arc::new(Outlook::new()),
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
@@ -229,6 +232,11 @@ impl Pool {
         Tenant::new(caller, headers, &self.config)
     }
 
+    /// Those of the server whose children these are.
+    pub const fn metrics(&self) -> &ServerMetrics {
+        &self.metrics
+    }
+
     // --- the children ---
 
     fn begin(
@@ -250,7 +258,8 @@ impl Pool {
         // Those that everybody shares are interchangeable; of others nobody knows what their processes have seen.
         let cache = self.cache.scoped(if whose == Whose::Everybody { 0 } else { number });
         let proof = self.outlook.proof().clone();
-        let child = (self.spawn)(Tenancy { number, sharing, era, variables, cache, proof });
+        let child =
+            (self.spawn)(Tenancy { number, sharing, era, variables, cache, proof, metrics: self.metrics.clone() });
         let states = child.state();
         if let Some(weight) = weight {
             let (outlook, watched) = (Arc::clone(&self.outlook), states.clone());

@@ -28,6 +28,8 @@ struct Reload {
     what: &'static str,
     /// Where it is.
     files: Vec<PathBuf>,
+    /// Those of them that somebody else writes.
+    watched: Vec<PathBuf>,
     again: Box<dyn Fn() -> Result<(), Failure> + Send + Sync>,
 }
 
@@ -50,12 +52,22 @@ impl Reloads {
         files: Vec<PathBuf>,
         again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static,
     ) {
-        self.0.push(Reload { what, files, again: Box::new(again) });
+        self.0.push(Reload { what, watched: files.clone(), files, again: Box::new(again) });
     }
 
-    /// All files that are read.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
-        self.0.iter().flat_map(|reload| reload.files.iter().cloned()).collect()
+    /// The same for files that mcp-mux writes itself, so that it is no news when they have changed.
+    pub(crate) fn add_own(
+        &mut self,
+        what: &'static str,
+        files: Vec<PathBuf>,
+        again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static,
+    ) {
+        self.0.push(Reload { what, watched: Vec::new(), files, again: Box::new(again) });
+    }
+
+    /// All files that somebody else may change.
+    pub(crate) fn watched(&self) -> Vec<PathBuf> {
+        self.0.iter().flat_map(|reload| reload.watched.iter().cloned()).collect()
     }
 
     /// Reads everything again whenever `asked` says so, and says so to `told`. Asked several times while it is being read,

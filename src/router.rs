@@ -126,6 +126,8 @@ pub struct Router {
     news: VecDeque<Message>,
     /// What the child makes us log.
     flood: Flood,
+    /// Its messages that could not be attributed, since somebody asked.
+    unattributed: u64,
 }
 
 /// Whether the sessions are served here.
@@ -191,6 +193,7 @@ impl Router {
             life_signs: 0,
             news: VecDeque::new(),
             flood: Flood::new(LOGGED_PER_SECOND_MAX),
+            unattributed: 0,
         }
     }
 
@@ -242,6 +245,16 @@ impl Router {
     /// Bytes accepted but not yet handed out for the child.
     pub const fn queued_bytes(&self) -> usize {
         self.queue.bytes()
+    }
+
+    /// How many requests of clients were accepted but not yet handed out for the child.
+    pub fn queued_requests(&self) -> usize {
+        self.queue.requests_waiting()
+    }
+
+    /// How many messages of the child could not be attributed to a session since this was asked last.
+    pub const fn take_unattributed(&mut self) -> u64 {
+        std::mem::replace(&mut self.unattributed, 0)
     }
 
     /// How many requests of clients were handed out for the child since this router was made.

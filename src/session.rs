@@ -35,6 +35,7 @@ mod tests;
 mod unasked;
 mod unread;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -50,7 +51,7 @@ pub use queue::{Answer, Item, Taken};
 pub use reader::{Handover, StreamReader};
 pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
-pub use streams::{Asked, Attention, Event, Head, PostForm};
+pub use streams::{Asked, Attention, Event, Head, PostForm, Settles};
 pub use unread::{Held, UnreadTotal};
 
 use crate::auth::usage::SessionPlace;
@@ -59,6 +60,7 @@ use crate::child::ChildHandle;
 use crate::error::Reject;
 use crate::jsonrpc::Message;
 use crate::mcp::{LogLevel, Revision};
+use crate::metrics::{Gauge, Portion};
 use crate::pool::{Lease, Pool, Tenant};
 use crate::router::{ClientCapabilities, SessionKey, StreamId};
 use streams::{Bounds, Effects, Streams};
@@ -79,6 +81,16 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Where it is counted.
+    const fn gauge(self) -> Gauge {
+        match self {
+            Self::Streamable => Gauge::SessionsStreamable,
+            Self::HttpSse => Gauge::SessionsHttpSse,
+            Self::Stateless => Gauge::SessionsStateless,
+            Self::Modern => Gauge::SessionsModern,
+        }
+    }
+
     /// Whether it ends with its exchange, so that there is no session to speak of.
     const fn is_exchange(self) -> bool {
         matches!(self, Self::Stateless | Self::Modern)
@@ -121,6 +133,8 @@ pub struct Session {
     state: Mutex<State>,
     /// Sends away what waits for room in the child's input.
     closing: Notify,
+    /// What the transport keeps with it.
+    companion: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 struct State {
@@ -133,6 +147,8 @@ struct State {
     validity: Validity,
     /// Among the sessions of its principal.
     place: Option<SessionPlace>,
+    /// It is counted, until it is closed.
+    counted: Option<Portion>,
     /// Whether it stays when they are not any more.
     outlives_credential: bool,
     /// Until it is attached.
@@ -175,6 +191,7 @@ impl Session {
             touched: now,
             validity,
             place: None,
+            counted: Some(shared.pool.metrics().one(transport.gauge())),
             outlives_credential: transport != Transport::HttpSse,
             tenant: Some(tenant),
             lease: None,
@@ -183,8 +200,8 @@ impl Session {
             closed: false,
             warned: false,
         };
-        let (child, closing) = (OnceLock::new(), Notify::new());
-        Self { key, id, transport, principal, rules, shared, child, state: Mutex::new(state), closing }
+        let (child, closing, companion) = (OnceLock::new(), Notify::new(), OnceLock::new());
+        Self { key, id, transport, principal, rules, shared, child, state: Mutex::new(state), closing, companion }
     }
 
     /// Holds so many bytes of what all clients together may leave unread, for what is said to this one beside its streams.
@@ -218,6 +235,17 @@ impl Session {
     /// other things now starts anew.
     fn is_of(&self, caller: &Admission) -> bool {
         self.principal == caller.principal && self.rules == caller.rules
+    }
+
+    /// Keeps something of the transport's with it; the first one stays.
+    pub fn accompany(&self, companion: Arc<dyn Any + Send + Sync>) {
+        // A session has one stream that does this, when it is opened.
+        let _ = self.companion.set(companion);
+    }
+
+    /// What the transport keeps with it, if it is of that kind.
+    pub fn companion<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.companion.get().cloned()?.downcast().ok()
     }
 
     /// How its client is connected.

@@ -3,6 +3,7 @@
 //! Invariant: logging never waits. Whoever reads stderr may stop reading it, or close it; requests go on, and what does
 //! not fit into the queue is dropped and counted.
 
+pub(crate) mod access;
 pub(crate) mod flood;
 pub(crate) mod watermark;
 
@@ -24,10 +25,10 @@ pub struct Log {
     writer: Writer,
 }
 
-/// Starts the log of the process. A log that was started before (by a test) stays.
+/// Starts the log of the process, and the access log. One that was started before (by a test) stays.
 ///
 /// # Errors
-/// The system refused a thread.
+/// The system refused a thread, or the file of the access log.
 pub fn init(config: &TelemetryConfig) -> io::Result<Log> {
     let (writer, queue) = Writer::new();
     let lost = Arc::clone(&writer.lost);
@@ -47,11 +48,13 @@ pub fn init(config: &TelemetryConfig) -> io::Result<Log> {
     if started.is_err() {
         tracing::debug!("the log was started before");
     }
+    access::begin(&config.access)?;
     Ok(log)
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
+        access::flush();
         let (done, is_done) = sync_channel(1);
         if self.writer.queue.try_send(Item::Flush(done)).is_ok() {
             // An error means that the thread is gone, or that stderr takes nothing: nothing is left to do in either.

@@ -15,6 +15,7 @@ use mcp_mux::config::{Config, ListenConfig};
 use mcp_mux::http::Http;
 use mcp_mux::http::guard::Guard;
 use mcp_mux::mcp::method;
+use mcp_mux::metrics::ServerMetrics;
 use mcp_mux::pool::Pool;
 use mcp_mux::servers::Servers;
 use mcp_mux::session::{Registry, UnreadTotal};
@@ -78,7 +79,14 @@ impl World {
         let script_server = Server::new(move |pipes| serve(pipes, of_server.clone()));
         let server = config.servers.servers.into_iter().next().expect("a server");
         let (sessions, listen) = (server.endpoint.sessions, config.listen);
-        let pool = Pool::start_in_memory(server.pool, sessions, server.child, server.router, script_server, &tasks);
+        let pool = Pool::start_in_memory(
+            server.pool,
+            sessions,
+            server.child,
+            server.router,
+            script_server,
+            (ServerMetrics::unnamed(), &tasks),
+        );
         let registry = Registry::new(server.session, Arc::clone(&pool), &UnreadTotal::new(512 << 20));
         let (swept, until) = (Arc::clone(&registry), sweeper.clone());
         tasks.spawn(async move { swept.run(until).await });

@@ -20,6 +20,7 @@ use crate::error::StartupError;
 use crate::http::listener::Bound;
 use crate::reload::Reloads;
 use crate::servers::Servers;
+use crate::telemetry::access;
 
 /// Who decides who may enter. Its tasks are on the tracker until `stop`.
 pub(super) fn authenticator(
@@ -97,6 +98,9 @@ pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticato
             }
             Ok(())
         });
+    }
+    if let Some(file) = access::file() {
+        reloads.add_own("access log", vec![file.to_owned()], || Ok(access::reopen()?));
     }
 }
 

@@ -38,6 +38,7 @@ use super::{ChildState, EraSource, Outbox, Proof, Stats, Tenancy};
 use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::{Kind, Message};
+use crate::metrics::{Gauge, Portion, ServerMetrics};
 use crate::router::cache::ResponseCache;
 use crate::router::{self, Origin, Payload, Profile, SessionKey, Sharing};
 
@@ -102,6 +103,9 @@ pub(super) struct ChildActor<L> {
     voice: Voice,
     cache: ResponseCache,
     proof: Proof,
+    metrics: ServerMetrics,
+    /// It is counted where its state is.
+    counted: Portion,
     restart: Restart,
     /// How the last process ended.
     last_status: String,
@@ -138,7 +142,9 @@ impl<L: Launch> ChildActor<L> {
     ) -> Self {
         let voice = Voice::new(router.clone(), tenancy.sharing, tenancy.era);
         let (router, cache) = (voice.router(tenancy.cache.clone()), tenancy.cache.clone());
+        let metrics = tenancy.metrics;
         Self {
+            counted: metrics.one(Gauge::ChildrenStarting),
             config: config.clone(),
             name: name.into(),
             launcher,
@@ -158,7 +164,8 @@ impl<L: Launch> ChildActor<L> {
             given_up: false,
             alarm: Alarm::new(),
             tenures: 1,
-            current: Tenure::new(0, router, cache),
+            current: Tenure::new(0, router, cache, metrics.clone()),
+            metrics,
             successor: None,
             successor_not_before: None,
             hold_until: None,
@@ -339,7 +346,20 @@ impl<L: Launch> ChildActor<L> {
             self.handle_command(command, Instant::now());
         }
         self.flush();
-        self.state.send_replace(ChildState::Stopped);
+        self.tell(ChildState::Stopped);
+    }
+
+    /// Says how the child is doing.
+    fn tell(&mut self, state: ChildState) {
+        match &state {
+            ChildState::Starting => self.counted.move_to(Gauge::ChildrenStarting),
+            ChildState::Ready => self.counted.move_to(Gauge::ChildrenReady),
+            ChildState::Restarting(_) => self.counted.move_to(Gauge::ChildrenRestarting),
+            ChildState::CircuitOpen(_) => self.counted.move_to(Gauge::ChildrenCircuitOpen),
+            ChildState::Failed(_) => self.counted.move_to(Gauge::ChildrenFailed),
+            ChildState::Stopped => self.counted.set(0),
+        }
+        self.state.send_replace(state);
     }
 
     fn tenures_mut(&mut self) -> impl Iterator<Item = &mut Tenure> {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::metrics::{Counter, Gauge, Portion, ServerMetrics};
 use crate::telemetry::watermark::Watermark;
 
 /// Room taken for one message, until the actor has it.
@@ -57,9 +58,10 @@ pub(super) struct Backlog {
     room: Arc<Semaphore>,
     inner: Mutex<Inner>,
     watermark: Watermark,
+    metrics: ServerMetrics,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     last_lane: u64,
     /// Of the processes there are; one, or two while one replaces the other.
@@ -74,6 +76,8 @@ struct Inner {
     held: usize,
     /// What admitted messages had more bytes than room was taken for; forgotten once the backlog is within the limit.
     excess: usize,
+    /// What waits, for the metrics.
+    counted: Portion,
 }
 
 /// What waits for one process.
@@ -149,11 +153,21 @@ impl Inner {
 
 impl Backlog {
     /// A backlog without a process, with room for `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, metrics: ServerMetrics) -> Self {
         // A message's share is taken in one piece, which is counted in `u32`.
         let limit = limit.clamp(1, usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let watermark = Watermark::new("--queue-bytes-max", limit, "requests wait until the server has read more");
-        Self { limit, room: Arc::new(Semaphore::new(limit)), inner: Mutex::default(), watermark }
+        let inner = Inner {
+            last_lane: 0,
+            lanes: Vec::new(),
+            in_hand: 0,
+            queued: 0,
+            appended: false,
+            held: 0,
+            excess: 0,
+            counted: metrics.none(Gauge::StdinWaiting),
+        };
+        Self { limit, room: Arc::new(Semaphore::new(limit)), inner: Mutex::new(inner), watermark, metrics }
     }
 
     /// Waits for room for a message, first come first served; none once the backlog is closed.
@@ -307,6 +321,7 @@ impl Backlog {
         if bytes > 0 {
             waiting.writing.advance(bytes.min(waiting.writing.len()));
             self.settle(&mut inner);
+            self.metrics.add_bytes(Counter::ChildWritten, bytes);
         }
     }
 
@@ -314,6 +329,7 @@ impl Backlog {
     fn settle(&self, inner: &mut Inner) {
         let waiting = inner.stdin_bytes().saturating_add(inner.in_hand).saturating_add(inner.queued);
         self.watermark.observe(waiting);
+        inner.counted.set(waiting);
         if inner.held > waiting {
             self.room.add_permits(inner.held - waiting);
             inner.held = waiting;

@@ -11,6 +11,7 @@ use super::scenarios::world::{child_config, router_config};
 use super::{ChildHandle, EraSource, OwnVariables, Proof, Tenancy, spawn_in_memory};
 use crate::config::ChildConfig;
 use crate::mcp::Era;
+use crate::metrics::ServerMetrics;
 use crate::router::Sharing;
 use crate::router::cache::ResponseCache;
 
@@ -26,6 +27,7 @@ pub(crate) fn playing(era: Era, play: impl FnMut(&Value) -> Vec<String> + Send +
         variables: OwnVariables::default(),
         cache: ResponseCache::new(1 << 20),
         proof: Proof::default(),
+        metrics: ServerMetrics::unnamed(),
     };
     let play = Mutex::new(Some(play));
     let server = Server::new(move |pipes| {

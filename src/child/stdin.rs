@@ -59,11 +59,12 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::metrics::ServerMetrics;
 
     #[tokio::test]
     async fn everything_is_written_in_order_and_then_the_pipe_is_closed() {
         let (mut child, ours) = tokio::io::duplex(7);
-        let backlog = Backlog::new(1000);
+        let backlog = Backlog::new(1000, ServerMetrics::unnamed());
         let lane = backlog.open();
         let lines: String = (0..100).map(|line| format!("{line}\n")).collect();
         for line in lines.split_inclusive('\n') {
@@ -81,7 +82,7 @@ mod tests {
     async fn a_closed_pipe_ends_the_pump() {
         let (child, ours) = tokio::io::duplex(7);
         drop(child);
-        let backlog = Backlog::new(1000);
+        let backlog = Backlog::new(1000, ServerMetrics::unnamed());
         let lane = backlog.open();
         backlog.append(&lane, &mut BytesMut::from("line\n"));
         assert_eq!(pump(&backlog, &lane, ours).await, PumpEnd::Broken);
@@ -105,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_lines_become_one_write() {
-        let backlog = Backlog::new(1000);
+        let backlog = Backlog::new(1000, ServerMetrics::unnamed());
         let lane = backlog.open();
         for _ in 0..50 {
             backlog.append(&lane, &mut BytesMut::from("line\n"));

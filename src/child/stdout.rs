@@ -154,6 +154,11 @@ impl Noise {
         }
     }
 
+    /// How many lines there were.
+    pub(super) const fn lines(&self) -> u64 {
+        self.lines
+    }
+
     /// When there is something to be reported.
     pub(super) fn due(&self) -> Option<Instant> {
         self.flood.due()

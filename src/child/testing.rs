@@ -10,6 +10,7 @@ use super::actor::ChildCommand;
 use super::{Backlog, ChildHandle, ChildState, Entrance, EraSource, INBOX_COMMANDS_MAX, Outbox};
 use crate::jsonrpc::Message;
 use crate::mcp::Era;
+use crate::metrics::ServerMetrics;
 use crate::router::cache::ResponseCache;
 use crate::router::{Origin, Profile, SessionKey, Sharing};
 
@@ -41,11 +42,12 @@ impl ChildHandle {
     pub(crate) fn for_tests_of(era: EraSource) -> (Self, Inbox) {
         let (inbox, commands) = mpsc::channel(INBOX_COMMANDS_MAX);
         let (states, state) = watch::channel(ChildState::Ready);
-        let backlog = Arc::new(Backlog::new(usize::MAX));
+        let backlog = Arc::new(Backlog::new(usize::MAX, ServerMetrics::unnamed()));
         let cache = ResponseCache::new(1 << 20);
         let (entrance, queue_timeout, tracker) = (Entrance::default(), Duration::from_secs(30), TaskTracker::new());
+        let metrics = ServerMetrics::unnamed();
         (
-            Self { inbox, backlog, entrance, era, cache, state, queue_timeout, tracker },
+            Self { inbox, backlog, entrance, era, cache, state, queue_timeout, tracker, metrics },
             Inbox { commands, state: states },
         )
     }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::allow::Authority;
 use super::secret::Secret;
-use super::{ConfigErrors, Problem, TelemetryConfig, values};
+use super::{AccessLogConfig, ConfigErrors, Problem, TelemetryConfig, values};
 use crate::cli::ConnectCli;
 use crate::mcp::header;
 
@@ -107,7 +107,11 @@ fn read(cli: &ConnectCli, problems: &mut Vec<Problem>) -> Option<ConnectConfig> 
             message_bytes_max: message_bytes_max?,
         },
         drain_timeout: drain_timeout?,
-        telemetry: TelemetryConfig { log_level: log_level?, log_format: log_format? },
+        telemetry: TelemetryConfig {
+            log_level: log_level?,
+            log_format: log_format?,
+            access: AccessLogConfig::default(),
+        },
     })
 }
 

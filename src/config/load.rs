@@ -17,9 +17,9 @@ use super::listen::ListenAddress;
 use super::secret::Secret;
 use super::values;
 use super::{
-    Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities, EndpointConfig, ForwardedConfig, GuardConfig,
-    HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit, PoolConfig, Problem, Reread,
-    RouterConfig, ServerConfig, ServerName, SessionMode, Start, TelemetryConfig,
+    AccessLogConfig, AccessLogNames, Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities, EndpointConfig,
+    ForwardedConfig, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit,
+    PoolConfig, Problem, Reread, RouterConfig, ServerConfig, ServerName, SessionMode, Start, TelemetryConfig,
 };
 use crate::cli::{Cli, Origins};
 
@@ -102,6 +102,8 @@ fn read(mut cli: Cli, reader: &mut Reader) -> Option<Config> {
     let auth = auth::read(&cli, reader, tls.as_ref(), &of_servers);
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
     let log_format = reader.read("log-format", &cli.log_format, values::log_format);
+    let access_log = reader.read("access-log", &cli.access_log, values::access_log);
+    let access_log_names = reader.read("access-log-names", &cli.access_log_names, values::switch);
     let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
     let reread = read_reread(&cli, reader);
     let servers = servers::read(&cli, entries, reader);
@@ -113,7 +115,14 @@ fn read(mut cli: Cli, reader: &mut Reader) -> Option<Config> {
         guard: guard?,
         auth: auth?,
         servers: servers?,
-        telemetry: TelemetryConfig { log_level: log_level?, log_format: log_format? },
+        telemetry: TelemetryConfig {
+            log_level: log_level?,
+            log_format: log_format?,
+            access: AccessLogConfig {
+                to: access_log?,
+                names: if access_log_names? { AccessLogNames::Shown } else { AccessLogNames::Hidden },
+            },
+        },
         drain_timeout: drain_timeout?,
         principals: principals?,
         reread: reread?,

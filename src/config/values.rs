@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 use super::allow::Authority;
 use super::principals::Rate;
 use super::{
-    Bounds, ClientAuth, DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat, OnAmbiguous,
-    OnChildExit, TrustedProxy,
+    AccessLogTo, Bounds, ClientAuth, DeclaredCapabilities, ForwardedHeader, HeaderEnv, Isolation, LogFormat,
+    OnAmbiguous, OnChildExit, TrustedProxy,
 };
 use crate::config::secret::Secret;
 use crate::mcp::Era;
@@ -409,6 +409,16 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, Wanted> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err("text or json".to_owned()),
+    }
+}
+
+/// Where `--access-log` goes.
+pub(super) fn access_log(text: &str) -> Result<AccessLogTo, Wanted> {
+    match text.trim() {
+        "off" => Ok(AccessLogTo::Nowhere),
+        "on" => Ok(AccessLogTo::Log),
+        "" => Err("off, on, or a file".to_owned()),
+        file => Ok(AccessLogTo::File(file.into())),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::http::Http;
 use crate::http::guard::Guard;
 use crate::http::peer::{Ends, Peer};
 use crate::mcp::Era;
+use crate::metrics::ServerMetrics;
 use crate::pool::Pool;
 use crate::remote::service::{Answering, Service};
 use crate::remote::{self, Bounds, Input, Link};
@@ -48,7 +49,8 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
     let ServerConfig { endpoint, session, pool, child, router, .. } = server;
     let far = Link { era, stop: CancellationToken::new(), tracker: tasks.clone(), ..link.clone() };
     let server = Server::new(move |pipes| serve(far.clone(), pipes));
-    let pool = Pool::start_in_memory(pool, endpoint.sessions, child, router, server, &tasks);
+    let pool =
+        Pool::start_in_memory(pool, endpoint.sessions, child, router, server, (ServerMetrics::unnamed(), &tasks));
     let unread = UnreadTotal::new(session.unread_total_bytes_max);
     let registry = Registry::new(session, Arc::clone(&pool), &unread);
     let sweeper = CancellationToken::new();

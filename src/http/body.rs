@@ -16,9 +16,10 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::modern::StepBody;
+use super::observe::{Audience, Verdict};
 use super::sse;
 use crate::jsonrpc::Pieces;
-use crate::session::{Held, Owned, StreamReader};
+use crate::session::{Held, Owned, Settles, StreamReader};
 
 /// The body of a response.
 #[derive(Debug)]
@@ -102,6 +103,7 @@ pub struct EventBody {
     /// Armed only once there is something to wait for: most POSTs never need it.
     timer: Option<Pin<Box<Sleep>>>,
     ended: bool,
+    audience: Audience,
     /// A session that ends with this body; after `reader`, which is to leave first.
     _owned: Option<Owned>,
 }
@@ -114,8 +116,13 @@ impl fmt::Debug for EventBody {
 
 impl EventBody {
     /// What `reader` reads, after `ready`, with a comment every `keep_alive`. `owned` is closed with the body.
-    pub fn new(reader: StreamReader, ready: Pieces, keep_alive: Duration, owned: Option<Owned>) -> Self {
-        Self { reader, ready, held: Held::default(), keep_alive, timer: None, ended: false, _owned: owned }
+    pub(super) fn new(
+        (reader, ready): (StreamReader, Pieces),
+        keep_alive: Duration,
+        audience: Audience,
+        owned: Option<Owned>,
+    ) -> Self {
+        Self { reader, ready, held: Held::default(), keep_alive, timer: None, ended: false, audience, _owned: owned }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -123,7 +130,10 @@ impl EventBody {
             self.read(cx);
         }
         match take(&mut self.ready, &mut self.held) {
-            Some(chunk) => Poll::Ready(Some(chunk)),
+            Some(chunk) => {
+                self.audience.sent(chunk.len());
+                Poll::Ready(Some(chunk))
+            }
             None if self.ended => Poll::Ready(None),
             None => self.poll_keep_alive(cx).map(Some),
         }
@@ -134,10 +144,20 @@ impl EventBody {
         while self.ready.len() < CHUNK_BYTES {
             match self.reader.poll_event(cx) {
                 Poll::Ready(Some(event)) => {
+                    match event.settles {
+                        Settles::Nothing => self.audience.told(event.frame.len()),
+                        Settles::Request => self.audience.answered(&event.frame, None),
+                        Settles::Refused(outcome, code) => {
+                            self.audience.answered(&event.frame, Some(Verdict { outcome, code: Some(code) }));
+                        }
+                    }
                     self.held.absorb(event.held);
                     sse::message(&mut self.ready, event.id, &event.frame);
                 }
-                Poll::Ready(None) => return self.ended = true,
+                Poll::Ready(None) => {
+                    self.audience.over();
+                    return self.ended = true;
+                }
                 Poll::Pending => return,
             }
         }

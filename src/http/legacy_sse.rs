@@ -16,11 +16,14 @@ use hyper::body::Body as HttpBody;
 use tracing::{Instrument as _, debug};
 
 use super::body::{Body, EventBody};
+use super::observe::{self, Audience, Exchange, Pending, Verdict};
 use super::request::{self, Refusal};
 use super::{Caller, Endpoint, events, sse};
 use crate::error::Reject;
 use crate::jsonrpc::{self, Kind, Message, ParseError, Pieces, RawId};
+use crate::mcp::ids::Param;
 use crate::mcp::method;
+use crate::metrics::Outcome;
 use crate::router::StreamId;
 use crate::session::{Answer, Asked, Phase, Session, Transport};
 
@@ -31,12 +34,15 @@ impl Endpoint<'_> {
         let owned = self.service.registry.open(Transport::HttpSse, self.tenant(headers, caller)?)?;
         let session = owned.session();
         let reader = session.open_standing()?;
+        let pending = Arc::<Pending>::default();
+        session.accompany(pending.clone());
         debug!(session = %session.id(), "HTTP+SSE stream opened");
         let (prefix, mount, path) = (self.http.prefix(&caller.way), self.mount, &self.http.config.message_path);
         let url = format!("{prefix}{mount}{path}?{SESSION_ID}={}", session.id().expose());
         let mut preamble = Pieces::new();
         sse::endpoint(&mut preamble, &url);
-        Ok(events(EventBody::new(reader, preamble, self.service.config.keep_alive, Some(owned)).into()))
+        let audience = Audience::new(self.service.pool.metrics(), observe::Asked::Session(pending));
+        Ok(events(EventBody::new((reader, preamble), self.service.config.keep_alive, audience, Some(owned)).into()))
     }
 
     /// POST on the messages' path.
@@ -45,6 +51,21 @@ impl Endpoint<'_> {
         request: &Parts,
         body: Pin<&mut B>,
         caller: &Caller,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
+        let mut exchange = self.observe(caller);
+        let outcome = self.post_legacy_observed(request, body, caller, &mut exchange).await;
+        exchange.conclude(outcome)
+    }
+
+    async fn post_legacy_observed<B>(
+        &self,
+        request: &Parts,
+        body: Pin<&mut B>,
+        caller: &Caller,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
@@ -58,9 +79,12 @@ impl Endpoint<'_> {
             .find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
             .ok_or_else(|| Reject::InvalidRequest("the sessionId query parameter is missing".to_owned()))?;
         let session = self.service.registry.find(id, Transport::HttpSse, &caller.admission)?;
-        let body = match request::read_message(&request.headers, body, &self.service.config).await {
+        exchange.note(|record| record.within(&session));
+        let metrics = self.service.pool.metrics();
+        let body = match request::read_message(&request.headers, body, &self.service.config, metrics).await {
             Ok(body) => body,
-            Err(Refusal { reject, id: Some(id) }) => {
+            Err(Refusal { reject, id: Some(id), .. }) => {
+                exchange.end((&reject).into(), StatusCode::ACCEPTED);
                 session.answer(StreamId::STANDALONE, Answer::Rejected(id, reject));
                 return Ok(accepted());
             }
@@ -69,12 +93,12 @@ impl Endpoint<'_> {
         match body {
             jsonrpc::Body::Single(message) => {
                 debug!(session = %session.id(), method = message.method(), bytes = message.bytes().len(), "POST");
-                self.take(&session, message).await?;
+                self.take(&session, message, exchange.take()).await?;
             }
             jsonrpc::Body::Batch(elements) => {
                 // The first was counted when the POST came.
                 caller.admission.usage.request(elements.len().saturating_sub(1), &caller.admission.allowance)?;
-                Box::pin(self.take_batch(&session, elements)).await?;
+                Box::pin(self.take_batch(&session, elements, exchange)).await?;
             }
         }
         Ok(accepted())
@@ -84,6 +108,7 @@ impl Endpoint<'_> {
         &self,
         session: &Arc<Session>,
         elements: Vec<Result<Message, ParseError>>,
+        exchange: &mut Exchange,
     ) -> Result<(), Refusal> {
         let revision = session.revision();
         if session.phase() != Phase::Open || !revision.has_batches() {
@@ -94,24 +119,34 @@ impl Endpoint<'_> {
             .into());
         }
         debug!(session = %session.id(), elements = elements.len(), "POST of a batch");
+        let mut whole = exchange.take();
         for element in elements {
             match element {
-                Ok(message) => self.take(session, message).await?,
+                Ok(message) => self.take(session, message, whole.another(self.service.pool.metrics())).await?,
                 Err(error) => {
-                    let Refusal { reject, id } = error.into();
+                    let Refusal { reject, id, .. } = error.into();
                     let frame = jsonrpc::error_response(id.as_ref(), &reject.error_object());
                     session.answer(StreamId::STANDALONE, Answer::Response(frame));
                 }
             }
         }
+        whole.forget();
         Ok(())
     }
 
     /// Takes one message. A request that is refused is answered on the stream; an error here means that the session is over
     /// or that the child does not take the message.
-    async fn take(&self, session: &Arc<Session>, message: Message) -> Result<(), Refusal> {
+    async fn take(&self, session: &Arc<Session>, message: Message, mut exchange: Exchange) -> Result<(), Refusal> {
         let phase = session.phase();
+        let pending = session.companion::<Pending>().unwrap_or_default();
         let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
+            exchange.forget();
+            if message.method() == method::CANCELLED
+                && let Some(span) = message.param(Param::RequestId)
+            {
+                let id = RawId::from_json(message.text(span));
+                pending.end(&id, Verdict::of(Outcome::Cancelled), StatusCode::OK);
+            }
             if phase == Phase::Open {
                 session.send(message).await?;
             } else {
@@ -119,13 +154,18 @@ impl Endpoint<'_> {
             }
             return Ok(());
         };
+        exchange.is(&message);
+        exchange.note(|record| record.within(session));
+        let on_its_way = pending.send(&id, exchange);
         let initialize = message.method() == method::INITIALIZE;
         if initialize {
             if let Err(reject) = session.initialize(&message) {
+                on_its_way.arrived();
                 refuse(session, id, reject);
                 return Ok(());
             }
         } else if phase != Phase::Open {
+            on_its_way.arrived();
             // 2024-11-05, Lifecycle: nothing but pings before the handshake.
             if message.method() == method::PING {
                 let pong = jsonrpc::result_response(&id, "{}");
@@ -138,10 +178,14 @@ impl Endpoint<'_> {
         let mut handover = match session.expect(Asked::by(message.method())) {
             Ok(handover) => handover,
             Err(reject @ Reject::InFlight { .. }) => {
+                on_its_way.arrived();
                 refuse(session, id, reject);
                 return Ok(());
             }
-            Err(reject) => return Err(Refusal::of(reject, Some(id))),
+            Err(reject) => {
+                on_its_way.refused((&reject).into(), reject.wire().status);
+                return Err(Refusal::of(reject, Some(id)));
+            }
         };
         if initialize {
             // Its answer comes on the stream, and so it waits for a child as long as the stream is there, whatever becomes of
@@ -155,9 +199,11 @@ impl Endpoint<'_> {
                 }
             };
             self.service.pool.run(attach.in_current_span());
+            on_its_way.arrived();
             return Ok(());
         }
         handover.request(message).await;
+        on_its_way.arrived();
         Ok(())
     }
 }

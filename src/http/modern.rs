@@ -31,6 +31,7 @@ use self::passing::Passing;
 pub(super) use self::steps::StepBody;
 use self::steps::{Last, respond};
 use super::body::Body;
+use super::observe::{Exchange as Observed, Record};
 use super::request::{self, Accept};
 use super::{Caller, Endpoint};
 use crate::era::discover::Introduction;
@@ -89,30 +90,31 @@ impl Endpoint<'_> {
     /// Answers a POST of the modern era.
     pub(super) async fn modern(
         &self,
-        headers: &HeaderMap,
-        caller: &Caller,
+        (headers, caller): (&HeaderMap, &Caller),
         accept: Accept,
         message: &Message,
+        observed: &mut Observed,
     ) -> Response<Body> {
+        observed.note(Record::modern);
         if message.kind() != Kind::Request {
             // The protocol has none over HTTP: what a client means by them, closing a stream says.
             return request::empty(StatusCode::ACCEPTED);
         }
-        match self.exchange(headers, caller, accept, message).await {
+        match self.exchange((headers, caller), accept, message, observed).await {
             Ok(response) => response,
             Err(fault) => {
                 debug!(kind = fault.kind(), "modern request refused");
-                fault.into_last(message.id().as_ref()).into_response(accept)
+                fault.into_last(message.id().as_ref()).into_response(accept, observed)
             }
         }
     }
 
     async fn exchange(
         &self,
-        headers: &HeaderMap,
-        caller: &Caller,
+        (headers, caller): (&HeaderMap, &Caller),
         accept: Accept,
         message: &Message,
+        observed: &mut Observed,
     ) -> Result<Response<Body>, Fault> {
         let id = message.id().ok_or_else(|| Reject::InvalidRequest("a request must have an id".to_owned()))?;
         checks::version(headers, message)?;
@@ -134,7 +136,7 @@ impl Endpoint<'_> {
         if method::may_require_input(message.method())
             && let Some(resumed) = self.resume(headers, message, &envelope, &who).await?
         {
-            return Ok(self.say(resumed, accept).await);
+            return Ok(self.say(resumed, accept, observed).await);
         }
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
         // What is answered without the child, or with no log messages, is no reason for it to write more of them.
@@ -155,10 +157,10 @@ impl Endpoint<'_> {
                 let result = String::from_utf8_lossy(&result);
                 let frame = jsonrpc::result_response(&id, &result);
                 let held = session.hold_unread(frame.len())?;
-                return Ok(Last { held, ..Last::ok(frame) }.into_response(accept));
+                return Ok(Last { held, ..Last::ok(frame) }.into_response(accept, observed));
             }
             let passing = Passing::begin(owned, message);
-            return Ok(self.say(passing.await?, accept).await);
+            return Ok(self.say(passing.await?, accept, observed).await);
         }
         if method::may_require_input(message.method()) && carries_state(message) {
             return Err(Fault::State(
@@ -167,17 +169,19 @@ impl Endpoint<'_> {
         }
         let introduction = match introduce(&session, &client).await? {
             Ok(introduction) => introduction,
-            Err(last) => return Ok(Last { frame: with_id(last.frame, &id), ..last }.into_response(accept)),
+            Err(last) => {
+                return Ok(Last { frame: with_id(last.frame, &id), ..last }.into_response(accept, observed));
+            }
         };
         match message.method() {
             method::DISCOVER => {
                 let frame = jsonrpc::result_response(&id, &introduction.discover());
-                Ok(Last::ok(frame).into_response(accept))
+                Ok(Last::ok(frame).into_response(accept, observed))
             }
             method::LISTEN => {
                 let filter = Filter::read(message, self.service.config.bounds.subscriptions_max)?;
                 let listening = Listening::begin(owned, id, filter, introduction.news)?;
-                Ok(self.say(listening, accept).await)
+                Ok(self.say(listening, accept, observed).await)
             }
             method if legacy::is_of_another_era(method) => Err(Fault::Method),
             _ => {
@@ -187,13 +191,14 @@ impl Endpoint<'_> {
                 }
                 let conversation =
                     Conversation::begin(owned, message, &envelope, introduction, (who, Modern::of(&self.service)));
-                Ok(self.say(conversation.await?, accept).await)
+                Ok(self.say(conversation.await?, accept, observed).await)
             }
         }
     }
 
-    async fn say(&self, exchange: impl steps::Exchange, accept: Accept) -> Response<Body> {
-        respond(exchange, accept, &self.service.json_for, self.service.config.keep_alive).await
+    async fn say(&self, exchange: impl steps::Exchange, accept: Accept, observed: &mut Observed) -> Response<Body> {
+        let Service { json_for, config, pool, .. } = &**self.service.service();
+        respond(exchange, accept, (json_for, config.keep_alive), (observed, pool.metrics())).await
     }
 
     /// Goes on with what a `requestState` of mcp-mux's stands for; none if there is no such thing in the request.

@@ -14,7 +14,7 @@ use crate::config::EndpointConfig;
 use crate::error::Reject;
 use crate::jsonrpc::{self, ParseError, RawId};
 use crate::mcp::{MODERN_REVISION, Revision, header};
-use crate::metrics::{Limit, limit_hit};
+use crate::metrics::{Counter, Limit, ServerMetrics, limit_hit};
 
 /// A request that is refused: why, and which JSON-RPC request the answer is to name.
 #[derive(Debug)]
@@ -23,11 +23,13 @@ pub(super) struct Refusal {
     pub(super) reject: Reject,
     /// The request's id, where it is known.
     pub(super) id: Option<RawId>,
+    /// Whether it is counted and in the access log already.
+    pub(super) seen: bool,
 }
 
 impl From<Reject> for Refusal {
     fn from(reject: Reject) -> Self {
-        Self { reject, id: None }
+        Self { reject, id: None, seen: false }
     }
 }
 
@@ -42,7 +44,7 @@ impl From<ParseError> for Refusal {
             ParseError::Depth(_) | ParseError::Batch | ParseError::BatchLength(_) | ParseError::IdLength => {
                 Reject::InvalidRequest(text).into()
             }
-            ParseError::Envelope { id, .. } => Self { reject: Reject::InvalidRequest(text), id },
+            ParseError::Envelope { id, .. } => Self::of(Reject::InvalidRequest(text), id),
         }
     }
 }
@@ -59,8 +61,8 @@ const fn limit_of(error: &ParseError) -> Option<Limit> {
 
 impl Refusal {
     /// For the request with this id.
-    pub(super) fn of(reject: Reject, id: Option<RawId>) -> Self {
-        Self { reject, id }
+    pub(super) const fn of(reject: Reject, id: Option<RawId>) -> Self {
+        Self { reject, id, seen: false }
     }
 
     /// The HTTP response.
@@ -238,6 +240,7 @@ pub(super) async fn read_message<B>(
     headers: &HeaderMap,
     body: B,
     config: &EndpointConfig,
+    metrics: &ServerMetrics,
 ) -> Result<jsonrpc::Body, Refusal>
 where
     B: HttpBody<Data = Bytes>,
@@ -246,6 +249,7 @@ where
     let bytes = tokio::time::timeout(config.body_timeout, read)
         .await
         .map_err(|_| Reject::BodyTimeout(config.body_timeout).counted())??;
+    metrics.add_bytes(Counter::ClientReceived, bytes.len());
     Ok(jsonrpc::parse_body(bytes, config.bounds.nesting_max, config.bounds.batch_max)?)
 }
 

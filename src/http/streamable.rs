@@ -16,23 +16,25 @@ use hyper::body::Body as HttpBody;
 use tracing::debug;
 
 use super::body::{Body, EventBody};
+use super::observe::{self, Audience, Exchange, Pending};
 use super::request::{self, Accept, Refusal};
 use super::{Caller, Endpoint, events, modern, sse};
 use crate::config::SessionMode;
 use crate::error::Reject;
 use crate::jsonrpc::{self, Frame, Kind, Message, ParseError, Pieces};
 use crate::mcp::{Revision, header, method};
+use crate::metrics::Outcome;
 use crate::session::{
     Answer, Asked, CloseReason, EventId, Head, Held, Owned, PostForm, Session, StreamReader, Transport,
 };
 
 /// How many answers a POST is to be given, and so in which shape as JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Shape {
     /// One response.
     Single,
-    /// An array of them.
-    Batch,
+    /// An array of them, to these requests.
+    Batch(Pending),
 }
 
 /// Whom a POST is an exchange with.
@@ -74,6 +76,21 @@ impl Endpoint<'_> {
     where
         B: HttpBody<Data = Bytes>,
     {
+        let mut exchange = self.observe(caller);
+        let outcome = self.post_observed(headers, body, caller, &mut exchange).await;
+        exchange.conclude(outcome)
+    }
+
+    async fn post_observed<B>(
+        &self,
+        headers: &HeaderMap,
+        body: Pin<&mut B>,
+        caller: &Caller,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+    {
         request::content_type_is_json(headers)?;
         let accept = Accept::of_post(headers)?;
         // Which of the two eras it is of, is known only with its body; what is wrong with it as a legacy one waits.
@@ -84,12 +101,15 @@ impl Endpoint<'_> {
         };
         // One that claims no other era is refused without its body, as far as that goes.
         let session = if version.is_ok() { Ok(session?) } else { session };
-        let body = request::read_message(headers, body, &self.service.config).await?;
+        let body = request::read_message(headers, body, &self.service.config, self.service.pool.metrics()).await?;
+        if let jsonrpc::Body::Single(message) = &body {
+            if message.kind() == Kind::Request { exchange.is(message) } else { exchange.forget() }
+        }
         if let jsonrpc::Body::Single(message) = &body
             && modern::is_modern(headers, version.is_err(), message)
         {
             debug!(method = message.method(), bytes = message.bytes().len(), "POST of the modern era");
-            return Ok(Box::pin(self.modern(headers, caller, accept, message)).await);
+            return Ok(Box::pin(self.modern((headers, caller), accept, message, exchange)).await);
         }
         // spec: 2026-07-28 basic/versioning, Backward Compatibility: `initialize` selects the legacy era
         let version = match version {
@@ -103,7 +123,7 @@ impl Endpoint<'_> {
                 let id = message.id().filter(|_| message.kind() == Kind::Request);
                 let named = session.as_ref().map(|session| tracing::field::display(session.id()));
                 debug!(session = named, method = message.method(), bytes = message.bytes().len(), "POST");
-                self.single((headers, caller), accept, version, session, message)
+                self.single((headers, caller), accept, (version, session), message, exchange)
                     .await
                     .map_err(|refusal| Refusal { id: refusal.id.or(id), ..refusal })
             }
@@ -111,7 +131,7 @@ impl Endpoint<'_> {
                 let named = session.as_ref().map(|session| tracing::field::display(session.id()));
                 debug!(session = named, elements = elements.len(), "POST of a batch");
                 let party = self.party(headers, caller, session, version).await?;
-                Box::pin(self.batch(caller, accept, party, elements)).await
+                Box::pin(self.batch(caller, accept, party, elements, exchange)).await
             }
         }
     }
@@ -120,9 +140,9 @@ impl Endpoint<'_> {
         &self,
         (headers, caller): (&HeaderMap, &Caller),
         accept: Accept,
-        version: Option<Revision>,
-        session: Option<Arc<Session>>,
+        (version, session): (Option<Revision>, Option<Arc<Session>>),
         message: Message,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let request = message.kind() == Kind::Request;
         if request && message.method() == method::INITIALIZE {
@@ -132,25 +152,26 @@ impl Endpoint<'_> {
                 )
                 .into());
             }
-            return Box::pin(self.initialize(headers, caller, accept, message)).await;
+            return Box::pin(self.initialize((headers, caller), accept, message, exchange)).await;
         }
         let party = self.party(headers, caller, session, version).await?;
+        exchange.note(|record| record.within(&party.session));
         if !request {
             party.session.send(message).await?;
             return Ok(request::empty(StatusCode::ACCEPTED));
         }
         let (reader, mut handover) = party.session.open_post(Asked::by(message.method()), form(accept))?;
         handover.request(message).await;
-        self.answer(accept, Shape::Single, reader, party).await
+        self.answer(accept, Shape::Single, reader, party, exchange).await
     }
 
     /// Opens a session, or for a stateless exchange only answers.
     async fn initialize(
         &self,
-        headers: &HeaderMap,
-        caller: &Caller,
+        (headers, caller): (&HeaderMap, &Caller),
         accept: Accept,
         message: Message,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let tenant = self.tenant(headers, caller)?;
         let owned = match self.service.config.sessions {
@@ -167,8 +188,10 @@ impl Endpoint<'_> {
             Head::Answers(answers, held) => answers.into_iter().next().map(|answer| (answer, held)),
             Head::Events => None,
         };
+        exchange.note(|record| record.within(&session));
         match answer {
             Some((Answer::Initialized(frame, _), held)) => {
+                exchange.answered(&frame, None, StatusCode::OK);
                 let mut response = whole(accept, frame, held);
                 if self.service.config.sessions == SessionMode::Sessions {
                     let mut value = HeaderValue::try_from(session.id().expose())
@@ -182,7 +205,10 @@ impl Endpoint<'_> {
             Some((Answer::Rejected(id, reject), _)) if reject.wire().status != StatusCode::OK => {
                 Err(Refusal::of(reject, Some(id)))
             }
-            Some((answer, held)) => Ok(whole(accept, answer.into_frame(), held)),
+            Some((answer, held)) => {
+                exchange.answered_by(&answer);
+                Ok(whole(accept, answer.into_frame(), held))
+            }
             None => Ok(nothing(accept)),
         }
     }
@@ -193,6 +219,7 @@ impl Endpoint<'_> {
         accept: Accept,
         party: Party,
         elements: Vec<Result<Message, ParseError>>,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let revision = party.session.revision();
         let invalid = |text: String| Err(Refusal::from(Reject::InvalidRequest(text)));
@@ -211,12 +238,15 @@ impl Endpoint<'_> {
         caller.admission.usage.request(elements.len().saturating_sub(1), &caller.admission.allowance)?;
         if requests == 0 {
             let messages = elements.into_iter().collect::<Result<Vec<_>, _>>()?;
+            exchange.forget();
             for message in messages {
                 party.session.send(message).await?;
             }
             return Ok(request::empty(StatusCode::ACCEPTED));
         }
         let (reader, mut handover) = party.session.open_post(Asked::Requests(requests), form(accept))?;
+        exchange.note(|record| record.within(&party.session));
+        let pending = self.each(&elements, exchange);
         for element in elements {
             match element {
                 Ok(message) if is_request(&message) => handover.request(message).await,
@@ -226,13 +256,27 @@ impl Endpoint<'_> {
                     }
                 }
                 Err(error) => {
-                    let Refusal { reject, id } = error.into();
+                    let Refusal { reject, id, .. } = error.into();
                     let frame = jsonrpc::error_response(id.as_ref(), &reject.error_object());
                     party.session.answer(reader.stream(), Answer::Response(frame));
                 }
             }
         }
-        self.answer(accept, Shape::Batch, reader, party).await
+        self.answer(accept, Shape::Batch(pending), reader, party, exchange).await
+    }
+
+    /// What was sent turns out to be several requests: each is seen by itself.
+    fn each(&self, elements: &[Result<Message, ParseError>], exchange: &mut Exchange) -> Pending {
+        let pending = Pending::default();
+        for message in elements.iter().flatten().filter(|message| message.kind() == Kind::Request) {
+            if let Some(id) = message.id() {
+                let mut one = exchange.another(self.service.pool.metrics());
+                one.is(message);
+                pending.put(id, one);
+            }
+        }
+        exchange.forget();
+        pending
     }
 
     /// Waits for what there is for a POST, and answers with it.
@@ -242,6 +286,7 @@ impl Endpoint<'_> {
         shape: Shape,
         reader: StreamReader,
         party: Party,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let head = match accept {
             Accept::Json => reader.head(false).await,
@@ -254,10 +299,18 @@ impl Endpoint<'_> {
             Head::Answers(answers, held) => (answers, held),
             Head::Events => {
                 let first = reader.begin_events();
-                return Ok(self.event_stream(reader, first, party.owned));
+                let asked = match shape {
+                    Shape::Single => observe::Asked::One(exchange.take()),
+                    Shape::Batch(pending) => observe::Asked::Several(pending),
+                };
+                return Ok(self.event_stream(reader, first, party.owned, asked));
             }
         };
-        if shape == Shape::Batch && !answers.is_empty() {
+        if let Shape::Batch(pending) = &shape
+            && !answers.is_empty()
+        {
+            answers.iter().for_each(|answer| pending.answered_by(answer));
+            pending.end_all(Outcome::Cancelled);
             return Ok(match accept {
                 Accept::Json | Accept::Both => request::json(StatusCode::OK, (array(answers), held)),
                 Accept::Events => whole_events(answers.into_iter().map(Answer::into_frame), held),
@@ -265,8 +318,16 @@ impl Endpoint<'_> {
         }
         match answers.into_iter().next() {
             Some(Answer::Rejected(id, reject)) => Err(Refusal::of(reject, Some(id))),
-            Some(answer) => Ok(request::json(StatusCode::OK, (answer.into_frame().into_pieces(), held))),
-            None => Ok(nothing(accept)),
+            Some(answer) => {
+                exchange.answered_by(&answer);
+                Ok(request::json(StatusCode::OK, (answer.into_frame().into_pieces(), held)))
+            }
+            None => {
+                if let Shape::Batch(pending) = &shape {
+                    pending.end_all(Outcome::Cancelled);
+                }
+                Ok(nothing(accept))
+            }
         }
     }
 
@@ -306,12 +367,12 @@ impl Endpoint<'_> {
             let reader = session.open_standing()?;
             debug!(session = %session.id(), stream = reader.stream().0, "GET");
             let first = reader.begin_events();
-            return Ok(self.event_stream(reader, first, None));
+            return Ok(self.event_stream(reader, first, None, observe::Asked::Nothing));
         };
         let last: EventId = last.to_str().ok().and_then(|text| text.parse().ok()).ok_or(Reject::EventUnknown)?;
         let resumed = session.resume(last);
         debug!(session = %session.id(), %last, ok = resumed.is_ok(), "GET to resume a stream");
-        Ok(self.event_stream(resumed?, None, None))
+        Ok(self.event_stream(resumed?, None, None, observe::Asked::Nothing))
     }
 
     fn delete(&self, headers: &HeaderMap, caller: &Caller) -> Result<Response<Body>, Refusal> {
@@ -321,12 +382,19 @@ impl Endpoint<'_> {
         Ok(request::empty(StatusCode::NO_CONTENT))
     }
 
-    fn event_stream(&self, reader: StreamReader, first: Option<EventId>, owned: Option<Owned>) -> Response<Body> {
+    fn event_stream(
+        &self,
+        reader: StreamReader,
+        first: Option<EventId>,
+        owned: Option<Owned>,
+        asked: observe::Asked,
+    ) -> Response<Body> {
         let mut preamble = Pieces::new();
         if let Some(id) = first {
             sse::priming(&mut preamble, id);
         }
-        events(EventBody::new(reader, preamble, self.service.config.keep_alive, owned).into())
+        let audience = Audience::new(self.service.pool.metrics(), asked);
+        events(EventBody::new((reader, preamble), self.service.config.keep_alive, audience, owned).into())
     }
 }
 

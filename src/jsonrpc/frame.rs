@@ -31,6 +31,11 @@ impl Frame {
         self
     }
 
+    /// The bytes as they were before anything was replaced.
+    pub fn source(&self) -> &[u8] {
+        &self.source
+    }
+
     /// What was put in the place of the value of a member with this name, wherever that is in the message.
     pub fn replaced_member(&self, name: &str) -> Option<&str> {
         let of_that_name = |span: &Span| {

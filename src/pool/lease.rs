@@ -16,6 +16,7 @@ use crate::child::{ChildHandle, OwnVariables};
 use crate::config::Isolation;
 use crate::error::Reject;
 use crate::mcp::Era;
+use crate::metrics::Gauge;
 use crate::router::Sharing;
 
 /// The right to use a child. Dropped, it is given back: whoever holds it must have detached before.
@@ -102,6 +103,7 @@ impl Pool {
 
     async fn in_turn(self: &Arc<Self>, tenant: &Tenant) -> Result<Lease, Reject> {
         let _waiting = Waiting::new(self, tenant.principal());
+        let _counted = self.metrics.one(Gauge::SessionsWaiting);
         let mut place = pin!(Arc::clone(&self.places).acquire_owned());
         // In the queue first: what becomes free then goes to those who are in it.
         let mut asked = false;

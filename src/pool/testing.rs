@@ -10,6 +10,7 @@ use super::{Ask, Pool, Spawn};
 use crate::child::{ChildHandle, Eras, Tenancy};
 use crate::config::{Bounds, Isolation, PoolConfig};
 use crate::mcp::Era;
+use crate::metrics::ServerMetrics;
 use crate::router::Sharing;
 
 /// A configuration of that isolation: one child shared, or at most two; nothing idles.
@@ -33,7 +34,14 @@ impl Pool {
         let only = Mutex::new(Some(child));
         let spawn = move |_| only.lock().expect("not poisoned").take().expect("one child is enough");
         let (config, eras) = (config(Isolation::Shared), Eras::said(Era::Legacy));
-        Self::start_with(config, Sharing::Shared, Box::new(spawn), eras, nobody(), &TaskTracker::new())
+        Self::start_with(
+            config,
+            Sharing::Shared,
+            Box::new(spawn),
+            eras,
+            nobody(),
+            (ServerMetrics::unnamed(), &TaskTracker::new()),
+        )
     }
 
     /// Children that `spawn` makes up.
@@ -55,7 +63,7 @@ impl Pool {
         tracker: &TaskTracker,
     ) -> Arc<Self> {
         let spawn: Spawn = Box::new(spawn);
-        Self::start_with(config, own, spawn, eras, ask, tracker)
+        Self::start_with(config, own, spawn, eras, ask, (ServerMetrics::unnamed(), tracker))
     }
 }
 

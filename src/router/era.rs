@@ -214,6 +214,7 @@ impl Router {
     /// A modern child must not make requests, and nobody could be asked it in this form. It cannot be told so: "The client
     /// MUST NOT write JSON-RPC responses to the server's stdin" (2026-07-28, stdio).
     pub(super) fn drop_modern_request(&mut self, message: &Message, now: Instant) {
+        self.unattributed += 1;
         if let Some(left_out) = self.may_log(now) {
             let method = message.method();
             tracing::warn!(
@@ -238,7 +239,10 @@ impl Router {
             None if self.is_retired() && is_news(message.method()) => self.keep_news(message.clone()),
             None if is_news(message.method()) => self.tell_notification(message, now),
             // spec: 2026-07-28 basic/transports/stdio, Receiving Messages: it is the reference that says whose it is.
-            None => tracing::debug!(method = message.method(), "dropped a notification that refers to nothing"),
+            None => {
+                self.unattributed += 1;
+                tracing::debug!(method = message.method(), "dropped a notification that refers to nothing");
+            }
         }
     }
 

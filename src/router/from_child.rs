@@ -169,6 +169,7 @@ impl Router {
                 self.pump(now);
             }
             Err(why) => {
+                self.unattributed += 1;
                 let text = self.refusal(why, need);
                 if let Some(left_out) = self.may_log(now) {
                     tracing::warn!(
@@ -262,6 +263,7 @@ impl Router {
             _ => match self.attribute(message, Need::Nothing, now) {
                 Ok((session, stream)) => self.notify(session, stream, message),
                 Err(why) => {
+                    self.unattributed += 1;
                     tracing::debug!(method = message.method(), ?why, "dropped a notification that is nobody's");
                 }
             },
@@ -308,6 +310,7 @@ impl Router {
             Ok((session, stream)) if self.levels.admits(session, level) => self.notify(session, stream, message),
             Ok(_) => {}
             Err(why) => {
+                self.unattributed += 1;
                 // Like its stderr: the operator's to see, no client's.
                 let Some(left_out) = self.may_log(now) else { return };
                 let params = message.params().map_or("", |span| message.text(span));

@@ -126,6 +126,11 @@ impl Queue {
         std::mem::take(&mut self.handed_out).into_iter().rev()
     }
 
+    /// How many requests wait.
+    pub(super) fn requests_waiting(&self) -> usize {
+        self.requests.len()
+    }
+
     /// How many requests and notifications wait.
     pub(super) fn len(&self) -> usize {
         self.requests.len() + self.notifications.len()

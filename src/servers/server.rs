@@ -13,6 +13,7 @@ use super::Loss;
 use super::service::Service;
 use crate::config::{ChildConfig, ServerConfig, ServerName, Start};
 use crate::error::Reject;
+use crate::metrics::ServerMetrics;
 use crate::pool::{Health, Standing};
 
 /// A server.
@@ -34,6 +35,8 @@ pub struct Server {
     over: CancellationToken,
     /// It is served no more.
     dismissed: AtomicBool,
+    /// They last as long as it is configured, also while it is not started.
+    _metrics: ServerMetrics,
 }
 
 /// How far it is.
@@ -81,12 +84,14 @@ impl Server {
             Start::AtOnce => (Phase::Waiting, None),
             Start::OnDemand => (Phase::Asleep, Some(Ok(()))),
         };
-        Arc::new(Self::with(config.name.clone(), Some(config), phase, shown, over))
+        let metrics = ServerMetrics::named(config.name.as_str());
+        Arc::new(Self::with(config.name.clone(), Some(config), phase, shown, over, metrics))
     }
 
     /// One that is started.
     pub(super) fn of(name: ServerName, service: Arc<Service>) -> Arc<Self> {
-        Arc::new(Self::with(name, None, Phase::Up(service), Some(Ok(())), CancellationToken::new()))
+        let metrics = service.pool.metrics().clone();
+        Arc::new(Self::with(name, None, Phase::Up(service), Some(Ok(())), CancellationToken::new(), metrics))
     }
 
     fn with(
@@ -95,6 +100,7 @@ impl Server {
         phase: Phase,
         shown: Option<Result<(), Loss>>,
         over: CancellationToken,
+        metrics: ServerMetrics,
     ) -> Self {
         Self {
             name,
@@ -106,6 +112,7 @@ impl Server {
             visits_begun: AtomicU64::new(0),
             over,
             dismissed: AtomicBool::new(false),
+            _metrics: metrics,
         }
     }
 

@@ -12,6 +12,7 @@ use super::keeper::{Backing, Means};
 use super::shared_timeout::SharedTimeout;
 use crate::config::{EndpointConfig, ServerConfig};
 use crate::era::state::Sealer;
+use crate::metrics::ServerMetrics;
 use crate::pool::Pool;
 use crate::session::Registry;
 
@@ -35,13 +36,14 @@ impl Service {
     /// Starts the children that are to be there before anybody comes. Its tasks end once it is closed. None where there can be no
     /// children.
     pub(super) fn start(config: ServerConfig, means: &Means) -> Option<Self> {
-        let ServerConfig { endpoint, session, pool, child, router, .. } = config;
+        let ServerConfig { name, endpoint, session, pool, child, router, .. } = config;
         let (sessions, tracker) = (endpoint.sessions, &means.tracker);
+        let metrics = ServerMetrics::named(name.as_str());
         let pool = match &means.backing {
-            Backing::Processes(guard) => Pool::start(pool, sessions, child, router, guard.clone(), tracker),
+            Backing::Processes(guard) => Pool::start(pool, sessions, child, router, guard.clone(), (metrics, tracker)),
             #[cfg(test)]
             Backing::Tasks(server) => {
-                Pool::start_in_memory(pool, sessions, child, router, server(&config.name), tracker)
+                Pool::start_in_memory(pool, sessions, child, router, server(&name), (metrics, tracker))
             }
             Backing::Nothing => return None,
         };

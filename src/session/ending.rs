@@ -58,7 +58,7 @@ impl Session {
         let (effects, first, lease, pending) = {
             let mut state = self.lock();
             let first = !std::mem::replace(&mut state.closed, true);
-            state.place = None;
+            (state.place, state.counted) = (None, None);
             let pending = state.streams.pending();
             let lease = if state.on_the_way == 0 { state.lease.take() } else { None };
             (state.streams.close(), first, lease, pending)

@@ -39,7 +39,7 @@ use crate::telemetry::watermark::Watermark;
 pub use asked::{Asked, PostForm};
 pub(super) use bounds::Bounds;
 pub(super) use effects::{Effects, Notice};
-pub use reading::{Event, Head};
+pub use reading::{Event, Head, Settles};
 pub use stream::Attention;
 use stream::{Abandoned, Kind, Reader, Stream};
 
@@ -367,14 +367,19 @@ impl Streams {
     /// An event that is about to be sent: it gets its id and is kept.
     fn event(&mut self, id: StreamId, taken: Taken) -> Event {
         let Taken { item, held } = taken;
+        let settles = match &item {
+            Item::Message(_) => Settles::Nothing,
+            Item::Answer(Answer::Rejected(_, reject)) => Settles::Refused(reject.outcome(), reject.wire().code),
+            Item::Answer(Answer::Response(_) | Answer::Initialized(..)) => Settles::Request,
+        };
         let frame = match item {
             Item::Message(frame) => frame,
             Item::Answer(answer) => answer.into_frame(),
         };
         if !self.bounds.resumable || self.closed {
-            return Event { id: None, frame, held };
+            return Event { id: None, frame, held, settles };
         }
-        let Some(stream) = self.streams.get_mut(&id) else { return Event { id: None, frame, held } };
+        let Some(stream) = self.streams.get_mut(&id) else { return Event { id: None, frame, held, settles } };
         stream.sent += 1;
         stream.named = true;
         let event = EventId { stream: id, number: stream.sent };
@@ -386,7 +391,7 @@ impl Streams {
         while let Some(evicted) = self.log.evict() {
             self.remove_if_done(evicted);
         }
-        Event { id: Some(event), frame, held }
+        Event { id: Some(event), frame, held, settles }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::child::supervisor::Order;
 use crate::config::OnChildExit;
 use crate::error::Reject;
 use crate::mcp::Era;
+use crate::metrics::Counter;
 use crate::router::{ChildExit, Sharing, Stage};
 use crate::telemetry::with_sources;
 
@@ -33,7 +34,10 @@ impl<L: Launch> ChildActor<L> {
         }
         match &self.current.phase {
             Phase::Up(_) => self.advance_current(now),
-            Phase::Waiting { until } if *until <= now && self.wanted == Wanted::Running => self.launch(now),
+            Phase::Waiting { until } if *until <= now && self.wanted == Wanted::Running => {
+                self.metrics.add(Counter::ChildRestarts, 1);
+                self.launch(now);
+            }
             Phase::Waiting { .. } | Phase::Idle => {}
         }
         self.advance_others(now);
@@ -140,6 +144,7 @@ impl<L: Launch> ChildActor<L> {
     /// A process for a tenure that has none.
     pub(super) fn start_process(&mut self, now: Instant) -> Result<Running, SpawnError> {
         let process = self.launcher.launch()?;
+        self.metrics.add(Counter::ChildStarts, 1);
         tracing::info!(pid = process.pid, "child started");
         Ok(Running::new(process, &self.config, &self.name, &self.backlog, &self.tracker, now))
     }
@@ -225,7 +230,7 @@ impl<L: Launch> ChildActor<L> {
         self.given_up = true;
         self.voice.ask_no_more();
         self.current.router.close(&Reject::ChildUnavailable(public.to_owned()));
-        self.state.send_replace(ChildState::Failed(failure(&self.name, what, stderr, advice)));
+        self.tell(ChildState::Failed(failure(&self.name, what, stderr, advice)));
     }
 
     /// Says how the child is doing, as long as it is wanted and not given up.
@@ -246,7 +251,7 @@ impl<L: Launch> ChildActor<L> {
             Phase::Idle => return,
         };
         if self.published != state {
-            self.state.send_replace(state.clone());
+            self.tell(state.clone());
             self.published = state;
         }
     }

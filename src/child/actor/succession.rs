@@ -90,7 +90,8 @@ impl<L: Launch> ChildActor<L> {
         tracing::info!(pid, given, "the child is old and gets a successor (--child-max-age, --child-max-requests)");
         match self.start_process(now) {
             Ok(running) => {
-                let mut tenure = Tenure::new(self.tenures, self.current.router.successor(), self.cache.clone());
+                let (router, cache) = (self.current.router.successor(), self.cache.clone());
+                let mut tenure = Tenure::new(self.tenures, router, cache, self.metrics.clone());
                 self.tenures += 1;
                 tenure.begin(running);
                 tenure.open(&self.config, now);

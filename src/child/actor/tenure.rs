@@ -25,6 +25,7 @@ use crate::jsonrpc::{Kind, Message};
 use crate::lines::{Line, LineReader};
 use crate::mcp::ids::Param;
 use crate::mcp::method;
+use crate::metrics::{Counter, Gauge, Portion, ServerMetrics};
 use crate::router::cache::ResponseCache;
 use crate::router::{Output, Router, SessionKey, Stage};
 
@@ -77,6 +78,9 @@ pub(super) struct Tenure {
     given_before: u64,
     /// Lines for the child, until the end of the turn.
     lines_out: BytesMut,
+    metrics: ServerMetrics,
+    /// Of the requests that wait, those that are in the router.
+    waiting: Portion,
     /// Of a successor that is ready: when it takes its place at the latest.
     pub(super) hand_over_until: Option<Instant>,
 }
@@ -86,7 +90,8 @@ pub(super) type Outboxes = FxHashMap<SessionKey, Arc<dyn Outbox>>;
 
 impl Tenure {
     /// One without a process.
-    pub(super) fn new(serial: u64, router: Router, cache: ResponseCache) -> Self {
+    pub(super) fn new(serial: u64, router: Router, cache: ResponseCache, metrics: ServerMetrics) -> Self {
+        let waiting = metrics.none(Gauge::RequestsWaiting);
         Self {
             serial,
             router,
@@ -98,6 +103,8 @@ impl Tenure {
             heard: None,
             given_before: 0,
             lines_out: BytesMut::new(),
+            metrics,
+            waiting,
             hand_over_until: None,
         }
     }
@@ -211,6 +218,12 @@ impl Tenure {
                 return false;
             }
         };
+        let bytes = match &line {
+            Line::Whole(line) => line.len(),
+            Line::Overlong { bytes, .. } => *bytes,
+        };
+        self.metrics.add_bytes(Counter::ChildRead, bytes.saturating_add(1));
+        let noise = self.noise.lines();
         match stdout::read(line, line_bytes_max) {
             Reading::Message(message) => self.handle_message(message, now),
             Reading::AfterNoise(message, noise) => {
@@ -233,6 +246,10 @@ impl Tenure {
             Reading::Noise(line) => self.noise.line(&line, now),
             Reading::Overlong { bytes } => self.noise.overlong(bytes, now),
             Reading::Blank => {}
+        }
+        let noise = self.noise.lines().saturating_sub(noise);
+        if noise > 0 {
+            self.metrics.add(Counter::NoiseLines, noise);
         }
         true
     }
@@ -274,6 +291,11 @@ impl Tenure {
                     }
                 }
             }
+        }
+        self.waiting.set(self.router.queued_requests());
+        let unattributed = self.router.take_unattributed();
+        if unattributed > 0 {
+            self.metrics.add(Counter::Unattributed, unattributed);
         }
         let Self { phase, lines_out, .. } = self;
         let Phase::Up(running) = phase else {

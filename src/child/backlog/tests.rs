@@ -4,6 +4,10 @@ use tokio::time::timeout;
 
 use super::*;
 
+fn backlog_of(limit: usize) -> Backlog {
+    Backlog::new(limit, ServerMetrics::unnamed())
+}
+
 /// A sender's message reaches the actor, which writes it as it is.
 async fn pass(backlog: &Backlog, lane: &Lane, bytes: usize) -> Intake {
     let admission = backlog.admit(bytes).await.expect("open");
@@ -23,7 +27,7 @@ async fn waits(backlog: &Backlog, bytes: usize) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn senders_wait_above_the_limit_and_go_on_as_the_pump_writes() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let lane = backlog.open();
     assert_eq!(pass(&backlog, &lane, 60).await, Intake::Flows);
     assert!(!waits(&backlog, 40).await);
@@ -39,7 +43,7 @@ async fn senders_wait_above_the_limit_and_go_on_as_the_pump_writes() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_router_keeps_takes_room_until_it_is_gone() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let admission = backlog.admit(80).await.expect("open");
     backlog.accept(admission);
     backlog.keep(80);
@@ -50,7 +54,7 @@ async fn what_the_router_keeps_takes_room_until_it_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_larger_than_all_room_passes_alone_and_is_not_taken_for_stuck() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let lane = backlog.open();
     assert_eq!(pass(&backlog, &lane, 1000).await, Intake::Flows);
     assert!(waits(&backlog, 1).await);
@@ -63,7 +67,7 @@ async fn a_message_larger_than_all_room_passes_alone_and_is_not_taken_for_stuck(
 
 #[tokio::test(start_paused = true)]
 async fn what_is_admitted_at_once_takes_the_room_there_is_and_does_not_make_the_child_look_stuck() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let lane = backlog.open();
     assert_eq!(pass(&backlog, &lane, 60).await, Intake::Flows);
     backlog.accept(Admission::at_once(300));
@@ -77,7 +81,7 @@ async fn what_is_admitted_at_once_takes_the_room_there_is_and_does_not_make_the_
 
 #[tokio::test(start_paused = true)]
 async fn a_pump_that_writes_while_a_message_is_in_hand_gives_nothing_of_it_back() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let large = backlog.admit(1000).await.expect("open");
     let lane = backlog.open();
     append(&backlog, &lane, 10);
@@ -91,7 +95,7 @@ async fn a_pump_that_writes_while_a_message_is_in_hand_gives_nothing_of_it_back(
 
 #[tokio::test(start_paused = true)]
 async fn what_mcp_mux_itself_writes_is_always_taken_and_shows_a_stuck_child() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let lane = backlog.open();
     assert_eq!(append(&backlog, &lane, 150), Intake::Flows);
     assert!(waits(&backlog, 1).await);
@@ -102,7 +106,7 @@ async fn what_mcp_mux_itself_writes_is_always_taken_and_shows_a_stuck_child() {
 
 #[tokio::test(start_paused = true)]
 async fn two_processes_have_lines_of_their_own_and_share_the_room() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let (old, new) = (backlog.open(), backlog.open());
     pass(&backlog, &old, 10).await;
     pass(&backlog, &new, 20).await;
@@ -119,7 +123,7 @@ async fn two_processes_have_lines_of_their_own_and_share_the_room() {
 
 #[tokio::test(start_paused = true)]
 async fn lines_for_a_process_that_takes_no_more_stay_and_keep_no_room() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let lane = backlog.open();
     backlog.finish(&lane);
     let mut lines = BytesMut::from("line\n");
@@ -133,7 +137,7 @@ async fn lines_for_a_process_that_takes_no_more_stay_and_keep_no_room() {
 
 #[tokio::test(start_paused = true)]
 async fn the_rest_is_taken_before_the_end_and_closing_sends_waiters_away() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let lane = backlog.open();
     pass(&backlog, &lane, 90).await;
     backlog.finish(&lane);
@@ -148,7 +152,7 @@ async fn lines_of_which_a_process_got_nothing_are_given_back_and_no_others() {
     for (written, untouched) in
         [(0, "a\nbb\nccc\nd\n"), (1, "bb\nccc\nd\n"), (2, "bb\nccc\nd\n"), (6, "d\n"), (8, "d\n"), (9, "d\n")]
     {
-        let backlog = Backlog::new(100);
+        let backlog = backlog_of(100);
         let lane = backlog.open();
         backlog.append(&lane, &mut BytesMut::from("a\nbb\nccc\n"));
         assert!(backlog.take(&lane).await.is_some());
@@ -164,7 +168,7 @@ async fn lines_of_which_a_process_got_nothing_are_given_back_and_no_others() {
 
 #[tokio::test(start_paused = true)]
 async fn lines_that_are_being_written_when_a_process_goes_may_have_reached_it() {
-    let backlog = Backlog::new(100);
+    let backlog = backlog_of(100);
     let lane = backlog.open();
     backlog.append(&lane, &mut BytesMut::from("a\nb\n"));
     assert!(backlog.take(&lane).await.is_some());

@@ -18,6 +18,7 @@ use crate::child::process::{Launch, Process};
 use crate::child::supervisor::{EndedBy, Exit, Liveness, Order};
 use crate::config::{Bounds, DeclaredCapabilities, InheritEnv, OnAmbiguous, OnChildExit};
 use crate::mcp::Revision;
+use crate::metrics::ServerMetrics;
 use crate::router::StreamId;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(600);
@@ -191,6 +192,7 @@ pub(super) fn shared() -> Tenancy {
         variables: OwnVariables::default(),
         cache: ResponseCache::new(10_000),
         proof: Proof::default(),
+        metrics: ServerMetrics::unnamed(),
     }
 }
 
@@ -223,6 +225,7 @@ impl World {
             variables: OwnVariables::default(),
             cache: ResponseCache::new(10_000),
             proof: Proof::default(),
+            metrics: ServerMetrics::unnamed(),
         };
         let handle = spawn_with(config, &router_config(), tenancy, launcher, &tracker);
         Self::around(handle, tracker, starts)

@@ -7,13 +7,14 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::super::observe::Verdict;
 use super::steps::Last;
 use crate::era::envelope::EnvelopeError;
 use crate::era::listen::NoFilter;
 use crate::error::Reject;
 use crate::jsonrpc::{self, RawId};
 use crate::mcp::{Era, MODERN_REVISION, code};
-use crate::metrics::{Limit, limit_hit};
+use crate::metrics::{Limit, Outcome, limit_hit};
 
 /// Why a modern request gets an error of mcp-mux's own.
 #[derive(Debug)]
@@ -96,6 +97,21 @@ impl Fault {
         }
     }
 
+    /// What the metrics count the request as.
+    const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Reject(reject) => reject.outcome(),
+            Self::Ended => Outcome::ShuttingDown,
+            Self::Envelope(_)
+            | Self::Header(_)
+            | Self::Version(_)
+            | Self::Method
+            | Self::Params(_)
+            | Self::State(_)
+            | Self::Capability(_) => Outcome::Invalid,
+        }
+    }
+
     /// `data.kind`, for the log.
     pub(super) fn kind(&self) -> &'static str {
         self.wire().2
@@ -104,6 +120,7 @@ impl Fault {
     /// The response to the request with this id.
     pub(super) fn into_last(self, id: Option<&RawId>) -> Last {
         let (status, code, kind, message) = self.wire();
+        let verdict = Some(Verdict { outcome: self.outcome(), code: Some(code) });
         let own = |more: Value| {
             let mut data = json!({"source": "mcp-mux", "kind": kind});
             if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
@@ -119,7 +136,7 @@ impl Fault {
             Self::Envelope(_) | Self::Header(_) | Self::Method | Self::Params(_) | Self::State(_) => own(Value::Null),
         };
         let error = json!({"code": code, "message": message, "data": data});
-        Last { status, retry_after, ..Last::ok(jsonrpc::error_response(id, &error)) }
+        Last { status, retry_after, verdict, ..Last::ok(jsonrpc::error_response(id, &error)) }
     }
 }
 

@@ -17,9 +17,11 @@ use http::{HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, Sleep};
 
 use super::super::body::{self, Body};
+use super::super::observe::{Asked, Audience, Exchange as Observed, Verdict};
 use super::super::request::{self, Accept};
 use super::super::{events, sse};
 use crate::jsonrpc::{Frame, Pieces};
+use crate::metrics::ServerMetrics;
 use crate::servers::SharedTimeout;
 use crate::session::Held;
 
@@ -40,6 +42,8 @@ pub(in super::super) struct Last {
     pub(super) retry_after: Option<Duration>,
     /// For the answer that it is.
     pub(super) held: Held,
+    /// What it means, where mcp-mux made it.
+    pub(super) verdict: Option<Verdict>,
 }
 
 impl Said {
@@ -55,11 +59,12 @@ impl Said {
 impl Last {
     /// One with the status of success.
     pub(super) fn ok(frame: Frame) -> Self {
-        Self { status: StatusCode::OK, frame, retry_after: None, held: Held::default() }
+        Self { status: StatusCode::OK, frame, retry_after: None, held: Held::default(), verdict: None }
     }
 
     /// As the whole answer. An error with a status of its own is always JSON.
-    pub(super) fn into_response(self, accept: Accept) -> Response<Body> {
+    pub(super) fn into_response(self, accept: Accept, observed: &mut Observed) -> Response<Body> {
+        observed.answered(&self.frame, self.verdict, self.status);
         if accept == Accept::Events && self.status == StatusCode::OK {
             let mut out = Pieces::new();
             sse::message(&mut out, None, &self.frame);
@@ -95,30 +100,32 @@ fn step<E: Exchange>(exchange: E) -> Step {
 pub(super) async fn respond(
     exchange: impl Exchange,
     accept: Accept,
-    json_for: &SharedTimeout,
-    keep_alive: Duration,
+    (json_for, keep_alive): (&SharedTimeout, Duration),
+    (observed, metrics): (&mut Observed, &ServerMetrics),
 ) -> Response<Body> {
     let mut next = step(exchange);
     if accept == Accept::Json {
         // Its client takes nothing but the response.
         loop {
             match next.await {
-                (Said::Last(last), _) => return last.into_response(accept),
+                (Said::Last(last), _) => return last.into_response(accept, observed),
                 (Said::Message(..), Some(rest)) => next = rest.0(),
                 (Said::Message(..), None) => return request::empty(StatusCode::NO_CONTENT),
             }
         }
     }
-    let mut body = StepBody { next: None, keep_alive, timer: None, ready: Pieces::new(), held: Held::default() };
-    match json_for.limit(&mut next).await {
-        Some((Said::Last(last), _)) => return last.into_response(accept),
+    let (mut ready, mut kept) = (Pieces::new(), Held::default());
+    let next = match json_for.limit(&mut next).await {
+        Some((Said::Last(last), _)) => return last.into_response(accept, observed),
         Some((Said::Message(frame, held), rest)) => {
-            body.held = held;
-            sse::message(&mut body.ready, None, &frame);
-            body.next = rest.map(|rest| rest.0());
+            kept = held;
+            sse::message(&mut ready, None, &frame);
+            rest.map(|rest| rest.0())
         }
-        None => body.next = Some(next),
-    }
+        None => Some(next),
+    };
+    let audience = Audience::new(metrics, Asked::One(observed.take()));
+    let body = StepBody { ready, held: kept, next, keep_alive, timer: None, audience };
     events(Body::Steps(Box::new(body)))
 }
 
@@ -131,6 +138,7 @@ pub struct StepBody {
     next: Option<Step>,
     keep_alive: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    audience: Audience,
 }
 
 impl fmt::Debug for StepBody {
@@ -152,6 +160,7 @@ impl StepBody {
         }
         if let Some(chunk) = body::take(&mut self.ready, &mut self.held) {
             self.timer = None;
+            self.audience.sent(chunk.len());
             return Poll::Ready(Some(chunk));
         }
         if self.next.is_none() {
@@ -172,8 +181,14 @@ impl StepBody {
         {
             let Poll::Ready((said, rest)) = next.as_mut().poll(cx) else { return };
             let (frame, held) = match said {
-                Said::Message(frame, held) => (frame, held),
-                Said::Last(last) => (last.frame, last.held),
+                Said::Message(frame, held) => {
+                    self.audience.told(frame.len());
+                    (frame, held)
+                }
+                Said::Last(last) => {
+                    self.audience.answered(&last.frame, last.verdict);
+                    (last.frame, last.held)
+                }
             };
             self.held.absorb(held);
             sse::message(&mut self.ready, None, &frame);

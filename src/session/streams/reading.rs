@@ -8,6 +8,7 @@ use super::super::unread::Held;
 use super::{Attention, Effects, Kind, Reader, Stream, Streams};
 use crate::error::Reject;
 use crate::jsonrpc::Frame;
+use crate::metrics::Outcome;
 use crate::router::StreamId;
 
 /// How a POST is to be answered.
@@ -28,6 +29,19 @@ pub struct Event {
     pub frame: Frame,
     /// What is held for it, of what all sessions may leave unread.
     pub held: Held,
+    /// What it is to a request.
+    pub settles: Settles,
+}
+
+/// What an event is to the requests of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settles {
+    /// It is no answer.
+    Nothing,
+    /// It is the answer to one.
+    Request,
+    /// It is mcp-mux's own error for one: what that counts as, and its code.
+    Refused(Outcome, i32),
 }
 
 impl Streams {
@@ -148,7 +162,7 @@ impl Streams {
         held.grow(frame.len(), &self.share);
         let reader = self.streams.get_mut(&id.stream)?.reader.as_mut()?;
         reader.next += 1;
-        Some(Event { id: Some(id), frame, held })
+        Some(Event { id: Some(id), frame, held, settles: Settles::Nothing })
     }
 
     /// A client comes back to a stream: its new reader gets what was sent after `last`, then what was not sent yet. A

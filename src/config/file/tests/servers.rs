@@ -241,6 +241,17 @@ fn a_file_without_a_server_that_can_be_used_is_a_problem() {
 }
 
 #[test]
+fn the_example_of_the_readme_works() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, chapter) = readme.split_once("### Many servers\n").unwrap();
+    let (_, example) = chapter.split_once("```json\n").unwrap();
+    let setting = json(example.split_once("```").unwrap().0);
+    let config = setting.load_with(&[], &[("GITHUB_TOKEN", "hunter2")]).unwrap();
+    assert_eq!(names(&config), ["filesystem", "github"]);
+    assert_eq!(server(&config, "github").child.env["GITHUB_PERSONAL_ACCESS_TOKEN"].expose(), "hunter2");
+}
+
+#[test]
 fn whose_a_flag_is_is_decided_by_its_group() {
     let definition = cli::command();
     let of_process = definition.get_arguments().filter(|arg| cli::Whose::of(arg) == cli::Whose::Process);

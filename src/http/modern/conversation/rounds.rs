@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::super::super::observe::Verdict;
 use super::super::fault::Fault;
 use super::super::steps::{Last, Said};
 use super::super::{Modern, check_arguments, hand_over};
@@ -21,6 +22,7 @@ use crate::era::legacy;
 use crate::era::state::{State, binding, is_ours};
 use crate::error::Reject;
 use crate::jsonrpc::{self, Message};
+use crate::metrics::Outcome;
 use crate::session::{Attention, Parked, Registry, declared};
 
 impl Conversation {
@@ -50,7 +52,10 @@ impl Conversation {
         debug!(session = %self.owned.session().id(), questions = self.open.len(), "the client is asked");
         let (id, bytes) = (self.id.clone(), self.bytes());
         match registry.park(state.parked, Box::new(self), bytes, deadline) {
-            Ok(()) => (Said::Last(Last { held, ..Last::ok(frame) }), None),
+            Ok(()) => {
+                let verdict = Some(Verdict::of(Outcome::InputRequired));
+                (Said::Last(Last { held, verdict, ..Last::ok(frame) }), None)
+            }
             Err(reject) => (Said::Last(Fault::from(reject).into_last(Some(&id))), None),
         }
     }

@@ -1,0 +1,142 @@
+//! What the access log says of a request.
+
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+
+use super::super::Caller;
+use super::super::body::Body;
+use super::Verdict;
+use crate::auth::Remote;
+use crate::jsonrpc::Message;
+use crate::mcp::{MODERN_REVISION, method};
+use crate::metrics::Outcome;
+use crate::session::{Session, Transport};
+use crate::telemetry::access::{self, Entry};
+
+/// What is known of a request so far.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Record {
+    principal: Option<String>,
+    session: Option<String>,
+    client: String,
+    transport: Option<&'static str>,
+    revision: Option<&'static str>,
+    method: Option<String>,
+    name: Option<String>,
+    bytes_in: usize,
+}
+
+impl Record {
+    /// Of something that this client sent; none where the access log is off.
+    pub(in super::super) fn of(caller: &Caller) -> Option<Box<Self>> {
+        access::is_on().then(|| {
+            Box::new(Self {
+                principal: caller.admission.principal.label().map(str::to_owned),
+                session: None,
+                client: caller.way.client.to_string(),
+                transport: None,
+                revision: None,
+                method: None,
+                name: None,
+                bytes_in: 0,
+            })
+        })
+    }
+
+    /// It is this request.
+    pub(super) fn is(&mut self, message: &Message) {
+        self.method = Some(message.method().chars().take(CHARACTERS_MAX).collect());
+        self.name = if access::shows_names() { name(message) } else { None };
+        self.bytes_in = message.bytes().len();
+    }
+
+    /// It is one of that session.
+    pub(in super::super) fn within(&mut self, session: &Session) {
+        let transport = session.transport();
+        (self.transport, self.revision) = match transport {
+            Transport::Streamable => (Some("streamable-http"), Some(session.revision().as_str())),
+            Transport::HttpSse => (Some("http-sse"), Some(session.revision().as_str())),
+            Transport::Stateless => (Some("stateless"), Some(session.revision().as_str())),
+            Transport::Modern => (Some("modern"), Some(MODERN_REVISION)),
+        };
+        // An exchange has one too, but nobody ever sees it again.
+        self.session =
+            matches!(transport, Transport::Streamable | Transport::HttpSse).then(|| session.id().to_string());
+    }
+
+    /// It is one of the modern era.
+    pub(in super::super) const fn modern(&mut self) {
+        (self.transport, self.revision) = (Some("modern"), Some(MODERN_REVISION));
+    }
+
+    pub(super) fn write(
+        &self,
+        server: &str,
+        verdict: Verdict,
+        took: Duration,
+        bytes_out: usize,
+        status: Option<StatusCode>,
+    ) {
+        access::write(&Entry {
+            server: Some(server),
+            principal: self.principal.as_deref(),
+            session: self.session.as_deref(),
+            client: &self.client,
+            transport: self.transport,
+            revision: self.revision,
+            method: self.method.as_deref(),
+            name: self.name.as_deref(),
+            bytes_in: self.bytes_in,
+            bytes_out,
+            duration_seconds: took.as_secs_f64(),
+            outcome: verdict.outcome.as_str(),
+            status: status.map(|status| status.as_u16()),
+            code: verdict.code,
+        });
+    }
+}
+
+/// What a request names, as far as that fits into a line.
+fn name(message: &Message) -> Option<String> {
+    let key = match message.method() {
+        method::TOOLS_CALL | method::PROMPTS_GET => "name",
+        method::RESOURCES_READ | method::SUBSCRIBE | method::UNSUBSCRIBE => "uri",
+        _ => return None,
+    };
+    let name = crate::era::headers::text_param(message, key).ok().flatten()?;
+    Some(name.chars().take(CHARACTERS_MAX).collect())
+}
+
+/// A request of HTTP was refused, and nothing of JSON-RPC was looked for in it.
+pub(in super::super) fn refused(client: Remote, principal: Option<&str>, response: &Response<Body>) {
+    if !access::is_on() {
+        return;
+    }
+    let status = response.status();
+    let outcome = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::Denied,
+        StatusCode::TOO_MANY_REQUESTS => Outcome::Limited,
+        StatusCode::SERVICE_UNAVAILABLE => Outcome::ChildUnavailable,
+        _ => Outcome::Invalid,
+    };
+    access::write(&Entry {
+        server: None,
+        principal,
+        session: None,
+        client: &client.to_string(),
+        transport: None,
+        revision: None,
+        method: None,
+        name: None,
+        bytes_in: 0,
+        bytes_out: 0,
+        duration_seconds: 0.0,
+        outcome: outcome.as_str(),
+        status: Some(status.as_u16()),
+        code: None,
+    });
+}
+
+/// What is longer is cut: it is a client that says it.
+const CHARACTERS_MAX: usize = 200;
