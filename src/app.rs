@@ -4,6 +4,7 @@
 //! whatever ends the program, the children are stopped first.
 
 mod banner;
+mod configuration;
 mod entrance;
 mod urls;
 
@@ -20,7 +21,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::auth::Remote;
 use crate::child::guard::ChildGuard;
-use crate::config::{Config, HttpConfig, Isolation, ServerConfig, ServersConfig};
+use crate::config::{Config, HttpConfig, Isolation, Reread, ServerConfig, ServersConfig, Source};
 use crate::error::StartupError;
 use crate::http::guard::Guard;
 use crate::http::listener::{Bound, Handed, Listener, Stop};
@@ -29,7 +30,7 @@ use crate::http::tls::Tls;
 use crate::http::{self, Http};
 use crate::metrics::ServerMetrics;
 use crate::notify::Notifier;
-use crate::reload::{Reading, Reloads};
+use crate::reload::{Reading, Reloads, watch};
 use crate::servers::Servers;
 use crate::shutdown::{self, Parts, Signals, Wish};
 use crate::status::Status;
@@ -54,22 +55,23 @@ pub struct Announcement {
 }
 
 impl App {
-    /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `handed` is
-    /// what may be listened on without being opened first. `announce` is given the URLs as soon as clients can use them,
-    /// and `manager` is told of every turn.
+    /// Runs until a signal asks for a stop, and stops cleanly. Must be called within a tokio runtime. `source` is what the
+    /// configuration is read from again, `handed` what may be listened on without being opened first. `announce` is given the
+    /// URLs as soon as clients can use them, and `manager` is told of every turn.
     ///
     /// # Errors
     /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake. Everything
     /// that was started is stopped then too.
     pub async fn run(
         config: Config,
+        source: Option<Source>,
         handed: Handed,
         manager: Notifier,
         announce: impl FnOnce(&Announcement),
     ) -> Result<(), StartupError> {
         let mut signals =
             Signals::install().map_err(|source| StartupError::System { what: "handle signals", source })?;
-        let app = Self::start_telling(config, handed, start_guard()?, manager.clone()).await?;
+        let app = Self::start_telling(config, source, handed, start_guard()?, manager.clone()).await?;
         announce(&app.announcement);
         manager.ready(&serving(&app.announcement.urls));
         // Until everything has stopped: a stop that hangs is for the watchdog, too.
@@ -117,12 +119,13 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_with(config: Config, handed: Handed, guard: ChildGuard) -> Result<Self, StartupError> {
-        Self::start_telling(config, handed, guard, Notifier::default()).await
+        Self::start_telling(config, None, handed, guard, Notifier::default()).await
     }
 
-    /// [`App::start_with`], where `manager` is told when files are read again.
+    /// [`App::start_with`], where `manager` is told when files are read again, the configuration of `source` among them.
     async fn start_telling(
         config: Config,
+        source: Option<Source>,
         mut handed: Handed,
         guard: ChildGuard,
         manager: Notifier,
@@ -169,6 +172,7 @@ impl App {
                  (chmod o-r)"
             );
         }
+        configuration::say_foreign(&config.foreign_keys);
         let mounts = mounts(&config.servers);
         let urls: Vec<_> =
             listener.bound().flat_map(|bound| urls::urls(scheme, bound, &config.http, &mounts)).collect();
@@ -195,7 +199,13 @@ impl App {
         };
         let servers = Servers::start(config.servers, guard, config.drain_timeout, &tasks);
         entrance::read_again(&mut reloads, &authenticator, &servers);
+        if let Some(source) = source {
+            configuration::read_again(&mut reloads, source, &servers);
+        }
         let reload = Arc::new(Notify::new());
+        if config.reread == Reread::OnChange {
+            tasks.spawn(watch(reloads.watched(), Arc::clone(&reload), sweeper.clone()));
+        }
         let status = serving(&urls);
         let told = move |reading| match reading {
             Reading::Begins => manager.reloading(),

@@ -16,16 +16,19 @@ mod subcommands;
 pub use completions::{CompletionsCli, Shell, completions};
 pub use connect::{ConnectCli, connect_command};
 pub use invocation::Invocation;
-pub(crate) use origins::Origins;
+pub(crate) use origins::{Origins, Settings};
 pub use subcommands::{SUBCOMMANDS, Subcommand};
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::secret::Secret;
+use crate::config::{ServerName, Unusable};
 
 /// The command line as typed, with the variables of the environment filled in.
 #[derive(Clone, Debug, Parser)]
@@ -144,6 +147,19 @@ pub struct Cli {
     /// Further ones are read, counted and left out. The last lines are in error texts all the same.
     #[arg(long, value_name = "COUNT", help_heading = SERVER, default_value = "1000")]
     pub stderr_lines_max: String,
+
+    /// Start the server when somebody comes
+    ///
+    /// The first request waits for it. Of many servers only those run then that are used.
+    #[arg(long, value_name = "BOOL", help_heading = SERVER, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    pub lazy: String,
+
+    /// Stop the server when nobody has used it for this long
+    ///
+    /// No session, no request, no task. It is started again when somebody comes. Sessions end by --session-idle-timeout.
+    #[arg(long, value_name = "DURATION", help_heading = SERVER, default_value = "none")]
+    pub server_idle_timeout: String,
 
     /// Who shares a server process: shared, principal, session
     ///
@@ -532,7 +548,7 @@ pub struct Cli {
     /// others. Beyond that the oldest messages are dropped, and answers of more than 8 KiB (of 512 bytes where nobody is there)
     /// replaced by an error; no stream is ended. What is small goes out to a client that waits for it. At least six times --unread-bytes-max and
     /// --line-bytes-max, which is the default where that is more.
-    #[arg(long, value_name = "SIZE", help_heading = SESSIONS)]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS)]
     pub unread_total_bytes_max: Option<String>,
 
     /// The most modern requests that wait for their clients to come back with answers [default: half of --sessions-max]
@@ -680,9 +696,11 @@ pub struct Cli {
     /// A file with the configuration, TOML or JSON
     ///
     /// Every flag but --config, --help and --version is a key in it, written as the flag without its dashes; so is `command`,
-    /// a list of the words after `--`. `principals` says what each principal may do. A file whose name ends in .toml is TOML,
+    /// a list of the words after `--`. `principals` says what each principal may do. `mcpServers` has several servers, as the files
+    /// of desktop clients have them; beside their `command`, `args`, `env` and `cwd` stand the flags of the groups Server, Isolation,
+    /// Sessions and Requests (spawn, env, isolation and pool too), for that server alone. A file whose name ends in .toml is TOML,
     /// in .json JSON; any other is JSON if it begins with a brace, else TOML. Paths in it are relative to the folder that
-    /// mcp-mux is started in. It may be a pipe.
+    /// mcp-mux is started in. It may be a pipe. It is read again on SIGHUP and with --watch.
     #[arg(long, value_name = "FILE", help_heading = OPERATING)]
     pub config: Option<PathBuf>,
 
@@ -696,6 +714,20 @@ pub struct Cli {
     /// How a log line looks: text, json
     #[arg(long, value_name = "FORMAT", help_heading = OPERATING, default_value = "text")]
     pub log_format: String,
+
+    /// Read the files again when they change
+    ///
+    /// That of --config and those of tokens, keys and certificates: what SIGHUP reads again. They are looked at twice a second, and
+    /// read when they have not changed for half a second. A file that cannot be used changes nothing, and the log says why.
+    #[arg(long, value_name = "BOOL", help_heading = OPERATING, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    pub watch: String,
+
+    /// The most servers that are starting at once
+    ///
+    /// With `mcpServers` in the file of --config; further ones wait for their turn.
+    #[arg(long, value_name = "COUNT", help_heading = OPERATING, default_value = "4")]
+    pub starts_max: String,
 
     /// Whether each request gets a line in the log: off, on, or a file for these lines
     ///
@@ -723,6 +755,42 @@ pub struct Cli {
     /// Where the values came from.
     #[arg(skip)]
     pub(crate) origins: Origins,
+
+    /// The servers of `mcpServers`; none: there is no such table.
+    #[arg(skip)]
+    pub(crate) servers: Option<Vec<ServerCli>>,
+}
+
+/// An entry of `mcpServers`.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerCli {
+    /// Its name, or one like it where it has none that can be.
+    pub(crate) name: ServerName,
+    /// Why it cannot be served whatever its values are.
+    pub(crate) unusable: Option<Unusable>,
+    /// As it would have been typed if it were the only one; none: nobody wants to know.
+    pub(crate) cli: Option<Box<Cli>>,
+}
+
+/// Whom a flag concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// One server: each entry of `mcpServers` may have a value of its own.
+    Server,
+    /// mcp-mux as a whole.
+    Process,
+}
+
+impl Whose {
+    /// That of this flag, by the group that it was defined in.
+    pub(crate) fn of(arg: &Arg) -> Self {
+        static OF_SERVERS: LazyLock<BTreeSet<clap::Id>> = LazyLock::new(|| {
+            let groups = [SERVER, ISOLATION, SESSIONS, REQUESTS];
+            let of_server = |arg: &&Arg| arg.get_help_heading().is_some_and(|group| groups.contains(&group));
+            Cli::command().get_arguments().filter(of_server).map(|arg| arg.get_id().clone()).collect()
+        });
+        if OF_SERVERS.contains(arg.get_id()) { Self::Server } else { Self::Process }
+    }
 }
 
 const SERVER: &str = "Server";
@@ -747,20 +815,44 @@ impl Cli {
         args: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
+        Self::read_keeping(args, &variable, None)
+    }
+
+    /// [`Cli::read`], but what the file says of the process as a whole is taken from `kept`.
+    pub(crate) fn read_keeping(
+        args: impl IntoIterator<Item = OsString>,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+        kept: Option<&Settings>,
+    ) -> Result<Self, clap::Error> {
         let mut args: Vec<OsString> = args.into_iter().collect();
         let mut command = command();
         let given = command.try_get_matches_from_mut(&args)?;
         let mut origins = Origins::default();
-        let not_typed = origins.look_up(&command, &given, variable);
+        let not_typed = origins.look_up(&command, &given, variable, kept);
         // Before everything typed: behind a `--` they would belong to the server's command.
         let at = args.len().min(1);
+        let mut servers = None;
+        for entry in not_typed.servers.into_iter().flatten() {
+            let cli = match entry.args {
+                Some(own) => {
+                    let typed = args.iter().skip(at).cloned();
+                    let all = args.iter().take(at).cloned().chain(own).chain(typed);
+                    let cli = Self::from_arg_matches(&command.try_get_matches_from_mut(all)?)?;
+                    Some(Box::new(Self { command: entry.command, origins: entry.origins, ..cli }))
+                }
+                None => None,
+            };
+            let server = ServerCli { name: entry.name, unusable: entry.unusable, cli };
+            servers.get_or_insert_with(Vec::new).push(server);
+        }
         args.splice(at..at, not_typed.args);
 
         let mut cli = Self::from_arg_matches(&command.try_get_matches_from_mut(&args)?)?;
+        cli.servers = servers;
         if cli.command.is_empty() && cli.spawn.is_none() {
             cli.command = not_typed.command.unwrap_or_default();
         }
-        if cli.command.is_empty() && cli.spawn.is_none() && origins.problems.is_empty() {
+        if cli.command.is_empty() && cli.spawn.is_none() && cli.servers.is_none() && origins.problems.is_empty() {
             let text = "no server to run: give its command after `--`, or in one string with --spawn, or in the file of --config";
             return Err(command.error(ErrorKind::MissingRequiredArgument, text));
         }

@@ -16,12 +16,15 @@ pub mod principals;
 mod problem;
 pub mod secret;
 mod server_name;
+mod source;
 mod values;
 
 pub use bounds::Bounds;
 pub use connect::{ConnectConfig, RemoteConfig};
 pub use problem::{ConfigErrors, Problem};
 pub use server_name::ServerName;
+pub(crate) use source::Again;
+pub use source::Source;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -61,8 +64,22 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// What each principal may do.
     pub principals: PrincipalsConfig,
+    /// When files are read again.
+    pub reread: Reread,
     /// The configuration file, where everybody on the machine can read variables' values in it.
     pub exposed_file: Option<PathBuf>,
+    /// Keys of the file that are another program's, and mean nothing here.
+    pub foreign_keys: Vec<String>,
+}
+
+/// When files are read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reread {
+    /// When somebody says so (SIGHUP).
+    #[default]
+    OnSignal,
+    /// Also when one of them has changed (`--watch`).
+    OnChange,
 }
 
 /// What is served.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mcp_mux::app::{Announcement, App};
 use mcp_mux::cli::{self, Invocation};
-use mcp_mux::config::{Config, ConnectConfig, TelemetryConfig};
+use mcp_mux::config::{Config, ConnectConfig, Source, TelemetryConfig};
 use mcp_mux::error::StartupError;
 use mcp_mux::http::listener::Handed;
 use mcp_mux::notify::Notifier;
@@ -53,9 +53,10 @@ fn run(invocation: Invocation) -> Result<(), StartupError> {
         Invocation::Serve(cli) => {
             // Before anything is opened that could be taken for a socket that was handed over.
             let handed = Handed::take()?;
+            let source = Source::of(&cli, std::env::args_os(), |name| std::env::var_os(name));
             let config = Config::load(*cli)?;
             let manager = Notifier::from_environment(|name| std::env::var_os(name));
-            in_runtime(&config.telemetry.clone(), App::run(config, handed, manager, announce))
+            in_runtime(&config.telemetry.clone(), App::run(config, source, handed, manager, announce))
         }
         Invocation::Connect(cli) => {
             let config = ConnectConfig::load(*cli)?;

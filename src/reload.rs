@@ -1,8 +1,12 @@
-//! What is read again while the program runs (SIGHUP).
+//! What is read again while the program runs (SIGHUP, `--watch`).
 //!
 //! Separate from the parts that are: each knows how to read its files and that a bad one changes nothing; here is when it
 //! happens, and what the log says of it. Invariant: one after the other, never two at once; whoever asks never waits; no pipe is
 //! opened, which could take for ever.
+
+mod watch;
+
+pub(crate) use watch::watch;
 
 use std::error::Error;
 use std::fmt;
@@ -24,6 +28,8 @@ struct Reload {
     what: &'static str,
     /// Where it is.
     files: Vec<PathBuf>,
+    /// Those of them that somebody else writes.
+    watched: Vec<PathBuf>,
     again: Box<dyn Fn() -> Result<(), Failure> + Send + Sync>,
 }
 
@@ -46,7 +52,22 @@ impl Reloads {
         files: Vec<PathBuf>,
         again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static,
     ) {
-        self.0.push(Reload { what, files, again: Box::new(again) });
+        self.0.push(Reload { what, watched: files.clone(), files, again: Box::new(again) });
+    }
+
+    /// The same for files that mcp-mux writes itself, so that it is no news when they have changed.
+    pub(crate) fn add_own(
+        &mut self,
+        what: &'static str,
+        files: Vec<PathBuf>,
+        again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static,
+    ) {
+        self.0.push(Reload { what, watched: Vec::new(), files, again: Box::new(again) });
+    }
+
+    /// All files that somebody else may change.
+    pub(crate) fn watched(&self) -> Vec<PathBuf> {
+        self.0.iter().flat_map(|reload| reload.watched.iter().cloned()).collect()
     }
 
     /// Reads everything again whenever `asked` says so, and says so to `told`. Asked several times while it is being read,

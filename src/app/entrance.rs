@@ -100,7 +100,7 @@ pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticato
         });
     }
     if let Some(file) = access::file() {
-        reloads.add("access log", vec![file.to_owned()], || Ok(access::reopen()?));
+        reloads.add_own("access log", vec![file.to_owned()], || Ok(access::reopen()?));
     }
 }
 

@@ -7,8 +7,8 @@
 mod keys;
 mod syntax;
 
-pub(crate) use keys::FileValues;
 pub(super) use keys::read_principals;
+pub(crate) use keys::{FileValues, ServerValues};
 
 use std::fs;
 use std::io::Read;

@@ -15,17 +15,77 @@ pub(super) fn quoted(key: &str) -> String {
 
 /// What would be right instead of a key that there is not.
 pub(super) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Wanted {
-    let spelled_as_we_do = key.to_lowercase().replace('_', "-");
-    let near = known.into_iter().map(|known| (strsim::jaro(&spelled_as_we_do, known), known));
-    let nearest = near.filter(|(likeness, _)| *likeness > LIKENESS_MIN).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    match nearest {
-        Some((_, nearest)) => format!("a key that there is; did you mean {nearest}?"),
+    match nearest(key, known).filter(|(likeness, _)| *likeness > LIKENESS_MIN) {
+        Some((_, nearest)) => meant(nearest),
         None => "a key that there is: see Configuration file in the README".to_owned(),
     }
 }
 
+/// The same for a key that may be another program's: none where it is none of ours, however little like it.
+pub(super) fn misspelt<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Option<Wanted> {
+    if let Some((_, ours)) = OTHER_WORDS.iter().find(|(word, _)| *word == key) {
+        return Some(meant(ours));
+    }
+    if OF_OTHERS.contains(&key) {
+        return None;
+    }
+    let nearest = nearest(key, known).filter(|(likeness, _)| *likeness > LIKENESS_OF_FOREIGN_MIN);
+    nearest.map(|(_, nearest)| meant(nearest))
+}
+
+fn meant(nearest: &str) -> Wanted {
+    format!("a key that there is; did you mean {nearest}?")
+}
+
+fn nearest<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Option<(f64, &'a str)> {
+    let spelled_as_we_do = spelled_as_we_do(key);
+    let likeness = |known: &'a str| (strsim::jaro(&spelled_as_we_do, &known.to_lowercase()), known);
+    known.into_iter().map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b))
+}
+
+/// `requestTimeout` and `request_timeout` are `request-timeout`.
+fn spelled_as_we_do(key: &str) -> String {
+    let mut spelled = String::with_capacity(key.len());
+    let mut after_small = false;
+    for character in key.chars() {
+        if character.is_uppercase() && after_small {
+            spelled.push('-');
+        }
+        after_small = character.is_lowercase();
+        spelled.extend(character.to_lowercase().map(|character| if character == '_' { '-' } else { character }));
+    }
+    spelled
+}
+
 /// What is less like it was hardly meant.
 const LIKENESS_MIN: f64 = 0.7;
+/// Where keys of other programs are to be expected.
+const LIKENESS_OF_FOREIGN_MIN: f64 = 0.87;
+
+/// Words for our keys that would go unheard as another program's.
+const OTHER_WORDS: [(&str, &str); 6] = [
+    ("arguments", "args"),
+    ("environment", "env"),
+    ("envVars", "env"),
+    ("workingDirectory", "cwd"),
+    ("working_directory", "cwd"),
+    ("disable", "disabled"),
+];
+
+/// Keys of other programs that look like ours.
+const OF_OTHERS: [&str; 11] = [
+    "type",
+    "headers",
+    "servers",
+    "timeout",
+    "transport",
+    "disabledTools",
+    "disabled_tools",
+    "initTimeout",
+    "startup_timeout_sec",
+    "tool_timeout_sec",
+    "networkTimeout",
+];
 
 #[cfg(test)]
 mod tests {
@@ -52,6 +112,10 @@ mod tests {
         ] {
             assert!(unknown(key, known).ends_with(&format!("did you mean {meant}?")), "{key}: {}", unknown(key, known));
         }
+        for key in ["requestTimeout", "request_timeout", "REQUEST-TIMEOUT", "requst-timeout"] {
+            assert_eq!(misspelt(key, ["request-timeout", "pool"]), Some(meant("request-timeout")), "{key}");
+        }
+        assert_eq!(misspelt("environment", ["env"]), Some(meant("env")));
         for key in ["", "zzz", "\u{1F980}"] {
             assert!(unknown(key, known).contains("README"), "{key}");
         }

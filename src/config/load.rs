@@ -5,10 +5,10 @@ mod auth;
 mod jwt;
 mod listen;
 mod principals;
+mod servers;
 mod session;
 mod tls;
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,10 +17,9 @@ use super::listen::{Chosen, ListenAddress};
 use super::secret::Secret;
 use super::values;
 use super::{
-    AccessLogConfig, AccessLogNames, Arrangement, Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities,
-    EndpointConfig, ForwardedConfig, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous,
-    OnChildExit, PoolConfig, Problem, RouterConfig, ServerConfig, ServerName, ServersConfig, SessionMode, Start,
-    TelemetryConfig,
+    AccessLogConfig, AccessLogNames, Bounds, ChildConfig, Config, ConfigErrors, DeclaredCapabilities, EndpointConfig,
+    ForwardedConfig, GuardConfig, HttpConfig, InheritEnv, Isolation, ListenConfig, OnAmbiguous, OnChildExit,
+    PoolConfig, Problem, Reread, RouterConfig, ServerConfig, ServerName, SessionMode, Start, TelemetryConfig,
 };
 use crate::cli::{Cli, Origins};
 
@@ -92,27 +91,73 @@ impl Reader {
 }
 
 /// None means that a problem was recorded; every value is read before the first one is missed.
-fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
+fn read(mut cli: Cli, reader: &mut Reader) -> Option<Config> {
+    let entries = cli.servers.take();
     let admin = listen::read_admin(&cli, reader);
     let listen = listen::read(&cli, reader, admin.as_deref());
-    let bounds = read_bounds(&cli, reader);
     let tls = tls::read(&cli, reader);
     let http = read_http(&cli, reader);
-    let endpoint = read_endpoint(&cli, bounds, reader);
     let guard = read_guard(&cli, reader, listen.as_ref(), admin.as_deref());
-    let auth = auth::read(&cli, reader, tls.as_ref());
-    let session = session::read(&cli, reader);
-    let router = read_router(&cli, bounds, reader);
+    let of_servers = entries.iter().flatten().filter_map(|entry| entry.cli.as_deref());
+    let of_servers: Vec<&Cli> = if entries.is_some() { of_servers.collect() } else { vec![&cli] };
+    let auth = auth::read(&cli, reader, tls.as_ref(), &of_servers);
     let log_level = reader.read("log-level", &cli.log_level, values::log_filter);
     let log_format = reader.read("log-format", &cli.log_format, values::log_format);
     let access_log = reader.read("access-log", &cli.access_log, values::access_log);
     let access_log_names = reader.read("access-log-names", &cli.access_log_names, values::switch);
     let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
-    let pool = read_pool(&cli, bounds, reader);
-    let principals = principals::read(&cli, reader, session.as_ref(), pool.as_ref());
-    let exposed_file = cli.origins.exposed_file();
-    let (client_capabilities, queue_bytes_max) = (cli.client_capabilities.clone(), cli.queue_bytes_max.clone());
+    let reread = read_reread(&cli, reader);
+    let servers = servers::read(&cli, entries, reader);
+    let principals = principals::read(&cli, reader, servers.as_ref());
+    let (listen, admin) = (listen?, admin?);
+    let apart = ListenConfig { addresses: admin, chosen: Chosen::ByOperator, ..listen.clone() };
+    Some(Config {
+        admin: Some(apart).filter(|apart| !apart.addresses.is_empty()),
+        listen,
+        tls: tls?,
+        http: http?,
+        guard: guard?,
+        auth: auth?,
+        servers: servers?,
+        telemetry: TelemetryConfig {
+            log_level: log_level?,
+            log_format: log_format?,
+            access: AccessLogConfig {
+                to: access_log?,
+                names: if access_log_names? { AccessLogNames::Shown } else { AccessLogNames::Hidden },
+            },
+        },
+        drain_timeout: drain_timeout?,
+        principals: principals?,
+        reread: reread?,
+        exposed_file: cli.origins.exposed_file(),
+        foreign_keys: std::mem::take(&mut cli.origins.foreign),
+    })
+}
+
+/// When files are read again.
+fn read_reread(cli: &Cli, reader: &mut Reader) -> Option<Reread> {
+    let watch = reader.read("watch", &cli.watch, values::switch)?;
+    let has_file = cli.origins.file.is_some()
+        || [&cli.auth_token_file, &cli.jwks_file, &cli.tls_cert].iter().any(|file| file.is_some());
+    // What would do nothing is a mistake.
+    if watch && !has_file {
+        reader.problem("watch", None, "left out where there is no file to read again, such as that of --config");
+    }
+    Some(if watch { Reread::OnChange } else { Reread::OnSignal })
+}
+
+/// One server. None means that a problem was recorded.
+fn read_server(cli: &Cli, name: ServerName, reader: &mut Reader) -> Option<ServerConfig> {
+    let bounds = read_bounds(cli, reader);
+    let endpoint = read_endpoint(cli, bounds, reader);
+    let session = session::read(cli, reader);
+    let router = read_router(cli, bounds, reader);
+    let pool = read_pool(cli, bounds, reader);
     let child = read_child(cli, reader);
+    let lazy = reader.read("lazy", &cli.lazy, values::switch);
+    let idle_timeout = &cli.server_idle_timeout;
+    let idle_timeout = reader.read("server-idle-timeout", idle_timeout, values::optional_long_duration);
 
     if let (Some(pool), Some(child)) = (&pool, &child)
         && pool.isolation != Isolation::Shared
@@ -129,7 +174,7 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         let DeclaredCapabilities { roots, sampling, elicitation } = router.client_capabilities;
         if !(roots && sampling && elicitation) {
             let wanted = "left out with --isolation session: the server sees the client's own capabilities";
-            reader.problem("client-capabilities", Some(&client_capabilities), wanted);
+            reader.problem("client-capabilities", Some(&cli.client_capabilities), wanted);
         }
         if router.on_ambiguous == OnAmbiguous::Serialize {
             let wanted = "left out with --isolation session: no question is ambiguous there";
@@ -140,43 +185,17 @@ fn read(cli: Cli, reader: &mut Reader) -> Option<Config> {
         && child.queue_bytes_max < endpoint.body_bytes_max
     {
         let wanted = format!("at least as much as --body-bytes-max, {} bytes", endpoint.body_bytes_max);
-        reader.problem("queue-bytes-max", Some(&queue_bytes_max), wanted);
+        reader.problem("queue-bytes-max", Some(&cli.queue_bytes_max), wanted);
     }
-    let (listen, admin) = (listen?, admin?);
-    let apart = ListenConfig { addresses: admin, chosen: Chosen::ByOperator, ..listen.clone() };
-    Some(Config {
-        admin: Some(apart).filter(|apart| !apart.addresses.is_empty()),
-        listen,
-        tls: tls?,
-        http: http?,
-        guard: guard?,
-        auth: auth?,
-        servers: ServersConfig {
-            arrangement: Arrangement::Single,
-            unusable: Vec::new(),
-            starts_max: NonZeroUsize::MIN,
-            servers: vec![ServerConfig {
-                name: ServerName::unnamed(),
-                start: Start::AtOnce,
-                idle_timeout: None,
-                endpoint: endpoint?,
-                session: session?,
-                pool: pool?,
-                child: child?,
-                router: router?,
-            }],
-        },
-        telemetry: TelemetryConfig {
-            log_level: log_level?,
-            log_format: log_format?,
-            access: AccessLogConfig {
-                to: access_log?,
-                names: if access_log_names? { AccessLogNames::Shown } else { AccessLogNames::Hidden },
-            },
-        },
-        drain_timeout: drain_timeout?,
-        principals: principals?,
-        exposed_file,
+    Some(ServerConfig {
+        name,
+        start: if lazy? { Start::OnDemand } else { Start::AtOnce },
+        idle_timeout: idle_timeout?,
+        endpoint: endpoint?,
+        session: session?,
+        pool: pool?,
+        child: child?,
+        router: router?,
     })
 }
 
@@ -362,7 +381,7 @@ fn read_pool(cli: &Cli, bounds: Option<Bounds>, reader: &mut Reader) -> Option<P
 /// How long the process of a principal without a session is kept, unless told otherwise.
 const PRINCIPAL_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
+fn read_child(cli: &Cli, reader: &mut Reader) -> Option<ChildConfig> {
     let command = match &cli.spawn {
         Some(line) => reader.read("spawn", line, values::command_line),
         // What would have said it is wrong, and reported already.
@@ -370,10 +389,10 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
         None => {
             let origin = reader.origins.of_command();
             let problem = |wanted| Problem { origin, value: None, wanted };
-            values::command(cli.command).map_err(|wanted| reader.problems.push(problem(wanted))).ok()
+            values::command(cli.command.clone()).map_err(|wanted| reader.problems.push(problem(wanted))).ok()
         }
     };
-    let cwd = cli.cwd.map(|folder| read_folder(folder, reader));
+    let cwd = cli.cwd.clone().map(|folder| read_folder(folder, reader));
     let mut env = std::collections::BTreeMap::new();
     for text in &cli.env {
         match values::variable(text.expose()) {
@@ -420,13 +439,22 @@ fn read_child(cli: Cli, reader: &mut Reader) -> Option<ChildConfig> {
 }
 
 fn read_folder(folder: PathBuf, reader: &mut Reader) -> Option<PathBuf> {
-    let wanted = match folder.metadata() {
-        Ok(metadata) if metadata.is_dir() => return Some(folder),
-        Ok(_) => "a folder; this is none".to_owned(),
-        Err(error) => format!("a folder that can be entered ({error})"),
-    };
-    reader.problem("cwd", Some(&Path::display(&folder).to_string()), wanted);
-    None
+    match folder_fault(&folder) {
+        None => Some(folder),
+        Some(wanted) => {
+            reader.problem("cwd", Some(&Path::display(&folder).to_string()), wanted);
+            None
+        }
+    }
+}
+
+/// What would be right instead of a folder that cannot be entered.
+fn folder_fault(folder: &Path) -> Option<String> {
+    match folder.metadata() {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some("a folder; this is none".to_owned()),
+        Err(error) => Some(format!("a folder that can be entered ({error})")),
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod listening;
 mod load;
 mod long_answers;
 mod process_one;
+mod servers;
 mod service_manager;
 mod streamable;
 mod tls;

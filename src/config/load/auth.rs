@@ -4,7 +4,13 @@ use super::{Reader, jwt, values};
 use crate::cli::Cli;
 use crate::config::{AuthConfig, Exposure, Isolation, TlsConfig};
 
-pub(super) fn read(cli: &Cli, reader: &mut Reader, tls: Option<&Option<TlsConfig>>) -> Option<AuthConfig> {
+/// `of_servers` is what was said of each server. None means that a problem was recorded.
+pub(super) fn read(
+    cli: &Cli,
+    reader: &mut Reader,
+    tls: Option<&Option<TlsConfig>>,
+    of_servers: &[&Cli],
+) -> Option<AuthConfig> {
     let no_auth = reader.read("insecure-no-auth", &cli.insecure_no_auth, values::switch);
     let jwt = jwt::read(cli, reader);
     let auth = AuthConfig {
@@ -16,7 +22,7 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader, tls: Option<&Option<TlsConfig
     };
     // What would do nothing is a mistake.
     if let Some(name) = cli.jwt_claim_env.first()
-        && values::isolation(&cli.isolation).is_ok_and(|isolation| isolation != Isolation::Principal)
+        && of_servers.iter().all(|cli| values::isolation(&cli.isolation).is_ok_and(|rule| rule != Isolation::Principal))
     {
         reader.problem(
             "jwt-claim-env",

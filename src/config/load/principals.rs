@@ -3,15 +3,11 @@
 use super::Reader;
 use crate::cli::{Cli, Origins};
 use crate::config::principals::{PrincipalConfig, PrincipalsConfig, Rate};
-use crate::config::{PoolConfig, SessionConfig, values};
+use crate::config::{Isolation, ServersConfig, values};
 
 /// None means that a problem was recorded, here or for what is given.
-pub(super) fn read(
-    cli: &Cli,
-    reader: &mut Reader,
-    session: Option<&SessionConfig>,
-    pool: Option<&PoolConfig>,
-) -> Option<PrincipalsConfig> {
+pub(super) fn read(cli: &Cli, reader: &mut Reader, servers: Option<&ServersConfig>) -> Option<PrincipalsConfig> {
+    let servers = servers.map(|servers| &servers.servers);
     let rate = reader.read("rate", &cli.rate, values::rate);
     let burst = cli.rate_burst.as_deref().map(|text| reader.read("rate-burst", text, values::burst));
     let sessions_max = reader.read("principal-sessions-max", &cli.principal_sessions_max, values::optional_limit);
@@ -20,10 +16,11 @@ pub(super) fn read(
     if let (Some(Rate::Unlimited), Some(text)) = (rate, &cli.rate_burst) {
         reader.problem("rate-burst", Some(text), "left out without --rate");
     }
-    if let (Some(Some(max)), Some(session)) = (sessions_max, session)
-        && max > session.sessions_max
+    if let (Some(Some(max)), Some(most)) =
+        (sessions_max, servers.and_then(|servers| servers.iter().map(|server| server.session.sessions_max).max()))
+        && max > most
     {
-        let wanted = format!("at most --sessions-max, {}", session.sessions_max);
+        let wanted = format!("at most --sessions-max, {most}");
         reader.problem("principal-sessions-max", Some(&cli.principal_sessions_max), wanted);
     }
     let default = PrincipalConfig {
@@ -35,7 +32,9 @@ pub(super) fn read(
         ..PrincipalConfig::default()
     };
     let Origins { file, principals, .. } = &cli.origins;
-    let isolation = pool?.isolation;
+    // One server is enough for that the variables of a principal are of use.
+    let mut isolations = servers?.iter().map(|server| server.pool.isolation);
+    let isolation = isolations.find(|isolation| *isolation == Isolation::Principal).unwrap_or_default();
     let principals = PrincipalsConfig { default, entries: principals.clone(), file: file.clone(), isolation };
     principals.check(&mut reader.problems);
     Some(principals)

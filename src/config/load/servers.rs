@@ -1,0 +1,109 @@
+//! The servers: the one of the command line, or those of `mcpServers`.
+
+use std::fmt::Write as _;
+
+use super::{Reader, folder_fault, read_server};
+use crate::cli::{Cli, ServerCli};
+use crate::config::file::File;
+use crate::config::{Arrangement, Problem, ServerName, ServersConfig, Unusable, values};
+
+/// None means that a problem was recorded.
+pub(super) fn read(cli: &Cli, entries: Option<Vec<ServerCli>>, reader: &mut Reader) -> Option<ServersConfig> {
+    let starts_max = reader.read("starts-max", &cli.starts_max, values::some_count);
+    let Some(entries) = entries else {
+        let server = read_server(cli, ServerName::unnamed(), reader);
+        return Some(ServersConfig {
+            arrangement: Arrangement::Single,
+            servers: vec![server?],
+            unusable: Vec::new(),
+            starts_max: starts_max?,
+        });
+    };
+    let (mut servers, mut unusable, mut problems) = (Vec::new(), Vec::new(), Problems::default());
+    for entry in entries {
+        let ServerCli { name, unusable: why, cli } = entry;
+        let Some(mut cli) = cli else {
+            unusable.extend(why.map(|why| (name, why)));
+            continue;
+        };
+        problems.servers += 1;
+        let mut own = Reader { origins: cli.origins.clone(), problems: Vec::new(), auth_tokens: None };
+        let why = why.or_else(|| without_folder(&mut cli));
+        let server = read_server(&cli, name.clone(), &mut own);
+        problems.add(&name, own.problems);
+        match why {
+            Some(why) => unusable.push((name, why)),
+            None => servers.extend(server),
+        }
+    }
+    let problems = problems.end();
+    if servers.is_empty() && problems.is_empty() {
+        reader.problems.extend(none_usable(cli, &unusable));
+        return None;
+    }
+    let good = problems.is_empty();
+    reader.problems.extend(problems);
+    let starts_max = starts_max?;
+    good.then_some(ServersConfig { arrangement: Arrangement::Several, servers, unusable, starts_max })
+}
+
+/// Why a server cannot be started in the folder that its own table names, which is then left out.
+fn without_folder(cli: &mut Cli) -> Option<Unusable> {
+    cli.origins.own_key("cwd")?;
+    let folder = cli.cwd.take()?;
+    match folder_fault(&folder) {
+        Some(wanted) => Some(Unusable::Invalid(format!("cwd {:?}: must be {wanted}", folder.display().to_string()))),
+        None => {
+            cli.cwd = Some(folder);
+            None
+        }
+    }
+}
+
+fn none_usable(cli: &Cli, unusable: &[(ServerName, Unusable)]) -> Option<Problem> {
+    let mut wanted = "a table with a server that can be used; of those in it, none can".to_owned();
+    for (name, why) in unusable {
+        let why = match why {
+            Unusable::Disabled => "disabled",
+            Unusable::Invalid(why) => why,
+        };
+        let _ = write!(wanted, "\n    {name}: {why}");
+    }
+    let path = cli.origins.file.as_deref()?;
+    Some(Problem { origin: File::origin(path, "mcpServers"), value: None, wanted })
+}
+
+/// What is wrong with the servers: what is wrong with all for the same reason is said once.
+#[derive(Default)]
+struct Problems {
+    found: Vec<(Problem, Vec<ServerName>)>,
+    /// How many servers were read.
+    servers: usize,
+}
+
+impl Problems {
+    fn add(&mut self, name: &ServerName, problems: Vec<Problem>) {
+        for problem in problems {
+            match self.found.iter_mut().find(|(found, _)| *found == problem) {
+                Some((_, names)) => names.push(name.clone()),
+                None => self.found.push((problem, vec![name.clone()])),
+            }
+        }
+    }
+
+    fn end(self) -> Vec<Problem> {
+        let Self { found, servers } = self;
+        let said = |(problem, names): (Problem, Vec<ServerName>)| {
+            let of_all = names.len() == servers;
+            let own = problem.origin.contains(": mcpServers.");
+            match names.first() {
+                Some(first) if !of_all && !own => {
+                    let wanted = format!("{} (for the server {first})", problem.wanted);
+                    Problem { wanted, ..problem }
+                }
+                Some(_) | None => problem,
+            }
+        };
+        found.into_iter().map(said).collect()
+    }
+}

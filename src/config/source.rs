@@ -1,0 +1,97 @@
+//! Where a configuration came from, to be read once more while the program runs: the same arguments and variables, and what
+//! the file holds then.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::{Arrangement, Config, ConfigErrors, Problem, ServersConfig};
+use crate::cli::{Cli, Settings};
+
+/// A configuration file, with what else a configuration is made of.
+pub struct Source {
+    args: Vec<OsString>,
+    variable: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    file: PathBuf,
+    arrangement: Arrangement,
+    /// What the file said at the start that holds until the end.
+    settings: Settings,
+}
+
+/// What the file says now.
+#[derive(Debug)]
+pub(crate) struct Again {
+    /// Its servers, as they are under the settings of the start; none where there is only one, which stays.
+    pub(crate) servers: Option<ServersConfig>,
+    /// The keys that would make a difference after a restart.
+    pub(crate) restart: Vec<String>,
+    /// Keys of other programs.
+    pub(crate) foreign_keys: Vec<String>,
+}
+
+impl Source {
+    /// That of `cli`, which was read from the same arguments and variables. None without a file.
+    pub fn of(
+        cli: &Cli,
+        args: impl IntoIterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static,
+    ) -> Option<Self> {
+        Some(Self {
+            args: args.into_iter().collect(),
+            variable: Box::new(variable),
+            file: cli.origins.file.clone()?,
+            arrangement: arrangement(cli),
+            settings: cli.origins.settings.clone(),
+        })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Reads the file again. Waits for the file system.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; and where the file has `mcpServers` now and had none at the start, or the other way round.
+    pub(crate) fn again(&self) -> Result<Again, ConfigErrors> {
+        let cli = self.read(None)?;
+        if arrangement(&cli) != self.arrangement && cli.origins.problems.is_empty() {
+            let wanted = match self.arrangement {
+                Arrangement::Several => "a file with mcpServers, as at the start, until a restart",
+                Arrangement::Single => "a file without mcpServers, as at the start, until a restart",
+            };
+            return Err(self.problem(wanted));
+        }
+        let restart = cli.origins.settings.differing(&self.settings);
+        // Everything in it has to be right, whatever can be used at once.
+        let mut config = Config::load(cli)?;
+        let foreign_keys = std::mem::take(&mut config.foreign_keys);
+        if !restart.is_empty() {
+            config = Config::load(self.read(Some(&self.settings))?)?;
+        }
+        let servers = (self.arrangement == Arrangement::Several).then_some(config.servers);
+        Ok(Again { servers, restart, foreign_keys })
+    }
+
+    fn read(&self, kept: Option<&Settings>) -> Result<Cli, ConfigErrors> {
+        let cli = Cli::read_keeping(self.args.iter().cloned(), &*self.variable, kept);
+        // The arguments have been understood once.
+        cli.map_err(|_| self.problem("a file with a server in it: command, spawn or mcpServers"))
+    }
+
+    fn problem(&self, wanted: &str) -> ConfigErrors {
+        ConfigErrors::one(Problem { origin: self.file.display().to_string(), value: None, wanted: wanted.to_owned() })
+    }
+}
+
+fn arrangement(cli: &Cli) -> Arrangement {
+    if cli.servers.is_some() { Arrangement::Several } else { Arrangement::Single }
+}
+
+/// Arguments may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("file", &self.file).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! Many servers of one file: each under its name, and the file read again while they are used.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::harness::{ACCEPT, Client, JSON, Mux, gone, notes_server, run_to_end};
+
+fn bare(file: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-mux"));
+    command.arg("--config").arg(file).args(["--port", "0"]).env("MCP_MUX_SSE_AFTER", "1m");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// The demonstration server with a variable.
+fn server(greeting: &str) -> Value {
+    let [program, script] = notes_server().try_into().unwrap();
+    json!({ "command": program, "args": [script], "env": { "GREETING": greeting }, "autoApprove": [] })
+}
+
+/// As an editor does it: there is never half a file.
+fn write(file: &Path, text: &str) {
+    let other = file.with_extension("new");
+    fs::write(&other, text).unwrap();
+    fs::rename(&other, file).unwrap();
+}
+
+async fn session(mux: &Mux, name: &str) -> Client {
+    let mut client = mux.client();
+    client.path = format!("/servers/{name}/mcp");
+    client.initialize("2025-11-25", json!({})).await;
+    client
+}
+
+async fn greeting(client: &Client) -> String {
+    client.tool(json!(1), "environment", json!({ "name": "GREETING" })).await
+}
+
+async fn pid(client: &Client) -> i64 {
+    let about: Value = serde_json::from_str(&client.tool(json!(2), "whoami", json!({})).await).unwrap();
+    about["pid"].as_i64().unwrap()
+}
+
+/// How mcp-mux is told that the file is another one.
+#[derive(Clone, Copy, PartialEq)]
+enum Telling {
+    Signal,
+    Watch,
+}
+
+async fn servers_come_go_and_change(telling: Telling) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let text = |servers: Value| json!({ "mcpServers": servers, "theme": "dark" }).to_string();
+    write(&file, &text(json!({ "a": server("hello a"), "b": server("hello b"), "off": { "disabled": true } })));
+    let mut command = bare(&file);
+    if telling == Telling::Watch {
+        command.arg("--watch");
+    }
+    let mut mux = Mux::start_command(command).await;
+    mux.logged("keys=\"mcpServers.a.autoApprove, mcpServers.b.autoApprove, theme\"").await;
+    if telling == Telling::Watch {
+        mux.logged("watching files").await;
+    }
+    let tell = |mux: &Mux| {
+        if telling == Telling::Signal {
+            mux.signal(rustix::process::Signal::HUP);
+        }
+    };
+    let (a, b) = (session(&mux, "a").await, session(&mux, "b").await);
+    assert_eq!((greeting(&a).await.as_str(), greeting(&b).await.as_str()), ("\"hello a\"", "\"hello b\""));
+    let (pid_of_a, pid_of_b) = (pid(&a).await, pid(&b).await);
+
+    // One more, and another one.
+    write(&file, &text(json!({ "a": server("hello a"), "b": server("good day"), "c": server("hello c") })));
+    tell(&mux);
+    mux.logged("the servers are those of the configuration file added=1 removed=1 changed=1 kept=1").await;
+    gone(pid_of_b).await;
+    assert_eq!(greeting(&session(&mux, "b").await).await, "\"good day\"");
+    assert_eq!(greeting(&session(&mux, "c").await).await, "\"hello c\"");
+    assert_eq!((pid(&a).await, greeting(&a).await.as_str()), (pid_of_a, "\"hello a\""));
+
+    // A broken file changes nothing.
+    let mut broken = text(json!({ "a": server("x") }));
+    broken.truncate(broken.len() - 2);
+    write(&file, &broken);
+    tell(&mux);
+    mux.logged("not read again: what was there stays files=\"configuration\"").await;
+    assert!(mux.log().contains("mcp.json: line 1, column"), "{}", mux.log());
+    write(&file, &text(json!({ "a": { "command": "x", "pool": "many" } })));
+    tell(&mux);
+    mux.logged("mcp.json: mcpServers.a.pool").await;
+    assert_eq!((pid(&a).await, greeting(&a).await.as_str()), (pid_of_a, "\"hello a\""));
+    assert_eq!(greeting(&session(&mux, "c").await).await, "\"hello c\"");
+
+    // Mended, and two are gone.
+    let mended = json!({ "mcpServers": { "a": server("hello a") }, "keep-alive": "15s", "drain-timeout": "9s" });
+    write(&file, &mended.to_string());
+    tell(&mux);
+    mux.logged("added=0 removed=2 changed=0 kept=1").await;
+    assert!(mux.log().contains("hold after a restart of mcp-mux keys=\"drain-timeout\""), "{}", mux.log());
+    let gone = mux.client().send(Method::POST, "/servers/c/mcp", &[ACCEPT, JSON], "{}").await;
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND);
+    assert_eq!((pid(&a).await, greeting(&a).await.as_str()), (pid_of_a, "\"hello a\""));
+    let (status, _, log) = mux.stop().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(!log.contains("hello a"), "{log}");
+}
+
+#[tokio::test]
+async fn servers_come_go_and_change_on_sighup_and_sessions_of_the_others_go_on() {
+    servers_come_go_and_change(Telling::Signal).await;
+}
+
+#[tokio::test]
+async fn servers_come_go_and_change_when_the_file_does_and_sessions_of_the_others_go_on() {
+    servers_come_go_and_change(Telling::Watch).await;
+}
+
+#[tokio::test]
+async fn a_lazy_server_is_started_by_whoever_comes_and_stopped_when_nobody_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let mut lazy = server("hello");
+    lazy["lazy"] = json!(true);
+    lazy["server-idle-timeout"] = json!("200ms");
+    write(&file, &json!({ "mcpServers": { "lazy": lazy, "other": server("x") } }).to_string());
+    let mut mux = Mux::start_command(bare(&file)).await;
+    let first = session(&mux, "lazy").await;
+    let pid_of_first = pid(&first).await;
+    assert!(first.delete().await.is_success());
+    mux.logged("the server is stopped, since nobody uses it").await;
+    gone(pid_of_first).await;
+    assert_ne!(pid(&session(&mux, "lazy").await).await, pid_of_first);
+    mux.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_of_which_no_server_can_be_used_ends_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    for (servers, expected) in [
+        (json!({}), "mcp.json: mcpServers: must be a table with a server at least"),
+        (json!({ "a": { "command": "x", "disabled": true } }), "of those in it, none can\n    a: disabled"),
+    ] {
+        write(&file, &json!({ "mcpServers": servers }).to_string());
+        let (code, out, err) = run_to_end(bare(&file)).await;
+        assert_eq!((code, out.as_str()), (Some(78), ""), "{err}");
+        assert!(err.contains(expected), "{err}");
+    }
+}
