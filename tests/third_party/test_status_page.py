@@ -194,7 +194,7 @@ def test_where_clients_have_to_say_who_they_are_so_has_the_page(page, tmp_path):
     with mux.running(mux.notes_server(), "--auth-token-file", str(tokens)) as server:
         page.open(base(server))
         page.until("document.querySelector('#entry')?.hidden === false")
-        assert page.evaluate("document.activeElement.id") == "token" and text(page, "#main") == ""
+        assert page.evaluate("document.activeElement.id") == "token" and page.evaluate("document.querySelector('#main').hidden")
         page.type("a-token-that-is-wrong")
         page.press("Enter")
         says(page, "#entry-problem", "not accepted")
