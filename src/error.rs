@@ -331,8 +331,6 @@ impl Reject {
             | Self::VersionUnsupported
             | Self::EventUnknown
             | Self::StreamEnded
-            | Self::ServerUnnamed
-            | Self::ServerUnknown
             | Self::HostMissing => Outcome::Invalid,
             Self::NotAllowed(_)
             | Self::HostForbidden
