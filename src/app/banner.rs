@@ -8,10 +8,11 @@ use crate::config::ServerName;
 /// URLs of their Streamable HTTP. Where one has to authenticate, there is a place for the token.
 pub(super) fn client_configuration(servers: &[(ServerName, String)], with_token: bool) -> String {
     let entry = |(name, url): &(ServerName, String)| {
-        let mut entry = json!({"type": "http", "url": url});
-        if with_token {
-            entry["headers"] = json!({"Authorization": "Bearer YOUR-TOKEN"});
-        }
+        let entry = if with_token {
+            json!({"type": "http", "url": url, "headers": {"Authorization": "Bearer YOUR-TOKEN"}})
+        } else {
+            json!({"type": "http", "url": url})
+        };
         let name = if *name == ServerName::unnamed() { "mcp-mux" } else { name.as_str() };
         (name.to_owned(), entry)
     };

@@ -147,7 +147,7 @@ impl Origins {
             }
         }
         let mut servers = file.as_mut().and_then(|file| file.servers.take());
-        let mut own: Vec<_> = servers.iter().flatten().map(|server| Gathered::new(server)).collect();
+        let mut own: Vec<_> = servers.iter().flatten().map(Gathered::new).collect();
         let mut args = Vec::new();
         for argument_of in definition.get_arguments() {
             let Some(flag) = flag_with_variable(argument_of) else { continue };

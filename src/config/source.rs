@@ -11,12 +11,15 @@ use crate::cli::{Cli, Settings};
 /// A configuration file, with what else a configuration is made of.
 pub struct Source {
     args: Vec<OsString>,
-    variable: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    variable: Variable,
     file: PathBuf,
     arrangement: Arrangement,
     /// What the file said at the start that holds until the end.
     settings: Settings,
 }
+
+/// Gives a variable's value.
+type Variable = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 
 /// What the file says now.
 #[derive(Debug)]

@@ -65,7 +65,7 @@ pub(super) fn read_admin(cli: &Cli, reader: &mut Reader) -> Option<Vec<ListenAdd
     let addresses = reader.read_all("admin", &cli.admin, |text| match ListenAddress::parse(text)? {
         // They would leave none for the clients.
         ListenAddress::Handed(None) => Err("systemd:NAME: which of the sockets is for operators".to_owned()),
-        address => Ok(address),
+        address @ (ListenAddress::Tcp { .. } | ListenAddress::Unix(_) | ListenAddress::Handed(Some(_))) => Ok(address),
     })?;
     are_listed_once("admin", &addresses, reader).then_some(addresses)
 }

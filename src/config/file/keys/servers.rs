@@ -41,14 +41,11 @@ impl Reader<'_> {
         let mut names: BTreeSet<_> = table.keys().filter_map(|key| ServerName::parse(key)).collect();
         for (key, value) in table {
             let place = below(SERVERS, key);
-            match value {
-                Value::Object(table) => {
-                    let server = self.server(key, place, table, &mut names);
-                    self.values.servers.get_or_insert_default().push(server);
-                }
-                _ => {
-                    self.problem(&place, "a table, such as { \"command\": \"npx\", \"args\": [\"-y\", \"a-server\"] }")
-                }
+            if let Value::Object(table) = value {
+                let server = self.server(key, place, table, &mut names);
+                self.values.servers.get_or_insert_default().push(server);
+            } else {
+                self.problem(&place, "a table, such as { \"command\": \"npx\", \"args\": [\"-y\", \"a-server\"] }");
             }
         }
     }
