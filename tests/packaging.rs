@@ -214,10 +214,12 @@ fn samples() -> BTreeSet<String> {
 
 /// The values that a text asks for with `label="…"`, `label=~"…"` and their opposites.
 fn values_of<'a>(label: &str, text: &'a str) -> Vec<&'a str> {
-    let places =
-        text.match_indices(label).map(|(at, _)| text[at + label.len()..].trim_start_matches(['=', '!', '~', '\\']));
-    let quoted = places.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
-    quoted.flat_map(|values| values.trim_end_matches('\\').split('|')).filter(|value| !value.starts_with('$')).collect()
+    let places = text.match_indices(label).map(|(at, _)| &text[at + label.len()..]);
+    let asked = places.filter(|rest| rest.starts_with(['=', '!']));
+    // In JSON the quotes have backslashes.
+    let quoted = asked.map(|rest| rest.trim_start_matches(['=', '!', '~', '\\']));
+    let values = quoted.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
+    values.flat_map(|values| values.trim_end_matches('\\').split('|')).filter(|value| !value.starts_with('$')).collect()
 }
 
 #[cfg(target_os = "linux")]
