@@ -228,12 +228,21 @@ impl Http {
         if !known.into_iter().any(|known| known == place.path) {
             return Err(Reject::NotFound.into());
         }
-        let endpoint = Endpoint { http: self, service: server.visit().await?, mount: place.mount };
+        let endpoint = Endpoint { http: self, service: self.visit(&server, path).await?, mount: place.mount };
         endpoint.route(place.path, request, body, caller).await
     }
 
     fn list_servers(&self, method: &Method) -> Result<Response<Body>, Refusal> {
         get(method, || request::json(StatusCode::OK, listing::listing(&self.servers, &self.config)))
+    }
+
+    /// Visits the server that a path is for.
+    async fn visit(&self, server: &Arc<Server>, path: &str) -> Result<Visit, Reject> {
+        match server.visit().await {
+            // It was taken out just now; another may be in its place.
+            Err(Reject::NotFound) => self.find(path)?.0.visit().await,
+            visit => visit,
+        }
     }
 
     /// The server that a path is for, and where it is in that.

@@ -16,7 +16,8 @@ mod shared_timeout;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -39,6 +40,10 @@ use crate::session::{Registry, UnreadTotal};
 pub struct Servers {
     arrangement: Arrangement,
     table: RwLock<BTreeMap<ServerName, Entry>>,
+    /// The one that needs no name in its URLs.
+    unnamed: OnceLock<ServerName>,
+    /// Each that was there at the start has shown whether it works.
+    settled: AtomicBool,
     /// Those that are served no more and whose children may be there still.
     leaving: Mutex<Vec<Arc<Server>>>,
     means: Means,
@@ -104,11 +109,21 @@ impl Servers {
             closing: CancellationToken::new(),
             tracker: tracker.clone(),
         };
-        let (arrangement, table) = (config.arrangement, RwLock::default());
-        let servers =
-            Arc::new(Self { arrangement, table, leaving: Mutex::default(), means, lost: watch::Sender::new(None) });
+        let servers = Arc::new(Self::none(config.arrangement, means));
         servers.change(config);
         servers
+    }
+
+    fn none(arrangement: Arrangement, means: Means) -> Self {
+        Self {
+            arrangement,
+            table: RwLock::default(),
+            unnamed: OnceLock::new(),
+            settled: AtomicBool::new(false),
+            leaving: Mutex::default(),
+            means,
+            lost: watch::Sender::new(None),
+        }
     }
 
     /// One alone, of these parts; nobody sees to it.
@@ -131,13 +146,10 @@ impl Servers {
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
         };
-        Arc::new(Self {
-            arrangement,
-            table: RwLock::new(services.into_iter().map(entry).collect()),
-            leaving: Mutex::default(),
-            means,
-            lost: watch::Sender::new(None),
-        })
+        let table: BTreeMap<_, _> = services.into_iter().map(entry).collect();
+        let servers = Self::none(arrangement, means);
+        servers.choose_unnamed(&table);
+        Arc::new(Self { table: RwLock::new(table), ..servers })
     }
 
     /// Makes the servers those of `config`. Those of which nothing has changed are not touched. One that has changed is another
@@ -190,6 +202,7 @@ impl Servers {
                 self.dismiss(server);
             }
         }
+        self.choose_unnamed(&table);
         changes
     }
 
@@ -219,14 +232,17 @@ impl Servers {
         }
     }
 
-    /// The server, where there is one alone.
+    /// The server that needs no name: the first that ever was the only one. It stays that while it is in the configuration, whatever
+    /// comes beside it, and after it no other takes its place: its clients would talk to a stranger.
     pub fn only(&self) -> Option<Arc<Server>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut served = table.values().filter_map(|entry| match entry {
-            Entry::Served(server) => Some(server),
-            Entry::Unserved(_) => None,
-        });
-        served.next().filter(|_| served.next().is_none()).cloned()
+        self.named(self.unnamed.get()?)
+    }
+
+    fn choose_unnamed(&self, table: &BTreeMap<ServerName, Entry>) {
+        let mut served = table.iter().filter(|(_, entry)| matches!(entry, Entry::Served(_)));
+        if let (Some((name, _)), None) = (served.next(), served.next()) {
+            self.unnamed.get_or_init(|| name.clone());
+        }
     }
 
     /// Every name, in order, with what it stands for.
@@ -278,7 +294,7 @@ impl Servers {
             (Arrangement::Single, Some((_, loss))) => Err(loss.into_error()),
             (Arrangement::Several, Some(last)) => {
                 let losses = losses.into_iter().chain([last]);
-                Err(StartupError::Servers(losses.map(|(name, loss)| (name, loss.into_text())).collect()))
+                Err(StartupError::Servers(losses.map(|(name, loss)| (name, loss.text().to_owned())).collect()))
             }
         }
     }
@@ -296,19 +312,18 @@ impl Servers {
     /// ready; one that cannot be started is in nobody's way as long as there is another.
     pub fn health(&self) -> Health {
         let all = self.all();
-        let mut healths = all.iter().filter_map(|server| server.health());
-        let Some(first) = healths.next() else {
-            return Health::NONE;
+        // At the start they all are to have their chance. One that is started later, or again, is in nobody's way.
+        let settled = self.settled.load(Ordering::Relaxed) || !all.iter().any(|server| server.is_open());
+        self.settled.store(settled, Ordering::Relaxed);
+        let healths: Vec<Health> = all.iter().filter_map(|server| server.health()).collect();
+        let best = healths.iter().map(|health| health.standing).min();
+        let standing = match best {
+            Some(Standing::Ready) if !settled => Standing::Starting,
+            Some(best) => best,
+            None => Standing::Stopped,
         };
-        healths.fold(first, |sum, health| Health {
-            standing: match (sum.standing, health.standing) {
-                // Who asks wants to know when they all have had their chance.
-                (Standing::Starting, _) | (_, Standing::Starting) => Standing::Starting,
-                (one, other) => one.min(other),
-            },
-            ready: sum.ready + health.ready,
-            total: sum.total + health.total,
-        })
+        let (ready, total) = (healths.iter().map(|health| health.ready), healths.iter().map(|health| health.total));
+        Health { standing, ready: ready.sum(), total: total.sum() }
     }
 
     // --- the end ---
@@ -363,10 +378,10 @@ impl Loss {
         }
     }
 
-    fn into_text(self) -> String {
+    fn text(&self) -> &str {
         match self {
             Self::Child(text) => text,
-            Self::Bug => LOST.to_owned(),
+            Self::Bug => LOST,
         }
     }
 }

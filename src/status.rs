@@ -188,6 +188,7 @@ fn state(condition: Condition) -> &'static str {
         Condition::Asleep => "asleep",
         Condition::Waiting => "waiting",
         Condition::Started(health) => health.standing.as_str(),
+        Condition::Stopping => "stopping",
         Condition::Failed => "failed",
         Condition::Over => "over",
     }

@@ -47,7 +47,9 @@ pub(super) fn listing(servers: &Servers, config: &HttpConfig) -> Bytes {
             let (mount, condition) = (mount(&name), server.condition());
             let Health { ready, total, .. } = match condition {
                 Condition::Started(health) => health,
-                Condition::Asleep | Condition::Waiting | Condition::Failed | Condition::Over => Health::NONE,
+                Condition::Asleep | Condition::Waiting | Condition::Stopping | Condition::Failed | Condition::Over => {
+                    Health::NONE
+                }
             };
             Row {
                 name: name.to_string(),

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info};
+use tracing::{Span, debug, error, info, info_span};
 
 use super::Loss;
 use super::server::{Phase, Server};
@@ -94,9 +94,11 @@ pub(super) async fn keep(
             () = server.over() => break,
             permit = starts.acquire_owned() => permit,
         };
-        let Some(service) = Service::start(config.clone(), &means) else { return };
+        let span = if named { info_span!("server", name = %server.name()) } else { Span::none() };
+        let Some(service) = span.in_scope(|| Service::start(config.clone(), &means)) else { return };
         let service = Arc::new(service);
         if !server.rise(&service) {
+            server.turn(Phase::Leaving(Arc::clone(&service)));
             service.retire(|| false, Duration::ZERO).await;
             break;
         }
@@ -130,25 +132,28 @@ pub(super) async fn keep(
                 info!(server = %server.name(), "the server is stopped, since nobody uses it; it is started again when somebody comes");
                 asleep = true;
                 service.retire(|| false, Duration::ZERO).await;
+                server.turn(Phase::Asleep);
             }
             Ending::Lost(loss) => {
-                server.show(Err(loss.clone()));
                 if arrangement == Arrangement::Single || config.child.on_exit == OnChildExit::Exit {
+                    server.show(Err(loss.clone()));
                     lost.send_replace(Some(loss));
                     return;
                 }
                 let until = Instant::now() + backoff;
                 error!(
-                    server = %server.name(), retry_after = ?backoff, error = loss.into_text(),
+                    server = %server.name(), retry_after = ?backoff, error = loss.text(),
                     "the server cannot be used; the others go on"
                 );
-                server.turn(Phase::Failed(until));
+                server.turn(Phase::Stopping(Arc::clone(&service)));
                 service.retire(|| false, Duration::ZERO).await;
+                server.turn(Phase::Failed(until));
+                server.show(Err(loss));
                 tokio::select! {
-                biased;
-                        () = server.over() => break,
-                        () = sleep_until(until) => {}
-                    }
+                    biased;
+                    () = server.over() => break,
+                    () = sleep_until(until) => {}
+                }
                 backoff = (backoff * 2).min(BACKOFF_MAX);
                 asleep = config.start == Start::OnDemand;
                 server.turn(if asleep { Phase::Asleep } else { Phase::Waiting });
@@ -160,7 +165,7 @@ pub(super) async fn keep(
 }
 
 /// Until the server is needed no more, or cannot be used any more.
-async fn serve(server: &Server, service: &Service, config: &ServerConfig) -> Ending {
+async fn serve(server: &Server, service: &Arc<Service>, config: &ServerConfig) -> Ending {
     tokio::select! {
             biased;
         () = server.over() => Ending::Over,
@@ -170,7 +175,7 @@ async fn serve(server: &Server, service: &Service, config: &ServerConfig) -> End
 }
 
 /// Resolves when nobody has used the server for so long, and it has fallen asleep.
-async fn unused(server: &Server, service: &Service, idle_timeout: Option<Duration>) {
+async fn unused(server: &Server, service: &Arc<Service>, idle_timeout: Option<Duration>) {
     let Some(idle_timeout) = idle_timeout else { return std::future::pending().await };
     let period = (idle_timeout / 4).clamp(LOOK_PERIOD_MIN, LOOK_PERIOD_MAX);
     let (mut since, mut begun) = (Instant::now(), server.visits_begun());

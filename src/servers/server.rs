@@ -27,6 +27,8 @@ pub struct Server {
     shown: watch::Sender<Option<Result<(), Loss>>>,
     /// Somebody came while it was not started.
     wanted: Notify,
+    /// How many wait for it to be started.
+    waiting: AtomicUsize,
     /// How many visits there are.
     visits: AtomicUsize,
     /// How many there ever were.
@@ -48,6 +50,8 @@ pub(super) enum Phase {
     Waiting,
     /// Its children are starting, or there.
     Up(Arc<Service>),
+    /// Its children are being stopped, be it because nobody needs them or because they do not work.
+    Stopping(Arc<Service>),
     /// It could not be started, and is tried again from then on.
     Failed(Instant),
     /// It is served no more; what is in flight is answered.
@@ -65,6 +69,8 @@ pub enum Condition {
     Waiting,
     /// It is started; its children do as well as this.
     Started(Health),
+    /// Its children are being stopped, until somebody comes or it is tried again.
+    Stopping,
     /// It could not be started, and is tried again later.
     Failed,
     /// It is served no more.
@@ -108,6 +114,7 @@ impl Server {
             phase: watch::Sender::new(phase),
             shown: watch::Sender::new(shown),
             wanted: Notify::new(),
+            waiting: AtomicUsize::new(0),
             visits: AtomicUsize::new(0),
             visits_begun: AtomicU64::new(0),
             over,
@@ -136,7 +143,7 @@ impl Server {
     /// What it is served by, if it is started.
     pub fn service(&self) -> Option<Arc<Service>> {
         match &*self.phase.borrow() {
-            Phase::Up(service) | Phase::Leaving(service) => Some(Arc::clone(service)),
+            Phase::Up(service) | Phase::Stopping(service) | Phase::Leaving(service) => Some(Arc::clone(service)),
             Phase::Asleep | Phase::Waiting | Phase::Failed(_) | Phase::Over => None,
         }
     }
@@ -147,6 +154,7 @@ impl Server {
             Phase::Asleep => Condition::Asleep,
             Phase::Waiting => Condition::Waiting,
             Phase::Up(service) => Condition::Started(service.pool.health()),
+            Phase::Stopping(_) => Condition::Stopping,
             Phase::Failed(_) => Condition::Failed,
             Phase::Leaving(_) | Phase::Over => Condition::Over,
         }
@@ -156,12 +164,13 @@ impl Server {
     pub(super) fn health(&self) -> Option<Health> {
         let health = match self.condition() {
             Condition::Asleep => Health { standing: Standing::Ready, ..Health::NONE },
-            Condition::Waiting => Health { standing: Standing::Starting, ..Health::NONE },
+            Condition::Waiting | Condition::Stopping => Health { standing: Standing::Starting, ..Health::NONE },
             Condition::Started(health) => health,
             Condition::Failed => Health { standing: Standing::Failed, ..Health::NONE },
             Condition::Over => return None,
         };
-        let on_demand = self.config.as_ref().is_some_and(|config| config.start == Start::OnDemand);
+        let on_demand = |config: &ServerConfig| config.start == Start::OnDemand || config.idle_timeout.is_some();
+        let on_demand = self.config.as_ref().is_some_and(on_demand);
         let standing = match (health.standing, &*self.shown.borrow()) {
             // It has had its chance.
             (Standing::Starting, Some(Err(_))) => Standing::Failed,
@@ -169,6 +178,11 @@ impl Server {
             (standing, _) => standing,
         };
         Some(Health { standing, ..health })
+    }
+
+    /// Whether its first start has not shown yet whether it works.
+    pub(super) fn is_open(&self) -> bool {
+        self.shown.borrow().is_none()
     }
 
     /// Pays it a visit; it is started for that if it has to be.
@@ -185,8 +199,11 @@ impl Server {
             return Ok(visit);
         }
         let queue_timeout = self.config.as_ref().map_or(Duration::ZERO, |config| config.pool.queue_timeout);
-        let late =
-            || Reject::ChildUnavailable("it was not started in time, since other servers are starting".to_owned());
+        let late = || {
+            let why = "it was not started in time, since others are starting or it is still being stopped";
+            Reject::ChildUnavailable(why.to_owned())
+        };
+        let _waiting = Waiting::of(&self.waiting);
         let coming = async {
             let mut phase = self.phase.subscribe();
             loop {
@@ -209,12 +226,13 @@ impl Server {
                 self.visits_begun.fetch_add(1, Ordering::Relaxed);
                 Ok(Some(Visit { server: Arc::clone(self), service: Arc::clone(service) }))
             }
-            Phase::Asleep | Phase::Waiting => Ok(None),
+            Phase::Asleep | Phase::Waiting | Phase::Stopping(_) => Ok(None),
             Phase::Failed(until) => {
                 let retry_after = until.saturating_duration_since(Instant::now());
                 if retry_after.is_zero() { Ok(None) } else { Err(Reject::CircuitOpen { retry_after }) }
             }
-            Phase::Leaving(_) | Phase::Over => Err(Reject::NotFound),
+            Phase::Leaving(_) | Phase::Over if self.is_dismissed() => Err(Reject::NotFound),
+            Phase::Leaving(_) | Phase::Over => Err(Reject::ShuttingDown),
         }
     }
 
@@ -237,12 +255,12 @@ impl Server {
         self.phase.send_replace(phase);
     }
 
-    /// Falls asleep, unless somebody needs it now.
-    pub(super) fn fall_asleep(&self, service: &Service) -> bool {
+    /// Begins to stop, unless somebody needs it now.
+    pub(super) fn fall_asleep(&self, service: &Arc<Service>) -> bool {
         self.phase.send_if_modified(|phase| {
             let sleeps = self.visits.load(Ordering::Relaxed) == 0 && service.is_unused();
             if sleeps {
-                *phase = Phase::Asleep;
+                *phase = Phase::Stopping(Arc::clone(service));
             }
             sleeps
         })
@@ -258,9 +276,12 @@ impl Server {
         self.visits_begun.load(Ordering::Relaxed)
     }
 
-    /// Resolves when somebody comes, or came, while it was not started.
+    /// Resolves when somebody waits for it to be started.
     pub(super) async fn wanted(&self) {
-        self.wanted.notified().await;
+        // What is left of those who came for an earlier start wakes nobody.
+        while self.waiting.load(Ordering::Acquire) == 0 {
+            self.wanted.notified().await;
+        }
     }
 
     /// Resolves when it is to be served no more, or the program stops.
@@ -311,9 +332,26 @@ impl Condition {
             Self::Asleep => "asleep",
             Self::Waiting => "waiting",
             Self::Started(health) => health.standing.as_str(),
+            Self::Stopping => "stopping",
             Self::Failed => "failed",
             Self::Over => "stopped",
         }
+    }
+}
+
+/// Somebody who waits for a server to be started.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn of(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Release);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 

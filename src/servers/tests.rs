@@ -255,9 +255,50 @@ async fn a_new_configuration_touches_what_has_changed_and_nothing_else() {
 
     // The same once more is nothing.
     assert_eq!(servers.change(config), Changes { kept: 4, ..Changes::default() });
-    assert!(servers.only().is_none());
-    servers.change(several(vec![server("new", &[])]));
-    assert_eq!(servers.only().map(|server| server.name().to_string()).as_deref(), Some("new"));
+    end((servers, tracker), &play).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_that_needs_no_name_stays_that_and_none_takes_its_place() {
+    let play = Play::default();
+    let unnamed = |servers: &Servers| servers.only().map(|server| server.name().to_string());
+    let (a, b) = (server("a", &[]), server("b", &[]));
+    let (servers, tracker) = start(several(vec![a.clone(), b.clone()]), &play);
+    assert_eq!(unnamed(&servers), None);
+    servers.change(several(vec![b.clone()]));
+    assert_eq!(unnamed(&servers).as_deref(), Some("b"));
+    servers.change(several(vec![a.clone(), b]));
+    assert_eq!(unnamed(&servers).as_deref(), Some("b"));
+    servers.change(several(vec![a]));
+    assert_eq!(unnamed(&servers), None);
+    end((servers, tracker), &play).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_started_later_does_not_make_the_others_unready() {
+    let play = Play::default();
+    let (servers, tracker) = start(several(vec![server("a", &[])]), &play);
+    assert!(servers.first().await.is_ok());
+    assert_eq!(servers.health().standing, Standing::Ready);
+    play.silent.lock().unwrap().insert("b");
+    servers.change(several(vec![server("a", &[]), server("b", &["--start-timeout", "10s"])]));
+    for _ in 0..60 {
+        sleep(SOON).await;
+        assert_eq!(servers.health().standing, Standing::Ready);
+    }
+    end((servers, tracker), &play).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_came_for_one_start_cause_no_other() {
+    let play = Play::default();
+    let idle = Duration::from_secs(60);
+    let (servers, tracker) = start(several(vec![lazy("a", idle)]), &play);
+    let a = servers.named(&name("a")).unwrap();
+    let visits = tokio::join!(a.visit(), a.visit(), a.visit());
+    drop(visits);
+    sleep(LONG).await;
+    assert_eq!((play.started("a"), a.condition()), (1, Condition::Asleep));
     end((servers, tracker), &play).await;
 }
 
