@@ -198,7 +198,8 @@ impl App {
             entrance::authenticator(config.auth, config.principals, resources, &tasks, &sweeper)?
         };
         let servers = Servers::start(config.servers, guard, config.drain_timeout, &tasks);
-        entrance::read_again(&mut reloads, &authenticator, &servers);
+        let source = source.map(Arc::new);
+        entrance::read_again(&mut reloads, &authenticator, &servers, source.clone());
         if let Some(source) = source {
             configuration::read_again(&mut reloads, source, &servers);
         }

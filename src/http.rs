@@ -170,7 +170,7 @@ impl Http {
         let path = request.uri.path();
         // Client configurations often carry a slash too many.
         let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
-        let has_status = self.has_status(door, peer);
+        let has_status = self.has_status(door, peer, &request.headers);
         let page = if has_status { self.page(door, path, request) } else { None };
         let answered = match page.or_else(|| self.open_to_all(path, request, &way)) {
             Some(answered) => answered,

@@ -9,7 +9,7 @@ use crate::reload::Reloads;
 use crate::servers::{Changes, Servers};
 
 /// Adds the file to what can be read again.
-pub(super) fn read_again(reloads: &mut Reloads, source: Source, servers: &Arc<Servers>) {
+pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &Arc<Servers>) {
     let servers = Arc::clone(servers);
     let file = source.file().to_owned();
     reloads.add("configuration", vec![file], move || {

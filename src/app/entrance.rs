@@ -15,7 +15,7 @@ use crate::auth::tokens::{Census, Tokens};
 use crate::auth::{Authenticator, Change, Methods};
 use crate::config::allow::{AllowHost, AllowOrigin};
 use crate::config::principals::PrincipalsConfig;
-use crate::config::{AuthConfig, Exposure, GuardConfig};
+use crate::config::{AuthConfig, Exposure, GuardConfig, Source};
 use crate::error::StartupError;
 use crate::http::listener::Bound;
 use crate::reload::Reloads;
@@ -66,8 +66,13 @@ pub(super) fn authenticator(
     Ok(Arc::new(Authenticator::new(Methods { tokens, jwt, certificates }, principals)))
 }
 
-/// What can be read again.
-pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticator>, servers: &Arc<Servers>) {
+/// What can be read again; `source` is the whole file that the principals are in.
+pub(super) fn read_again(
+    reloads: &mut Reloads,
+    authenticator: &Arc<Authenticator>,
+    servers: &Arc<Servers>,
+    source: Option<Arc<Source>>,
+) {
     let Methods { tokens, jwt, certificates: _ } = authenticator.methods();
     if let Some(tokens) = tokens.clone() {
         let servers = Arc::clone(servers);
@@ -93,6 +98,10 @@ pub(super) fn read_again(reloads: &mut Reloads, authenticator: &Arc<Authenticato
         let (authenticator, servers) = (Arc::clone(authenticator), Arc::clone(servers));
         // It looks itself at what its file is.
         reloads.add("principals", Vec::new(), move || {
+            // A file of which anything is wrong changes nothing.
+            if let Some(source) = &source {
+                source.again()?;
+            }
             if authenticator.reload()? == Change::Other {
                 interrupt_all(&servers);
             }

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 
 use super::body::Body;
 use super::peer::{Peer, Reach};
@@ -54,15 +54,27 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// What is shown, as JSON.
 pub(super) const DATA_PATH: &str = "/status.json";
 
+/// Whether a proxy says that it has passed the request on.
+fn was_passed_on(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "via"].iter().any(|name| headers.contains_key(*name))
+}
+
 impl Http {
     /// Whether the status page is to be had for who came like this.
-    pub(super) fn has_status(&self, door: Door, peer: &Peer) -> bool {
+    pub(super) fn has_status(&self, door: Door, peer: &Peer, headers: &HeaderMap) -> bool {
         self.status.is_some()
             && match (door, self.desk) {
                 (Door::Operators, _) => true,
                 (Door::Clients, Desk::Apart) => false,
-                (Door::Clients, Desk::AmongClients) => peer.reach == Reach::Machine,
+                (Door::Clients, Desk::AmongClients) => {
+                    peer.reach == Reach::Machine && !self.is_behind_a_proxy() && !was_passed_on(headers)
+                }
             }
+    }
+
+    /// Whether it is configured to have one in front. All that comes from there comes from this machine, perhaps.
+    fn is_behind_a_proxy(&self) -> bool {
+        !self.config.forwarded.trusted.is_empty() || self.config.public_url.is_some()
     }
 
     /// Whether the metrics are.

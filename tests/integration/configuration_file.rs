@@ -60,6 +60,12 @@ async fn each_principal_has_a_process_with_its_own_variables_and_follows_them_wh
     mux.signal(rustix::process::Signal::HUP);
     mux.logged("read again files=\"principals\"").await;
     assert_eq!(owner(&mux, "the-token-of-alice").await, "\"alice again\"");
+
+    // What is wrong elsewhere in the file is a reason to leave these as they are, too.
+    fs::write(&file, config("nobody").replace("\"isolation\"", "\"pool\":\"x\",\"isolation\"")).unwrap();
+    mux.signal(rustix::process::Signal::HUP);
+    mux.logged("not read again: what was there stays files=\"principals\"").await;
+    assert_eq!(owner(&mux, "the-token-of-alice").await, "\"alice again\"");
     let (_, _, log) = mux.stop().await;
     assert!(!log.contains("alice again") && !log.contains("the-token-of"), "{log}");
 }

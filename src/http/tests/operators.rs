@@ -163,3 +163,17 @@ async fn an_endpoint_at_the_root_is_not_taken_by_the_page() {
     assert!(!answer.status.is_success() && answer.header("content-type") != "text/html; charset=utf-8");
     assert_eq!(operators.get(Door::Clients, Reach::Machine, "/status.json").await, 200);
 }
+
+#[tokio::test]
+async fn who_comes_through_a_proxy_on_this_machine_is_not_this_machine() {
+    let operators = Operators::new(Desk::AmongClients, authenticator(), "/mcp");
+    for header in ["forwarded", "x-forwarded-for", "x-forwarded-host", "via"] {
+        for path in ["/", "/status.json"] {
+            let passed_on = request("GET", path, &[(header, "1.1 somebody")], "");
+            let answer = operators.ask(Door::Clients, Reach::Machine, passed_on).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{header} {path}");
+            let passed_on = request("GET", path, &[(header, "1.1 somebody")], "");
+            assert_eq!(operators.ask(Door::Operators, Reach::Machine, passed_on).await.status, StatusCode::OK);
+        }
+    }
+}
