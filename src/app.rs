@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
+use self::configuration::Remarks;
 use crate::auth::Remote;
 use crate::child::guard::ChildGuard;
-use crate::config::{Config, HttpConfig, Isolation, Reread, ServerConfig, ServersConfig, Source};
+use crate::config::{Config, HttpConfig, Reread, ServersConfig, Source};
 use crate::error::StartupError;
 use crate::http::guard::Guard;
 use crate::http::listener::{Bound, Handed, Listener, Stop};
@@ -161,18 +162,8 @@ impl App {
             entrance::warn_of_exposure(bound, &config.auth);
         }
         entrance::warn_of_openness(&config.guard);
-        let by_principal = |server: &ServerConfig| server.pool.isolation == Isolation::Principal;
-        if config.servers.servers.iter().any(by_principal) && !config.auth.is_required() {
-            warn!("there is no authentication: everybody is the same anonymous principal, and all share one process");
-        }
-        if let Some(file) = &config.exposed_file {
-            warn!(
-                file = %file.display(),
-                "everybody on this machine can read the variables' values in the configuration file: take it from them \
-                 (chmod o-r)"
-            );
-        }
-        configuration::say_foreign(&config.foreign_keys);
+        let remarks = Remarks::new(&config.auth);
+        remarks.say(&config.servers, config.exposed_file.as_deref(), &config.foreign_keys);
         let mounts = mounts(&config.servers);
         let urls: Vec<_> =
             listener.bound().flat_map(|bound| urls::urls(scheme, bound, &config.http, &mounts)).collect();
@@ -201,7 +192,7 @@ impl App {
         let source = source.map(Arc::new);
         entrance::read_again(&mut reloads, &authenticator, &servers, source.clone());
         if let Some(source) = source {
-            configuration::read_again(&mut reloads, source, &servers);
+            configuration::read_again(&mut reloads, source, &servers, remarks);
         }
         let reload = Arc::new(Notify::new());
         if config.reread == Reread::OnChange {

@@ -69,7 +69,16 @@ pub struct Config {
     /// The configuration file, where everybody on the machine can read variables' values in it.
     pub exposed_file: Option<PathBuf>,
     /// Keys of the file that are another program's, and mean nothing here.
-    pub foreign_keys: Vec<String>,
+    pub foreign_keys: Vec<ForeignKey>,
+}
+
+/// A key of another program in the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Where it is: `theme`, or `mcpServers.git.autoApprove`.
+    pub place: String,
+    /// The key of ours that it looks like.
+    pub like: Option<String>,
 }
 
 /// When files are read again.

@@ -95,6 +95,9 @@ async fn servers_come_go_and_change(telling: Telling) {
     write(&file, &text(json!({ "a": { "command": "x", "pool": "many" } })));
     tell(&mux);
     mux.logged("mcp.json: mcpServers.a.pool").await;
+    write(&file, &text(json!({ "a": { "command": "${NONE}" } })));
+    tell(&mux);
+    mux.logged("mcp.json: mcpServers.a: must be a server that can be used, as the one that runs can").await;
     assert_eq!((pid(&a).await, greeting(&a).await.as_str()), (pid_of_a, "\"hello a\""));
     assert_eq!(greeting(&session(&mux, "c").await).await, "\"hello c\"");
 
@@ -107,6 +110,16 @@ async fn servers_come_go_and_change(telling: Telling) {
     let gone = mux.client().send(Method::POST, "/servers/c/mcp", &[ACCEPT, JSON], "{}").await;
     assert_eq!(gone.status(), StatusCode::NOT_FOUND);
     assert_eq!((pid(&a).await, greeting(&a).await.as_str()), (pid_of_a, "\"hello a\""));
+
+    // All of them gone, and one of them back.
+    write(&file, &json!({ "mcpServers": { "a": { "disabled": true } }, "keep-alive": "15s" }).to_string());
+    tell(&mux);
+    mux.logged("added=0 removed=0 changed=1 kept=0").await;
+    self::gone(pid_of_a).await;
+    write(&file, &text(json!({ "a": server("back"), "d": server("new") })));
+    tell(&mux);
+    mux.logged("added=1 removed=0 changed=1 kept=0").await;
+    assert_eq!(greeting(&session(&mux, "a").await).await, "\"back\"");
     let (status, _, log) = mux.stop().await;
     assert_eq!(status.code(), Some(0));
     assert!(!log.contains("hello a"), "{log}");

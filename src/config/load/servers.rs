@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Reader, folder_fault, read_server};
+use super::{Moment, Reader, folder_fault, read_server};
 use crate::cli::{Cli, ServerCli};
 use crate::config::file::File;
 use crate::config::{Arrangement, Problem, ServerName, ServersConfig, Unusable, values};
@@ -27,7 +27,8 @@ pub(super) fn read(cli: &Cli, entries: Option<Vec<ServerCli>>, reader: &mut Read
             continue;
         };
         problems.servers += 1;
-        let mut own = Reader { origins: cli.origins.clone(), problems: Vec::new(), auth_tokens: None };
+        let mut own =
+            Reader { moment: reader.moment, origins: cli.origins.clone(), problems: Vec::new(), auth_tokens: None };
         let why = why.or_else(|| without_folder(&mut cli));
         let server = read_server(&cli, name.clone(), &mut own);
         problems.add(&name, own.problems);
@@ -37,7 +38,8 @@ pub(super) fn read(cli: &Cli, entries: Option<Vec<ServerCli>>, reader: &mut Read
         }
     }
     let problems = problems.end();
-    if servers.is_empty() && problems.is_empty() {
+    let no_problem = problems.is_empty() && reader.problems.is_empty();
+    if servers.is_empty() && no_problem && reader.moment == Moment::Start {
         reader.problems.extend(none_usable(cli, &unusable));
         return None;
     }
@@ -61,7 +63,10 @@ fn without_folder(cli: &mut Cli) -> Option<Unusable> {
 }
 
 fn none_usable(cli: &Cli, unusable: &[(ServerName, Unusable)]) -> Option<Problem> {
-    let mut wanted = "a table with a server that can be used; of those in it, none can".to_owned();
+    let mut wanted = match unusable {
+        [] => "a table with a server at least".to_owned(),
+        [..] => "a table with a server that can be used; of those in it, none can".to_owned(),
+    };
     for (name, why) in unusable {
         let why = match why {
             Unusable::Disabled => "disabled",
