@@ -8,10 +8,14 @@
 //! Invariants: what becomes of one server touches no other; a server that somebody visits is not stopped for want of use;
 //! after [`Servers::stop`] nothing is started.
 
+mod changes;
 mod keeper;
+mod loss;
 mod server;
 mod service;
 mod shared_timeout;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +27,15 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
 
+pub use self::changes::Changes;
 use self::keeper::{Backing, Means};
+use self::loss::Loss;
 pub use self::server::{Condition, Server, Visit};
 pub use self::service::Service;
 pub(crate) use self::shared_timeout::SharedTimeout;
 use crate::child::ChildGuard;
-use crate::config::{Arrangement, EndpointConfig, ServerConfig, ServerName, ServersConfig, Unusable};
+use crate::config::{Arrangement, EndpointConfig, ServerName, ServersConfig, Unusable};
 use crate::error::StartupError;
 use crate::pool::{Health, Pool, Standing};
 use crate::session::{Registry, UnreadTotal};
@@ -58,28 +63,6 @@ pub enum Entry {
     Served(Arc<Server>),
     /// That of something that is not served.
     Unserved(Unusable),
-}
-
-/// How a server was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Loss {
-    /// Its command does not work; what there is to say of it.
-    Child(String),
-    /// By a bug.
-    Bug,
-}
-
-/// How the servers of a new configuration differ from those there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// New names.
-    pub added: usize,
-    /// Names that are there no more.
-    pub removed: usize,
-    /// Names that stand for something else.
-    pub changed: usize,
-    /// Names of which nothing has changed.
-    pub kept: usize,
 }
 
 impl Servers {
@@ -150,77 +133,6 @@ impl Servers {
         let servers = Self::none(arrangement, means);
         servers.choose_unnamed(&table);
         Arc::new(Self { table: RwLock::new(table), ..servers })
-    }
-
-    /// Makes the servers those of `config`. Those of which nothing has changed are not touched. One that has changed is another
-    /// one from now on; the sessions of the old one end when what is in flight in them was answered, or after the drain time.
-    pub fn change(&self, config: ServersConfig) -> Changes {
-        let mut changes = Changes::default();
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let mut old = std::mem::take(&mut *table);
-        if self.means.closing.is_cancelled() {
-            *table = old;
-            return changes;
-        }
-        let served = config.servers.into_iter().map(|server| (server.name.clone(), Ok(server)));
-        let unserved = config.unusable.into_iter().map(|(name, why)| (name, Err(why)));
-        for (name, wanted) in served.chain(unserved) {
-            let (before, same) = match (old.remove(&name), &wanted) {
-                (Some(Entry::Served(server)), Ok(config)) if server.is(config) => (Some(Entry::Served(server)), true),
-                (Some(Entry::Unserved(why)), Err(now)) if why == *now => (Some(Entry::Unserved(why)), true),
-                (before, _) => (before, false),
-            };
-            match (before, wanted) {
-                (Some(before), _) if same => {
-                    changes.kept += 1;
-                    table.insert(name, before);
-                    continue;
-                }
-                (before, wanted) => {
-                    match &before {
-                        Some(_) => changes.changed += 1,
-                        None => changes.added += 1,
-                    }
-                    if let Some(Entry::Served(before)) = before {
-                        self.dismiss(before);
-                    }
-                    let entry = match wanted {
-                        Ok(config) => Entry::Served(self.begin(config)),
-                        Err(why) => {
-                            say_why_not(&name, &why);
-                            Entry::Unserved(why)
-                        }
-                    };
-                    table.insert(name, entry);
-                }
-            }
-        }
-        for (name, entry) in old {
-            changes.removed += 1;
-            info!(server = %name, "the server is in the configuration no more");
-            if let Entry::Served(server) = entry {
-                self.dismiss(server);
-            }
-        }
-        self.choose_unnamed(&table);
-        changes
-    }
-
-    fn dismiss(&self, server: Arc<Server>) {
-        server.dismiss();
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.retain(|server| !server.is_gone());
-        leaving.push(server);
-    }
-
-    fn begin(&self, mut config: ServerConfig) -> Arc<Server> {
-        if self.arrangement == Arrangement::Several {
-            config.child.server = Some(config.name.clone());
-        }
-        let server = Server::new(config, self.means.closing.child_token());
-        let keep = keeper::keep(Arc::clone(&server), self.arrangement, self.means.clone(), self.lost.clone());
-        self.means.tracker.spawn(keep);
-        server
     }
 
     /// The server of that name.
@@ -365,32 +277,3 @@ impl Servers {
         }
     }
 }
-
-impl Loss {
-    fn of(error: StartupError) -> Self {
-        if let StartupError::Child(text) = error { Self::Child(text) } else { Self::Bug }
-    }
-
-    fn into_error(self) -> StartupError {
-        match self {
-            Self::Child(text) => StartupError::Child(text),
-            Self::Bug => StartupError::Bug(LOST),
-        }
-    }
-
-    fn text(&self) -> &str {
-        match self {
-            Self::Child(text) => text,
-            Self::Bug => LOST,
-        }
-    }
-}
-
-fn say_why_not(name: &ServerName, why: &Unusable) {
-    match why {
-        Unusable::Disabled => info!(server = %name, "not served: disabled"),
-        Unusable::Invalid(why) => warn!(server = %name, "not served: {why}"),
-    }
-}
-
-const LOST: &str = "the task that owns the server's process ended by itself";

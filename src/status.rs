@@ -145,7 +145,7 @@ impl Status {
                 Entry::Unserved(Unusable::Disabled) => Server::without_parts(name, "disabled", None),
                 Entry::Unserved(Unusable::Invalid(why)) => Server::without_parts(name, "invalid", Some(why.clone())),
                 Entry::Served(server) => {
-                    let seen = Server::without_parts(name, state(server.condition()), None);
+                    let seen = Server::without_parts(name, state(server.condition()), server.trouble());
                     match server.service() {
                         Some(service) => {
                             let sessions = service.registry.report(now);

@@ -113,7 +113,7 @@ pub(super) async fn keep(
                 if named {
                     info!(server = %server.name(), "the server is started");
                 }
-                server.show(Ok(()));
+                server.work();
                 backoff = BACKOFF_MIN;
                 serve(&server, &service, &config).await
             }
@@ -147,8 +147,7 @@ pub(super) async fn keep(
                 );
                 server.turn(Phase::Stopping(Arc::clone(&service)));
                 service.retire(|| false, Duration::ZERO).await;
-                server.turn(Phase::Failed(until));
-                server.show(Err(loss));
+                server.fail(loss, until);
                 tokio::select! {
                     biased;
                     () = server.over() => break,
