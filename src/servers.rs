@@ -14,17 +14,20 @@ mod loss;
 mod server;
 mod service;
 mod shared_timeout;
+mod starts;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::future::pending;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +37,7 @@ use self::loss::Loss;
 pub use self::server::{Condition, Server, Visit};
 pub use self::service::Service;
 pub(crate) use self::shared_timeout::SharedTimeout;
+use self::starts::Starts;
 use crate::child::ChildGuard;
 use crate::config::{Arrangement, EndpointConfig, ServerName, ServersConfig, Unusable};
 use crate::error::StartupError;
@@ -87,7 +91,7 @@ impl Servers {
         let means = Means {
             backing,
             unread: UnreadTotal::new(unread.unwrap_or_default()),
-            starts: Arc::new(Semaphore::new(config.starts_max.get())),
+            starts: Starts::new(config.starts_max),
             drain_timeout,
             closing: CancellationToken::new(),
             tracker: tracker.clone(),
@@ -124,7 +128,7 @@ impl Servers {
         let means = Means {
             backing: Backing::Nothing,
             unread: UnreadTotal::new(0),
-            starts: Arc::new(Semaphore::new(1)),
+            starts: Starts::new(NonZeroUsize::MIN),
             drain_timeout: Duration::ZERO,
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -163,6 +167,13 @@ impl Servers {
         table.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
     }
 
+    /// Those that are served no more and of which something is left.
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Server>>> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|server| !server.is_gone());
+        leaving
+    }
+
     /// Every server.
     pub fn all(&self) -> Vec<Arc<Server>> {
         let served = |(_, entry)| match entry {
@@ -175,7 +186,7 @@ impl Servers {
     /// How long any child of theirs may take to exit, for each of the two waits of its ladder.
     pub fn stop_timeout(&self) -> Duration {
         let mut servers = self.all();
-        servers.extend_from_slice(&self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        servers.extend_from_slice(&self.leaving());
         let timeouts = servers.iter().filter_map(|server| server.config()).map(|config| config.child.stop_timeout);
         timeouts.max().unwrap_or_default()
     }
@@ -183,7 +194,7 @@ impl Servers {
     /// What every server is served by whose children may be there, also those that are served no more.
     pub fn services(&self) -> Vec<Arc<Service>> {
         let mut servers = self.all();
-        servers.extend_from_slice(&self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        servers.extend_from_slice(&self.leaving());
         servers.iter().filter_map(|server| server.service()).collect()
     }
 

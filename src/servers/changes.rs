@@ -78,9 +78,7 @@ impl Servers {
 
     fn dismiss(&self, server: Arc<Server>) {
         server.dismiss();
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.retain(|server| !server.is_gone());
-        leaving.push(server);
+        self.leaving().push(server);
     }
 
     fn begin(&self, mut config: ServerConfig) -> Arc<Server> {
@@ -88,7 +86,8 @@ impl Servers {
             config.child.server = Some(config.name.clone());
         }
         let server = Server::new(config, self.means.closing.child_token());
-        let keep = keeper::keep(Arc::clone(&server), self.arrangement, self.means.clone(), self.lost.clone());
+        let before = self.leaving().iter().filter(|before| before.name() == server.name()).cloned().collect();
+        let keep = keeper::keep(Arc::clone(&server), before, self.arrangement, self.means.clone(), self.lost.clone());
         self.means.tracker.spawn(keep);
         server
     }

@@ -295,6 +295,13 @@ impl Server {
         matches!(&*self.phase.borrow(), Phase::Over)
     }
 
+    /// Resolves when nothing is left of it.
+    pub(super) async fn gone(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender is a field of this very struct.
+        let _ = phase.wait_for(|phase| matches!(phase, Phase::Over)).await;
+    }
+
     /// What its first start has shown.
     pub(super) fn show(&self, works: Result<(), Loss>) {
         self.shown.send_if_modified(|shown| {

@@ -24,6 +24,10 @@ pub(crate) struct Play {
     pub(crate) broken: Arc<Mutex<BTreeSet<&'static str>>>,
     /// Those that say nothing.
     pub(crate) silent: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// Those that exit if one of their name runs.
+    pub(crate) exclusive: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// Those that run.
+    alive: Arc<Mutex<Vec<String>>>,
     /// How many were started of each.
     pub(crate) started: Arc<Mutex<Vec<String>>>,
     /// How many run.
@@ -35,13 +39,19 @@ impl Play {
         let (play, name) = (self.clone(), name.to_string());
         in_memory::Server::new(move |pipes| {
             play.started.lock().unwrap().push(name.clone());
-            let broken = play.broken.lock().unwrap().contains(name.as_str());
+            let taken = play.alive.lock().unwrap().contains(&name);
+            let broken = play.broken.lock().unwrap().contains(name.as_str())
+                || taken && play.exclusive.lock().unwrap().contains(name.as_str());
             let silent = play.silent.lock().unwrap().contains(name.as_str());
-            let running = play.running.clone();
+            let (running, alive, name) = (play.running.clone(), play.alive.clone(), name.clone());
             async move {
                 running.fetch_add(1, Ordering::Relaxed);
                 if !broken {
+                    alive.lock().unwrap().push(name.clone());
                     answer(pipes, silent).await;
+                    let mut alive = alive.lock().unwrap();
+                    let place = alive.iter().position(|one| *one == name).unwrap();
+                    alive.remove(place);
                 }
                 running.fetch_sub(1, Ordering::Relaxed);
             }
