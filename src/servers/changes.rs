@@ -32,38 +32,38 @@ impl Servers {
             *table = old;
             return changes;
         }
-        let served = config.servers.into_iter().map(|server| (server.name.clone(), Ok(server)));
-        let unserved = config.unusable.into_iter().map(|(name, why)| (name, Err(why)));
+        let ServersConfig { servers, unusable, folderless, .. } = config;
+        let served = servers.into_iter().map(|server| (server.name.clone(), Ok(server)));
+        let unserved = unusable.into_iter().map(|(name, why)| (name, Err(why)));
         for (name, wanted) in served.chain(unserved) {
-            let (before, same) = match (old.remove(&name), &wanted) {
-                (Some(Entry::Served(server)), Ok(config)) if server.is(config) => (Some(Entry::Served(server)), true),
-                (Some(Entry::Unserved(why)), Err(now)) if why == *now => (Some(Entry::Unserved(why)), true),
-                (before, _) => (before, false),
-            };
-            match (before, wanted) {
-                (Some(before), _) if same => {
+            let before = match (old.remove(&name), &wanted) {
+                (Some(Entry::Served(server)), wanted) if is_still(&server, wanted.as_ref(), &folderless) => {
                     changes.kept += 1;
-                    table.insert(name, before);
+                    table.insert(name, Entry::Served(server));
                     continue;
                 }
-                (before, wanted) => {
-                    match &before {
-                        Some(_) => changes.changed += 1,
-                        None => changes.added += 1,
-                    }
-                    if let Some(Entry::Served(before)) = before {
-                        self.dismiss(before);
-                    }
-                    let entry = match wanted {
-                        Ok(config) => Entry::Served(self.begin(config)),
-                        Err(why) => {
-                            say_why_not(&name, &why);
-                            Entry::Unserved(why)
-                        }
-                    };
-                    table.insert(name, entry);
+                (Some(Entry::Unserved(why)), Err(now)) if why == *now => {
+                    changes.kept += 1;
+                    table.insert(name, Entry::Unserved(why));
+                    continue;
                 }
+                (before, _) => before,
+            };
+            match &before {
+                Some(_) => changes.changed += 1,
+                None => changes.added += 1,
             }
+            if let Some(Entry::Served(before)) = before {
+                self.dismiss(before);
+            }
+            let entry = match wanted {
+                Ok(config) => Entry::Served(self.begin(config)),
+                Err(why) => {
+                    say_why_not(&name, &why);
+                    Entry::Unserved(why)
+                }
+            };
+            table.insert(name, entry);
         }
         for (name, entry) in old {
             changes.removed += 1;
@@ -93,9 +93,23 @@ impl Servers {
     }
 }
 
+/// Whether a server is what it is to be, be it that its folder is not there any more: it may be in it still.
+fn is_still(server: &Server, wanted: Result<&ServerConfig, &Unusable>, folderless: &[ServerConfig]) -> bool {
+    match wanted {
+        Ok(config) => server.is(config),
+        Err(why) => {
+            let same = folderless.iter().any(|config| server.is(config));
+            if same {
+                warn!(server = %server.name(), "the server goes on as it is, though it could not be started now: {why}");
+            }
+            same
+        }
+    }
+}
+
 fn say_why_not(name: &ServerName, why: &Unusable) {
     match why {
-        Unusable::Disabled => info!(server = %name, "not served: disabled"),
-        Unusable::Invalid(why) => warn!(server = %name, "not served: {why}"),
+        Unusable::Disabled => info!(server = %name, "not served: {why}"),
+        Unusable::Invalid(_) => warn!(server = %name, "not served: {why}"),
     }
 }

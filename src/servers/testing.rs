@@ -94,7 +94,13 @@ pub(crate) fn lazy(text: &str, idle_timeout: Duration) -> ServerConfig {
 
 pub(crate) fn several(servers: Vec<ServerConfig>) -> ServersConfig {
     let starts_max = NonZeroUsize::new(2).unwrap();
-    ServersConfig { arrangement: Arrangement::Several, servers, unusable: Vec::new(), starts_max }
+    ServersConfig {
+        arrangement: Arrangement::Several,
+        servers,
+        unusable: Vec::new(),
+        folderless: Vec::new(),
+        starts_max,
+    }
 }
 
 pub(crate) fn start(config: ServersConfig, play: &Play) -> (Arc<Servers>, TaskTracker) {

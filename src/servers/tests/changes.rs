@@ -1,6 +1,7 @@
 //! From one configuration to the next.
 
 use super::*;
+use crate::config::ServerConfig;
 
 #[tokio::test(start_paused = true)]
 async fn a_new_configuration_touches_what_has_changed_and_nothing_else() {
@@ -103,5 +104,44 @@ async fn after_a_stop_nothing_is_started_and_nothing_changes() {
         assert!(matches!(timeout(LONG, server.visit()).await, Ok(Err(Reject::NotFound | Reject::ShuttingDown))));
     }
     assert_eq!(["a", "b", "c", "d", "e"].map(|text| play.started(text)), [1, 1, 0, 0, 0]);
+    end((servers, tracker), &play).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_the_one_before_was_in_the_way_of_is_tried_again_when_that_is_gone() {
+    let play = Play::default();
+    play.exclusive.lock().unwrap().insert("a");
+    let (servers, tracker) = start(several(vec![server("a", &[]), server("b", &[])]), &play);
+    assert!(servers.first().await.is_ok());
+    let visit = servers.named(&name("a")).unwrap().visit().await.unwrap();
+    servers.change(several(vec![server("a", &["--request-timeout", "7s"]), server("b", &[])]));
+    let after = servers.named(&name("a")).unwrap();
+    // After 0, 2 and 6 seconds; the next wait is 8 seconds long.
+    sleep(Duration::from_secs(7)).await;
+    assert_eq!((after.condition(), play.started("a")), (Condition::Failed, 1 + 3));
+    drop(visit);
+    sleep(SOON).await;
+    assert_eq!((after.condition().as_str(), play.started("a")), ("ready", 1 + 4));
+    end((servers, tracker), &play).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_as_it_was_goes_on_though_its_folder_is_gone() {
+    let play = Play::default();
+    let (a, b) = (server("a", &[]), server("b", &[]));
+    let (servers, tracker) = start(several(vec![a.clone(), b.clone()]), &play);
+    assert!(servers.first().await.is_ok());
+    let before = servers.named(&name("a")).unwrap();
+    let without_folder = |config: ServerConfig| {
+        let unusable = vec![(name("a"), Unusable::Invalid("no folder".to_owned()))];
+        ServersConfig { unusable, folderless: vec![config], ..several(vec![b.clone()]) }
+    };
+    assert_eq!(servers.change(without_folder(a)), Changes { kept: 2, ..Changes::default() });
+    assert!(Arc::ptr_eq(&before, &servers.named(&name("a")).unwrap()));
+    assert!(before.visit().await.is_ok());
+
+    let other = server("a", &["--request-timeout", "7s"]);
+    assert_eq!(servers.change(without_folder(other)), Changes { changed: 1, kept: 1, ..Changes::default() });
+    assert!(servers.named(&name("a")).is_none());
     end((servers, tracker), &play).await;
 }
