@@ -9,6 +9,7 @@ mod entrance;
 mod urls;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +61,8 @@ impl App {
     /// URLs as soon as clients can use them, and `manager` is told of every turn.
     ///
     /// # Errors
-    /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake. Everything
-    /// that was started is stopped then too.
+    /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake; of several
+    /// servers, none could be. Everything that was started is stopped then too.
     pub async fn run(
         config: Config,
         source: Option<Source>,
@@ -77,8 +78,14 @@ impl App {
         // Until everything has stopped: a stop that hangs is for the watchdog, too.
         let (watchdog, stopped) = (TaskTracker::new(), CancellationToken::new());
         watchdog.spawn(manager.clone().feed_watchdog(stopped.clone()));
+        let servers = Arc::clone(app.servers());
+        let mut none_works = pin!(servers.none_works());
         let ending = loop {
             tokio::select! {
+                error = &mut none_works => {
+                    error!("stopping: none of the servers can be used");
+                    break Err(error);
+                }
                 wish = signals.next() => match wish {
                     Wish::Reload => app.reload(),
                     Wish::Stop(signal) => {

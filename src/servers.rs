@@ -198,27 +198,45 @@ impl Servers {
         servers.iter().filter_map(|server| server.service()).collect()
     }
 
-    /// Resolves when each server that is started at once has shown whether it works.
+    /// Resolves when each server that is started at once has shown whether it works, also those that came meanwhile. One that is
+    /// started on demand is taken to work until it is found not to.
     ///
     /// # Errors
-    /// None does: [`StartupError::Child`], [`StartupError::Servers`]; [`StartupError::Bug`] if the task of a child is gone.
+    /// None does, nor has any before: [`StartupError::Child`], [`StartupError::Servers`]; [`StartupError::Bug`] if the task of a
+    /// child is gone.
     pub async fn first(&self) -> Result<(), StartupError> {
-        let servers = self.all();
-        let (mut works, mut losses) = (false, Vec::new());
-        for server in &servers {
-            match server.shown().await {
-                Ok(()) => works = true,
-                Err(loss) => losses.push((server.name().clone(), loss)),
+        let mut works = false;
+        loop {
+            let (servers, mut losses) = (self.all(), Vec::new());
+            for server in &servers {
+                match server.shown().await {
+                    Some(Ok(())) => works = true,
+                    Some(Err(loss)) => losses.push((server.name().clone(), loss)),
+                    None => {}
+                }
             }
+            let now = self.all();
+            if !now.iter().map(Arc::as_ptr).eq(servers.iter().map(Arc::as_ptr)) {
+                continue;
+            }
+            return match (self.arrangement, losses.pop()) {
+                (_, None) => Ok(()),
+                (Arrangement::Several, Some(_)) if works => Ok(()),
+                (Arrangement::Single, Some((_, loss))) => Err(loss.into_error()),
+                (Arrangement::Several, Some(last)) => {
+                    let losses = losses.into_iter().chain([last]);
+                    Err(StartupError::Servers(losses.map(|(name, loss)| (name, loss.text().to_owned())).collect()))
+                }
+            };
         }
-        match (self.arrangement, losses.pop()) {
-            (_, None) => Ok(()),
-            (Arrangement::Several, Some(_)) if works => Ok(()),
-            (Arrangement::Single, Some((_, loss))) => Err(loss.into_error()),
-            (Arrangement::Several, Some(last)) => {
-                let losses = losses.into_iter().chain([last]);
-                Err(StartupError::Servers(losses.map(|(name, loss)| (name, loss.text().to_owned())).collect()))
-            }
+    }
+
+    /// Resolves when each of several servers was tried and none works, however long that takes: see [`Servers::first`].
+    pub async fn none_works(&self) -> StartupError {
+        match (self.arrangement, self.first().await) {
+            (Arrangement::Several, Err(error)) => error,
+            // See [`Servers::lost`].
+            (Arrangement::Single, Err(_)) | (_, Ok(())) => pending().await,
         }
     }
 

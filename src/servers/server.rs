@@ -313,12 +313,15 @@ impl Server {
         });
     }
 
-    /// Resolves when its first start has shown whether it works; at once for one that is started on demand.
-    pub(super) async fn shown(&self) -> Result<(), Loss> {
+    /// Resolves when its first start has shown whether it works; at once for one that is started on demand. None: it never will.
+    pub(super) async fn shown(&self) -> Option<Result<(), Loss>> {
         let mut shown = self.shown.subscribe();
-        // The sender is a field of this very struct.
-        let shown = shown.wait_for(Option::is_some).await.map_or(None, |shown| shown.clone());
-        shown.unwrap_or(Err(Loss::Bug))
+        tokio::select! {
+            biased;
+            // The sender is a field of this very struct.
+            shown = shown.wait_for(Option::is_some) => shown.map_or(None, |shown| shown.clone()),
+            () = self.over() => None,
+        }
     }
 }
 

@@ -111,6 +111,43 @@ async fn if_none_can_be_started_the_program_is_told_of_each() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_none_works_is_told_however_late_it_shows() {
+    let play = Play::default();
+    play.silent.lock().unwrap().extend(["a", "b"]);
+    let hanging = ["a", "b"].map(|text| server(text, &["--start-timeout", "10s"]));
+    let (servers, tracker) = start(several(hanging.to_vec()), &play);
+    let begin = tokio::time::Instant::now();
+    let Ok(StartupError::Servers(losses)) = timeout(LONG, servers.none_works()).await else { panic!("two losses") };
+    assert_eq!((losses.len(), begin.elapsed().as_secs()), (2, 10));
+    end((servers, tracker), &play).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_program_goes_on_for_one_that_works_or_may_work_when_somebody_comes_or_came_meanwhile() {
+    for (at_start, later) in [
+        (server("c", &[]), Vec::new()),
+        (lazy("c", LONG), Vec::new()),
+        // Nor for what is not there any more.
+        (server("b", &["--start-timeout", "10s"]), vec![server("c", &[])]),
+        (server("b", &["--start-timeout", "10s"]), vec![server("c", &[]), server("b", &["--start-timeout", "10s"])]),
+    ] {
+        let play = Play::default();
+        play.silent.lock().unwrap().extend(["a", "b"]);
+        let hanging = server("a", &["--start-timeout", "10s"]);
+        let (servers, tracker) = start(several(vec![hanging.clone(), at_start]), &play);
+        let changing = async {
+            sleep(SOON).await;
+            if !later.is_empty() {
+                servers.change(several(later));
+            }
+        };
+        let (told, ()) = tokio::join!(timeout(LONG, servers.none_works()), changing);
+        assert!(told.is_err(), "{told:?}");
+        end((servers, tracker), &play).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_only_one_of_a_command_line_and_one_that_is_to_end_the_program_do() {
     for (arrangement, flags) in
         [(Arrangement::Single, &[] as &[&str]), (Arrangement::Several, &["--on-child-exit", "exit"])]

@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{ACCEPT, Client, JSON, Mux, gone, notes_server, run_to_end};
+use crate::harness::{ACCEPT, Client, JSON, Mux, body, gone, notes_server, run_to_end};
 
 fn bare(file: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-mux"));
@@ -173,6 +173,20 @@ async fn a_server_that_cannot_be_started_is_seen_on_the_status_page_in_the_metri
         [&line["server"], &line["outcome"], &line["status"]],
         [&json!("bad"), &json!("child-unavailable"), &json!(503)]
     );
+}
+
+#[tokio::test]
+async fn the_program_ends_when_no_server_works_also_when_that_took_long_to_find_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let silent = json!({ "command": "sh", "args": ["-c", "while read line; do :; done"] });
+    // Longer than the URLs are held back for.
+    let servers = json!({ "mcpServers": { "a": silent, "b": silent }, "start-timeout": "1500ms" });
+    write(&file, &servers.to_string());
+    let (code, out, err) = run_to_end(bare(&file)).await;
+    assert_eq!(code, Some(69), "{err}");
+    assert!(out.contains("/servers/a/mcp"), "{out}");
+    assert!(err.contains("none of the servers can be used"), "{err}");
 }
 
 #[tokio::test]
