@@ -219,12 +219,11 @@ impl App {
             Reading::Begins => manager.reloading(),
             Reading::Ended => manager.ready(&status),
         };
-        tasks.spawn(reloads.run(Arc::clone(&reload), told, sweeper.clone()));
-        let connections_max = config.listen.connections_max.get();
+        tasks.spawn(reloads.run(Arc::clone(&reload), told, stop.drain.clone()));
         let status = Status::new(
             Arc::clone(&servers),
             Box::new(|name| Totals::of(&ServerMetrics::named(name))),
-            connections_max,
+            Box::new(listener.occupancy()),
             tasks.clone(),
         );
         tasks.spawn(Arc::clone(&status).run(sweeper.clone()));
