@@ -99,6 +99,8 @@ impl App {
                 }
             }
         };
+        // Nothing is read again from now on.
+        app.parts.stop.drain.cancel();
         manager.stopping(app.parts.stop_at_most());
         shutdown::stop(app.parts, async || {
             let signal = signals.stop().await;
@@ -212,7 +214,7 @@ impl App {
         }
         let reload = Arc::new(Notify::new());
         if config.reread == Reread::OnChange {
-            tasks.spawn(watch(reloads.watched(), Arc::clone(&reload), sweeper.clone()));
+            tasks.spawn(watch(reloads.watched(), Arc::clone(&reload), stop.drain.clone()));
         }
         let status = serving(&urls);
         let told = move |reading| match reading {
