@@ -9,6 +9,7 @@ mod entrance;
 mod urls;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ impl App {
     /// URLs as soon as clients can use them, and `manager` is told of every turn.
     ///
     /// # Errors
-    /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake. Everything
-    /// that was started is stopped then too.
+    /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake; of several
+    /// servers, none could be. Everything that was started is stopped then too.
     pub async fn run(
         config: Config,
         source: Option<Source>,
@@ -78,8 +79,14 @@ impl App {
         // Until everything has stopped: a stop that hangs is for the watchdog, too.
         let (watchdog, stopped) = (TaskTracker::new(), CancellationToken::new());
         watchdog.spawn(manager.clone().feed_watchdog(stopped.clone()));
+        let servers = Arc::clone(app.servers());
+        let mut none_works = pin!(servers.none_works());
         let ending = loop {
             tokio::select! {
+                error = &mut none_works => {
+                    error!("stopping: none of the servers can be used");
+                    break Err(error);
+                }
                 wish = signals.next() => match wish {
                     Wish::Reload => app.reload(),
                     Wish::Stop(signal) => {
@@ -93,6 +100,8 @@ impl App {
                 }
             }
         };
+        // Nothing is read again from now on.
+        app.parts.stop.drain.cancel();
         manager.stopping(app.parts.stop_at_most());
         shutdown::stop(app.parts, async || {
             let signal = signals.stop().await;
@@ -196,19 +205,18 @@ impl App {
         }
         let reload = Arc::new(Notify::new());
         if config.reread == Reread::OnChange {
-            tasks.spawn(watch(reloads.watched(), Arc::clone(&reload), sweeper.clone()));
+            tasks.spawn(watch(reloads.watched(), Arc::clone(&reload), stop.drain.clone()));
         }
         let status = serving(&urls);
         let told = move |reading| match reading {
             Reading::Begins => manager.reloading(),
             Reading::Ended => manager.ready(&status),
         };
-        tasks.spawn(reloads.run(Arc::clone(&reload), told, sweeper.clone()));
-        let connections_max = config.listen.connections_max.get();
+        tasks.spawn(reloads.run(Arc::clone(&reload), told, stop.drain.clone()));
         let status = Status::new(
             Arc::clone(&servers),
             Box::new(|name| Totals::of(&ServerMetrics::named(name))),
-            connections_max,
+            Box::new(listener.occupancy()),
             tasks.clone(),
         );
         tasks.spawn(Arc::clone(&status).run(sweeper.clone()));

@@ -27,6 +27,7 @@ pub(crate) use source::Again;
 pub use source::Source;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -100,6 +101,8 @@ pub struct ServersConfig {
     pub servers: Vec<ServerConfig>,
     /// What is in the file and not served.
     pub unusable: Vec<(ServerName, Unusable)>,
+    /// Those of these that could be served but for their folder, which is not there: as they would be.
+    pub folderless: Vec<ServerConfig>,
     /// The most servers that are starting at once.
     pub starts_max: NonZeroUsize,
 }
@@ -120,6 +123,15 @@ pub enum Unusable {
     Disabled,
     /// It cannot be; why.
     Invalid(String),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disabled => "disabled",
+            Self::Invalid(why) => why,
+        })
+    }
 }
 
 /// When a server is started.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
-use crate::config::{Again, AuthConfig, ForeignKey, Isolation, ServerConfig, ServersConfig, Source};
+use crate::config::{Again, AuthConfig, ForeignKey, Isolation, ServerConfig, ServerName, ServersConfig, Source};
 use crate::reload::Reloads;
-use crate::servers::{Changes, Servers};
+use crate::servers::{Changes, Server, Servers};
 
 /// Adds the file to what can be read again.
 pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &Arc<Servers>, remarks: Remarks) {
@@ -16,7 +16,11 @@ pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &A
     reloads.add("configuration", vec![file], move || {
         let Again { servers: now, restart, foreign_keys, exposed_file } = source.again()?;
         if let Some(now) = &now {
-            source.refuse_to_lose(|name| servers.named(name).is_some(), now)?;
+            let would_end = |name: &ServerName| {
+                let goes_on = |server: Arc<Server>| now.folderless.iter().any(|config| server.is(config));
+                servers.named(name).is_some_and(|server| !goes_on(server))
+            };
+            source.refuse_to_lose(would_end, now)?;
         }
         if !restart.is_empty() {
             warn!(keys = joined(&restart), "these keys have changed, and hold after a restart of mcp-mux");

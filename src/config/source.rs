@@ -84,13 +84,13 @@ impl Source {
     /// A mistake in what is said of a server that works is no reason to end it.
     ///
     /// # Errors
-    /// Servers that are served now (as `served` says) would not be any more, because of what is wrong with them.
+    /// Servers that are served now would not be any more (as `would_end` says), because of what is wrong with them.
     pub(crate) fn refuse_to_lose(
         &self,
-        served: impl Fn(&ServerName) -> bool,
+        would_end: impl Fn(&ServerName) -> bool,
         now: &ServersConfig,
     ) -> Result<(), ConfigErrors> {
-        let lost = now.unusable.iter().filter(|(name, _)| served(name)).filter_map(|(name, why)| match why {
+        let lost = now.unusable.iter().filter(|(name, _)| would_end(name)).filter_map(|(name, why)| match why {
             Unusable::Invalid(why) => Some(Problem {
                 origin: File::origin(&self.file, &below("mcpServers", name.as_str())),
                 value: None,
