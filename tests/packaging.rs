@@ -21,11 +21,14 @@ fn text(file: &str) -> String {
     fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The program's flags, without their dashes.
+/// The flags of the program and of its subcommands, without their dashes.
 fn flags() -> BTreeSet<String> {
-    let mut command = cli::command();
-    command.build();
-    command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
+    let commands = cli::SUBCOMMANDS.iter().map(|subcommand| (subcommand.definition)()).chain([cli::command()]);
+    let flags = commands.flat_map(|mut command| {
+        command.build();
+        command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect::<Vec<_>>()
+    });
+    flags.collect()
 }
 
 /// What stands behind each occurrence of `start`, for as long as it could be a name.
