@@ -307,8 +307,8 @@ impl Endpoint<'_> {
     }
 
     /// Something was sent that may become a request.
-    fn observe(&self, caller: &Caller) -> Exchange {
-        Exchange::begin(self.service.pool.metrics(), Record::of(caller))
+    fn observe(&self, request: &Parts, caller: &Caller) -> Exchange {
+        Exchange::begin(self.service.pool.metrics(), Record::of(request, caller))
     }
 
     /// Who needs a child, by the headers of a session's first request.

@@ -41,7 +41,7 @@ _mcp__mux() {
 
     case "${cmd}" in
         mcp__mux)
-            opts="-h -V --spawn --cwd --env --clean-env --client-capabilities --start-timeout --child-era --probe-timeout --stop-timeout --on-child-exit --ping-interval --line-bytes-max --stderr-lines-max --lazy --server-idle-timeout --isolation --pool --warm --children-max --child-idle-timeout --child-max-age --child-max-requests --header-env --host --port --listen --admin --unix-mode --unix-owner --path --sse-path --message-path --allow-host --allow-origin --public-url --trusted-proxy --forwarded-header --auth-token-file --insecure-no-auth --connections-max --jwt-issuer --jwt-audience --jwks-url --jwks-file --jwt-algorithm --jwt-scope --jwt-leeway --jwt-principal-claim --jwt-claim-env --tls-cert --tls-key --tls-client-ca --tls-client-auth --connections-per-address-max --first-byte-timeout --header-timeout --idle-timeout --untaken-timeout --header-bytes-max --headers-max --http2-streams-max --http2-resets-max --http2-frames-max --session-idle-timeout --session-max-age --sessions-max --stateless --replay-events --replay-bytes --streams-max --messages-waiting-max --unread-messages-max --unread-bytes-max --unread-total-bytes-max --parked-max --parked-bytes-max --request-timeout --request-timeout-max --input-timeout --in-flight-max --on-ambiguous --body-bytes-max --body-timeout --queue-bytes-max --queue-timeout --nesting-max --batch-max --subscriptions-max --questions-max --resend-bytes-max --tasks-max --cache-bytes --sse-after --keep-alive --rate --rate-burst --principal-sessions-max --principal-in-flight-max --config --log-level --log-format --watch --starts-max --access-log --access-log-names --drain-timeout --help --version connect completions help"
+            opts="-h -V --spawn --cwd --env --clean-env --client-capabilities --start-timeout --child-era --probe-timeout --stop-timeout --on-child-exit --ping-interval --line-bytes-max --stderr-lines-max --lazy --server-idle-timeout --isolation --pool --warm --children-max --child-idle-timeout --child-max-age --child-max-requests --header-env --host --port --listen --admin --unix-mode --unix-owner --path --sse-path --message-path --allow-host --allow-origin --public-url --trusted-proxy --forwarded-header --auth-token-file --insecure-no-auth --connections-max --jwt-issuer --jwt-audience --jwks-url --jwks-file --jwt-algorithm --jwt-scope --jwt-leeway --jwt-principal-claim --jwt-claim-env --tls-cert --tls-key --tls-client-ca --tls-client-auth --connections-per-address-max --first-byte-timeout --header-timeout --idle-timeout --untaken-timeout --header-bytes-max --headers-max --http2-streams-max --http2-resets-max --http2-frames-max --session-idle-timeout --session-max-age --sessions-max --stateless --replay-events --replay-bytes --streams-max --messages-waiting-max --unread-messages-max --unread-bytes-max --unread-total-bytes-max --parked-max --parked-bytes-max --request-timeout --request-timeout-max --input-timeout --in-flight-max --on-ambiguous --body-bytes-max --body-timeout --queue-bytes-max --queue-timeout --nesting-max --batch-max --subscriptions-max --questions-max --resend-bytes-max --tasks-max --cache-bytes --sse-after --keep-alive --rate --rate-burst --principal-sessions-max --principal-in-flight-max --config --log-level --log-format --watch --starts-max --access-log --access-log-names --otlp-endpoint --drain-timeout --help --version connect completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -464,6 +464,10 @@ _mcp__mux() {
                     return 0
                     ;;
                 --access-log-names)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --otlp-endpoint)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

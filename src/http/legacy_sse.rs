@@ -55,7 +55,7 @@ impl Endpoint<'_> {
     where
         B: HttpBody<Data = Bytes>,
     {
-        let mut exchange = self.observe(caller);
+        let mut exchange = self.observe(request, caller);
         let outcome = self.post_legacy_observed(request, body, caller, &mut exchange).await;
         exchange.conclude(outcome)
     }
