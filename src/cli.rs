@@ -741,12 +741,23 @@ pub struct Cli {
     #[arg(long, value_name = "WHERE", help_heading = OPERATING, default_value = "off")]
     pub access_log: String,
 
-    /// Name the tool, prompt or resource in the access log
+    /// Name the tool, prompt or resource in the access log, and in traces
     ///
     /// These may be private: the name of a resource is often a path.
     #[arg(long, value_name = "BOOL", help_heading = OPERATING, num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", hide_default_value = true)]
     pub access_log_names: String,
+
+    /// Send traces to this OpenTelemetry collector, which takes OTLP over HTTP
+    ///
+    /// As `http://127.0.0.1:4318`, to which /v1/traces is added. Each request is a span, whose parent its client says: in
+    /// `_meta.traceparent` of the message, else in the header traceparent. Sending never holds a request up: spans that do not fit
+    /// are lost, and counted in /metrics. Without the flag OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says
+    /// where to; without any of them there are no traces. OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    /// OTEL_TRACES_SAMPLER and OTEL_SDK_DISABLED mean what they mean elsewhere. Only a mcp-mux that was built with
+    /// `--features otel` has traces; any other does not start with this flag, and ignores these variables.
+    #[arg(long, value_name = "URL", help_heading = OPERATING)]
+    pub otlp_endpoint: Option<String>,
 
     /// How long requests in flight may go on after SIGINT or SIGTERM
     ///

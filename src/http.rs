@@ -238,7 +238,7 @@ impl Http {
             return endpoint.route(place.path, request, body, caller, Exchange::none()).await;
         }
         // From now on it is seen, also if the server cannot be visited.
-        let exchange = Exchange::begin(server.metrics(), Record::of(caller));
+        let exchange = Exchange::begin(server.metrics(), Record::of(request, caller));
         match self.visit(&server, path).await {
             Ok(service) => {
                 let endpoint = Endpoint { http: self, service, mount: place.mount };

@@ -39,7 +39,7 @@
 //! | [`mcp`] | the protocol's words; *the* table of the places that carry ids |
 //! | [`cli`], [`config`] | what the user can type; what it means |
 //! | [`error`] | why the program ends; why a message is refused, and how that looks on the wire |
-//! | [`telemetry`], [`metrics`] | the log; every metric's name and labels |
+//! | [`telemetry`], [`metrics`] | the log, the access log, traces; every metric's name and labels |
 //! | `outbound` | connections to others: whom they trust |
 //!
 //! # Invariants

@@ -111,6 +111,7 @@ fn read(cli: &ConnectCli, problems: &mut Vec<Problem>) -> Option<ConnectConfig> 
             log_level: log_level?,
             log_format: log_format?,
             access: AccessLogConfig::default(),
+            traces: None,
         },
     })
 }
