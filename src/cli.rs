@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::secret::Secret;
 use crate::config::{ServerName, Unusable};
@@ -42,8 +42,7 @@ use crate::config::{ServerName, Unusable};
         mcp-mux starts one stdio MCP server as a child process and serves it on one port to any number of clients, \
         over Streamable HTTP and HTTP+SSE at the same time. Every client gets the answers to its own requests and \
         nothing of anybody else's.",
-    after_help = "--help says more, and has all other flags, in groups: limits, TLS, JSON Web Tokens, principals, timeouts.\n\n\
-        Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.",
+    after_help = "--help has all flags, in groups: limits, TLS, JSON Web Tokens, principals, timeouts.",
     after_long_help = "Every flag but --help and --version has an environment variable: --body-bytes-max is \
         MCP_MUX_BODY_BYTES_MAX. A flag wins over its variable; an empty variable counts as unset. No MCP_MUX_ variable \
         is passed on to the server. In the file of --config every flag is a key, body-bytes-max; a variable wins over it. \
@@ -63,7 +62,7 @@ pub struct Cli {
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 
-    /// The server's command in one string, split like a shell does
+    /// The server's command line, split as a shell does it
     ///
     /// Quotes and backslashes mean what they mean to a shell; but the server is started without one, so there are no
     /// variables, globs or pipes.
@@ -74,9 +73,9 @@ pub struct Cli {
     #[arg(long, value_name = "FOLDER", help_heading = SERVER)]
     pub cwd: Option<PathBuf>,
 
-    /// A variable for the server's environment (repeatable)
+    /// A variable of the server's (repeatable)
     ///
-    /// MCP_MUX_ENV holds one NAME=VALUE a line. Other people on the machine can read command lines: give secrets by
+    /// It is added to its environment. MCP_MUX_ENV holds one NAME=VALUE a line. Other people on the machine can read command lines: give secrets by
     /// MCP_MUX_ENV or in the file of --config, or let the server inherit them.
     #[arg(long, value_name = "NAME=VALUE", help_heading = SERVER)]
     pub env: Vec<Secret>,
@@ -216,14 +215,16 @@ pub struct Cli {
     #[arg(long, value_name = "HEADER=VARIABLE", help_heading = ISOLATION)]
     pub header_env: Vec<String>,
 
-    /// The address or host name to listen on [default: 127.0.0.1]
+    /// The address to listen on [default: 127.0.0.1]
     ///
-    /// The default is reachable from this machine alone. 0.0.0.0 or :: listens on all interfaces; clients have to
+    /// Or a host name. The default is reachable from this machine alone. 0.0.0.0 or :: listens on all interfaces; clients have to
     /// authenticate then (--auth-token-file), unless --insecure-no-auth says that everybody may enter.
     #[arg(long, value_name = "HOST", help_heading = LISTENING)]
     pub host: Option<String>,
 
-    /// The port to listen on; 0 lets the system choose [default: 8000]
+    /// The port to listen on [default: 8000]
+    ///
+    /// 0 lets the system choose one.
     #[arg(long, value_name = "PORT", help_heading = LISTENING)]
     pub port: Option<String>,
 
@@ -273,7 +274,7 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", help_heading = LISTENING, default_value = "/messages")]
     pub message_path: String,
 
-    /// A host name that clients may use for this server (repeatable)
+    /// A host name that clients may use (repeatable)
     ///
     /// As example.com or example.com:8443, several separated by commas; `*` allows every name. Loopback names, the
     /// address a client connected to and the names given with --host and --listen are always allowed. This is what keeps web pages
@@ -892,11 +893,17 @@ pub fn command() -> Command {
         .map(|help| format!("{overview}\n\n{}", help.map(ToString::to_string).unwrap_or_default()));
     let usages = USAGES.iter().map(ToString::to_string).chain(subcommands::usages()).collect::<Vec<_>>();
     let command = command.override_usage(usages.join("\n       ")).after_help(short).after_long_help(long);
-    command.mut_args(|arg| match FIRST.iter().position(|flag| arg.get_long() == Some(flag)) {
+    let command = command.mut_args(|arg| match FIRST.iter().position(|flag| arg.get_long() == Some(flag)) {
         Some(at) => arg.help_heading(MOST_USED).display_order(at),
-        None if flag_with_variable(&arg).is_some() => arg.hide_short_help(true),
-        None => arg,
-    })
+        None if arg.get_id() == COMMAND => arg.help_heading(MOST_USED).hide_short_help(true),
+        None => arg.hide_short_help(true),
+    });
+    // What people look for stands first, and what every program has last.
+    let (help, version) = (Arg::new("help").short('h').action(ArgAction::Help), Arg::new("version").short('V'));
+    command.disable_help_flag(true).disable_version_flag(true).args([
+        help.long("help").help_heading(MORE).help("Print this, or more of it with --help"),
+        version.long("version").action(ArgAction::Version).help_heading(MORE).help("Print version"),
+    ])
 }
 
 /// A definition whose help says every flag's variable, which begins with `prefix`, and its default.
@@ -916,6 +923,7 @@ fn described(command: Command, prefix: &str) -> Command {
 const FIRST: [&str; 10] =
     ["spawn", "config", "port", "host", "isolation", "pool", "env", "auth-token-file", "allow-host", "log-level"];
 const MOST_USED: &str = "Most used";
+const MORE: &str = "More";
 /// How mcp-mux is used without a subcommand.
 const USAGES: [&str; 3] = [
     "mcp-mux [OPTIONS] -- <COMMAND>...",
@@ -940,6 +948,8 @@ pub(crate) fn flag_with_key(arg: &Arg) -> Option<&str> {
 }
 
 const CONFIG: &str = "config";
+/// The words after `--`, as an argument and as a key.
+const COMMAND: &str = "command";
 /// Of `mcp-mux check` alone: how its answer looks is for whoever asks to say, each time.
 const FORMAT: &str = "format";
 

@@ -319,3 +319,32 @@ fn the_readme_has_every_metric_in_its_table() {
         assert!(readme.contains(&format!("| `{}` |", outcome.as_str())), "{outcome:?} is not in the README");
     }
 }
+
+/// What bash offers where the cursor stands behind these words, the last of which may be the beginning of one.
+fn offered(words: &[&str]) -> Vec<String> {
+    let script = path("packaging/completions/mcp-mux.bash");
+    let [.., before, last] = words else { panic!("two words at least") };
+    let line = r#"source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mcp__mux mcp-mux "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}""#;
+    assert!(!before.is_empty() && !last.contains(' '));
+    let done = Command::new("bash").arg("-c").arg(line).arg(script).args(words).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_flags_words_and_subcommands() {
+    for (words, expected) in [
+        (&["mcp-mux", "--isol"][..], &["--isolation"][..]),
+        (&["mcp-mux", "--isolation", ""], &["shared", "principal", "session"]),
+        (&["mcp-mux", "--log-format", "j"], &["json"]),
+        (&["mcp-mux", "con"], &["connect"]),
+        (&["mcp-mux", "connect", "--auth"], &["--auth-token-file"]),
+        (&["mcp-mux", "check", "--child-era", "m"], &["modern"]),
+        (&["mcp-mux", "completions", ""], &["bash", "zsh", "fish"]),
+        (&["mcp-mux", "hel"], &[]),
+    ] {
+        let offered = offered(words);
+        assert!(expected.iter().all(|word| offered.iter().any(|offer| offer == word)), "{words:?}: {offered:?}");
+        assert!(!expected.is_empty() || offered.is_empty(), "{words:?}: {offered:?}");
+    }
+}

@@ -25,21 +25,6 @@ _mcp__mux() {
             mcp__mux,connect)
                 cmd="mcp__mux__subcmd__connect"
                 ;;
-            mcp__mux,help)
-                cmd="mcp__mux__subcmd__help"
-                ;;
-            mcp__mux__subcmd__help,check)
-                cmd="mcp__mux__subcmd__help__subcmd__check"
-                ;;
-            mcp__mux__subcmd__help,completions)
-                cmd="mcp__mux__subcmd__help__subcmd__completions"
-                ;;
-            mcp__mux__subcmd__help,connect)
-                cmd="mcp__mux__subcmd__help__subcmd__connect"
-                ;;
-            mcp__mux__subcmd__help,help)
-                cmd="mcp__mux__subcmd__help__subcmd__help"
-                ;;
             *)
                 ;;
         esac
@@ -47,7 +32,7 @@ _mcp__mux() {
 
     case "${cmd}" in
         mcp__mux)
-            opts="-h -V --spawn --cwd --env --clean-env --client-capabilities --start-timeout --child-era --probe-timeout --stop-timeout --on-child-exit --ping-interval --line-bytes-max --stderr-lines-max --lazy --server-idle-timeout --isolation --pool --warm --children-max --child-idle-timeout --child-max-age --child-max-requests --header-env --host --port --listen --admin --unix-mode --unix-owner --path --sse-path --message-path --allow-host --allow-origin --public-url --trusted-proxy --forwarded-header --auth-token-file --insecure-no-auth --connections-max --jwt-issuer --jwt-audience --jwks-url --jwks-file --jwt-algorithm --jwt-scope --jwt-leeway --jwt-principal-claim --jwt-claim-env --tls-cert --tls-key --tls-client-ca --tls-client-auth --connections-per-address-max --first-byte-timeout --header-timeout --idle-timeout --untaken-timeout --header-bytes-max --headers-max --http2-streams-max --http2-resets-max --http2-frames-max --session-idle-timeout --session-max-age --sessions-max --stateless --replay-events --replay-bytes --streams-max --messages-waiting-max --unread-messages-max --unread-bytes-max --unread-total-bytes-max --parked-max --parked-bytes-max --request-timeout --request-timeout-max --input-timeout --in-flight-max --on-ambiguous --body-bytes-max --body-timeout --queue-bytes-max --queue-timeout --nesting-max --batch-max --subscriptions-max --questions-max --resend-bytes-max --tasks-max --cache-bytes --sse-after --keep-alive --rate --rate-burst --principal-sessions-max --principal-in-flight-max --config --log-level --log-format --watch --starts-max --access-log --access-log-names --otlp-endpoint --drain-timeout --help --version check connect completions help"
+            opts="-h -V --spawn --cwd --env --clean-env --client-capabilities --start-timeout --child-era --probe-timeout --stop-timeout --on-child-exit --ping-interval --line-bytes-max --stderr-lines-max --lazy --server-idle-timeout --isolation --pool --warm --children-max --child-idle-timeout --child-max-age --child-max-requests --header-env --host --port --listen --admin --unix-mode --unix-owner --path --sse-path --message-path --allow-host --allow-origin --public-url --trusted-proxy --forwarded-header --auth-token-file --insecure-no-auth --connections-max --jwt-issuer --jwt-audience --jwks-url --jwks-file --jwt-algorithm --jwt-scope --jwt-leeway --jwt-principal-claim --jwt-claim-env --tls-cert --tls-key --tls-client-ca --tls-client-auth --connections-per-address-max --first-byte-timeout --header-timeout --idle-timeout --untaken-timeout --header-bytes-max --headers-max --http2-streams-max --http2-resets-max --http2-frames-max --session-idle-timeout --session-max-age --sessions-max --stateless --replay-events --replay-bytes --streams-max --messages-waiting-max --unread-messages-max --unread-bytes-max --unread-total-bytes-max --parked-max --parked-bytes-max --request-timeout --request-timeout-max --input-timeout --in-flight-max --on-ambiguous --body-bytes-max --body-timeout --queue-bytes-max --queue-timeout --nesting-max --batch-max --subscriptions-max --questions-max --resend-bytes-max --tasks-max --cache-bytes --sse-after --keep-alive --rate --rate-burst --principal-sessions-max --principal-in-flight-max --config --log-level --log-format --watch --starts-max --access-log --access-log-names --otlp-endpoint --drain-timeout --help --version check connect completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -78,7 +63,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --child-era)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "auto legacy modern" -- "${cur}"))
                     return 0
                     ;;
                 --probe-timeout)
@@ -90,7 +75,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --on-child-exit)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "restart exit" -- "${cur}"))
                     return 0
                     ;;
                 --ping-interval)
@@ -114,7 +99,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --isolation)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "shared principal session" -- "${cur}"))
                     return 0
                     ;;
                 --pool)
@@ -198,7 +183,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --forwarded-header)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "x-forwarded forwarded" -- "${cur}"))
                     return 0
                     ;;
                 --auth-token-file)
@@ -262,7 +247,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --tls-client-auth)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "required optional" -- "${cur}"))
                     return 0
                     ;;
                 --connections-per-address-max)
@@ -374,7 +359,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --on-ambiguous)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "reject serialize" -- "${cur}"))
                     return 0
                     ;;
                 --body-bytes-max)
@@ -450,11 +435,11 @@ _mcp__mux() {
                     return 0
                     ;;
                 --log-level)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "off error warn info debug trace" -- "${cur}"))
                     return 0
                     ;;
                 --log-format)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 --watch)
@@ -488,8 +473,8 @@ _mcp__mux() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        mcp__subcmd__mux__subcmd__check)
-            opts="-h -V --spawn --cwd --env --clean-env --client-capabilities --start-timeout --child-era --probe-timeout --stop-timeout --on-child-exit --ping-interval --line-bytes-max --stderr-lines-max --lazy --server-idle-timeout --isolation --pool --warm --children-max --child-idle-timeout --child-max-age --child-max-requests --header-env --host --port --listen --admin --unix-mode --unix-owner --path --sse-path --message-path --allow-host --allow-origin --public-url --trusted-proxy --forwarded-header --auth-token-file --insecure-no-auth --connections-max --jwt-issuer --jwt-audience --jwks-url --jwks-file --jwt-algorithm --jwt-scope --jwt-leeway --jwt-principal-claim --jwt-claim-env --tls-cert --tls-key --tls-client-ca --tls-client-auth --connections-per-address-max --first-byte-timeout --header-timeout --idle-timeout --untaken-timeout --header-bytes-max --headers-max --http2-streams-max --http2-resets-max --http2-frames-max --session-idle-timeout --session-max-age --sessions-max --stateless --replay-events --replay-bytes --streams-max --messages-waiting-max --unread-messages-max --unread-bytes-max --unread-total-bytes-max --parked-max --parked-bytes-max --request-timeout --request-timeout-max --input-timeout --in-flight-max --on-ambiguous --body-bytes-max --body-timeout --queue-bytes-max --queue-timeout --nesting-max --batch-max --subscriptions-max --questions-max --resend-bytes-max --tasks-max --cache-bytes --sse-after --keep-alive --rate --rate-burst --principal-sessions-max --principal-in-flight-max --config --log-format --watch --starts-max --access-log --access-log-names --otlp-endpoint --drain-timeout --log-level --format --help --version"
+        mcp__mux__subcmd__check)
+            opts="--spawn --cwd --env --clean-env --client-capabilities --start-timeout --child-era --probe-timeout --stop-timeout --on-child-exit --ping-interval --line-bytes-max --stderr-lines-max --lazy --server-idle-timeout --isolation --pool --warm --children-max --child-idle-timeout --child-max-age --child-max-requests --header-env --host --port --listen --admin --unix-mode --unix-owner --path --sse-path --message-path --allow-host --allow-origin --public-url --trusted-proxy --forwarded-header --auth-token-file --insecure-no-auth --connections-max --jwt-issuer --jwt-audience --jwks-url --jwks-file --jwt-algorithm --jwt-scope --jwt-leeway --jwt-principal-claim --jwt-claim-env --tls-cert --tls-key --tls-client-ca --tls-client-auth --connections-per-address-max --first-byte-timeout --header-timeout --idle-timeout --untaken-timeout --header-bytes-max --headers-max --http2-streams-max --http2-resets-max --http2-frames-max --session-idle-timeout --session-max-age --sessions-max --stateless --replay-events --replay-bytes --streams-max --messages-waiting-max --unread-messages-max --unread-bytes-max --unread-total-bytes-max --parked-max --parked-bytes-max --request-timeout --request-timeout-max --input-timeout --in-flight-max --on-ambiguous --body-bytes-max --body-timeout --queue-bytes-max --queue-timeout --nesting-max --batch-max --subscriptions-max --questions-max --resend-bytes-max --tasks-max --cache-bytes --sse-after --keep-alive --rate --rate-burst --principal-sessions-max --principal-in-flight-max --config --log-format --watch --starts-max --access-log --access-log-names --otlp-endpoint --drain-timeout --log-level --format"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -520,7 +505,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --child-era)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "auto legacy modern" -- "${cur}"))
                     return 0
                     ;;
                 --probe-timeout)
@@ -532,7 +517,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --on-child-exit)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "restart exit" -- "${cur}"))
                     return 0
                     ;;
                 --ping-interval)
@@ -556,7 +541,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --isolation)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "shared principal session" -- "${cur}"))
                     return 0
                     ;;
                 --pool)
@@ -640,7 +625,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --forwarded-header)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "x-forwarded forwarded" -- "${cur}"))
                     return 0
                     ;;
                 --auth-token-file)
@@ -704,7 +689,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --tls-client-auth)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "required optional" -- "${cur}"))
                     return 0
                     ;;
                 --connections-per-address-max)
@@ -816,7 +801,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --on-ambiguous)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "reject serialize" -- "${cur}"))
                     return 0
                     ;;
                 --body-bytes-max)
@@ -892,7 +877,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --log-format)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 --watch)
@@ -920,7 +905,7 @@ _mcp__mux() {
                     return 0
                     ;;
                 --log-level)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "off error warn info debug trace" -- "${cur}"))
                     return 0
                     ;;
                 --format)
@@ -934,8 +919,8 @@ _mcp__mux() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        mcp__subcmd__mux__subcmd__completions)
-            opts="-h -V --help --version bash zsh fish"
+        mcp__mux__subcmd__completions)
+            opts="bash zsh fish"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -948,8 +933,8 @@ _mcp__mux() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        mcp__subcmd__mux__subcmd__connect)
-            opts="-h -V --header --auth-token-file --insecure-http --retry-timeout --in-flight-max --message-bytes-max --log-level --log-format --drain-timeout --help --version"
+        mcp__mux__subcmd__connect)
+            opts="--header --auth-token-file --insecure-http --retry-timeout --in-flight-max --message-bytes-max --log-level --log-format --drain-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -980,87 +965,17 @@ _mcp__mux() {
                     return 0
                     ;;
                 --log-level)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "off error warn info debug trace" -- "${cur}"))
                     return 0
                     ;;
                 --log-format)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 --drain-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        mcp__subcmd__mux__subcmd__help)
-            opts="check connect completions help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        mcp__subcmd__mux__subcmd__help__subcmd__check)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        mcp__subcmd__mux__subcmd__help__subcmd__completions)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        mcp__subcmd__mux__subcmd__help__subcmd__connect)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        mcp__subcmd__mux__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

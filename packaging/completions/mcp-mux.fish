@@ -24,22 +24,27 @@ function __fish_mcp_mux_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l spawn -d 'The server\'s command in one string, split like a shell does' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l spawn -d 'The server\'s command line, split as a shell does it' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l cwd -d 'The server\'s working directory' -r -F
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l env -d 'A variable for the server\'s environment (repeatable)' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l env -d 'A variable of the server\'s (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l clean-env -d 'Do not pass mcp-mux\'s environment on to the server' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l client-capabilities -d 'Client capabilities declared to the server: roots, sampling, elicitation, or none [default: roots,sampling,elicitation]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l start-timeout -d 'How long the server may take to start [default: 60s]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l child-era -d 'Which revisions the server speaks: auto, legacy, modern [default: auto]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l child-era -d 'Which revisions the server speaks: auto, legacy, modern [default: auto]' -r -f -a "auto\t''
+legacy\t''
+modern\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l probe-timeout -d 'How long to wait for the answer of a server that is asked which revisions it speaks [default: 5s]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l stop-timeout -d 'How long the server may take to exit [default: 5s]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l on-child-exit -d 'What to do when the server exits by itself: restart, exit [default: restart]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l on-child-exit -d 'What to do when the server exits by itself: restart, exit [default: restart]' -r -f -a "restart\t''
+exit\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l ping-interval -d 'Ask the server this often whether it still answers [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l line-bytes-max -d 'The longest line taken from the server [default: 16MiB]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l stderr-lines-max -d 'The most lines of the server\'s stderr that are logged in a second; 0 logs none [default: 1000]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l lazy -d 'Start the server when somebody comes' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l server-idle-timeout -d 'Stop the server when nobody has used it for this long [default: none]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l isolation -d 'Who shares a server process: shared, principal, session [default: shared]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l isolation -d 'Who shares a server process: shared, principal, session [default: shared]' -r -f -a "shared\t''
+principal\t''
+session\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l pool -d 'How many processes to share [default: 1]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l warm -d 'How many processes to start ahead of the sessions that will take them [default: 0]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l children-max -d 'The most processes at once [default: 100]' -r
@@ -47,8 +52,8 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l child-idle-timeout -d '
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l child-max-age -d 'Replace a process that is older than this [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l child-max-requests -d 'Replace a process that was given this many requests [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l header-env -d 'Put a header of a session\'s first request into the environment of its process (repeatable)' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l host -d 'The address or host name to listen on [default: 127.0.0.1]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l port -d 'The port to listen on; 0 lets the system choose [default: 8000]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l host -d 'The address to listen on [default: 127.0.0.1]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l port -d 'The port to listen on [default: 8000]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l listen -d 'What to listen on, instead of --host and --port (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l admin -d 'Where operators find the status page and the metrics, apart from the clients (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l unix-mode -d 'Who may connect to the unix sockets: the mode of their files [default: 600]' -r
@@ -56,11 +61,12 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l unix-owner -d 'Whose th
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l path -d 'The path of Streamable HTTP [default: /mcp]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l sse-path -d 'The path of the event stream of HTTP+SSE [default: /sse]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l message-path -d 'The path that HTTP+SSE clients post to [default: /messages]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l allow-host -d 'A host name that clients may use for this server (repeatable)' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l allow-host -d 'A host name that clients may use (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l allow-origin -d 'A web origin whose pages may use this server (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l public-url -d 'The URL at which clients reach this server' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l trusted-proxy -d 'A proxy in front that is believed (repeatable)' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l forwarded-header -d 'In which header trusted proxies speak: x-forwarded, forwarded [default: x-forwarded]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l forwarded-header -d 'In which header trusted proxies speak: x-forwarded, forwarded [default: x-forwarded]' -r -f -a "x-forwarded\t''
+forwarded\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l auth-token-file -d 'A file of tokens with which clients may enter' -r -F
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l insecure-no-auth -d 'Let everybody enter who can reach this port, also from other machines' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l connections-max -d 'The most connections at once [default: 20000]' -r
@@ -76,7 +82,8 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l jwt-claim-env -d 'A var
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l tls-cert -d 'Speak TLS (HTTPS) with the certificate in this file' -r -F
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l tls-key -d 'The private key of --tls-cert' -r -F
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l tls-client-ca -d 'Ask clients for certificates that were issued by an authority in this file' -r -F
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l tls-client-auth -d 'Whether clients must have a certificate: required, optional [default: required]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l tls-client-auth -d 'Whether clients must have a certificate: required, optional [default: required]' -r -f -a "required\t''
+optional\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l connections-per-address-max -d 'The most connections of one address at once [default: 1000]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l first-byte-timeout -d 'How long a new connection may send nothing [default: 30s]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l header-timeout -d 'How long the head of a request may take to arrive [default: 30s]' -r
@@ -104,7 +111,8 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l request-timeout -d 'How
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l request-timeout-max -d 'How long a request may go on, whatever its progress [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l input-timeout -d 'How long a client of 2026-07-28 may take to come back with what a server before it asked [default: 2m]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l in-flight-max -d 'The most requests in flight in one session [default: 128]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l on-ambiguous -d 'What to do with a question of the server that could be for several clients: reject, serialize [default: reject]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l on-ambiguous -d 'What to do with a question of the server that could be for several clients: reject, serialize [default: reject]' -r -f -a "reject\t''
+serialize\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l body-bytes-max -d 'The largest request body [default: 16MiB]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l body-timeout -d 'How long a request body may take to arrive [default: 30s]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l queue-bytes-max -d 'The most bytes waiting for the server [default: 64MiB]' -r
@@ -123,36 +131,46 @@ complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l rate-burst -d 'How many
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l principal-sessions-max -d 'The most sessions of one principal at once [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l principal-in-flight-max -d 'The most requests in flight of one principal, in all its sessions [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l config -d 'A file with the configuration, TOML or JSON' -r -F
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l log-level -d 'How much to log: off, error, warn, info, debug, trace, or a filter [default: info]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l log-format -d 'How a log line looks: text, json [default: text]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l log-level -d 'How much to log: off, error, warn, info, debug, trace, or a filter [default: info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l log-format -d 'How a log line looks: text, json [default: text]' -r -f -a "text\t''
+json\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l watch -d 'Read the files again when they change' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l starts-max -d 'The most servers that are starting at once [default: 4]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l access-log -d 'Whether each request gets a line in the log: off, on, or a file for these lines [default: off]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l access-log-names -d 'Name the tool, prompt or resource in the access log, and in traces' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l otlp-endpoint -d 'Send traces to this OpenTelemetry collector, which takes OTLP over HTTP' -r
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -l drain-timeout -d 'How long requests in flight may go on after SIGINT or SIGTERM [default: 10s]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -s h -l help -d 'Print this, or more of it with --help'
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -s V -l version -d 'Print version'
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -a "check" -d 'Start each server once and show what it speaks'
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -a "connect" -d 'Be a stdio MCP server in front of a remote one'
 complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -a "completions" -d 'Print what a shell needs to complete mcp-mux\'s command line'
-complete -c mcp-mux -n "__fish_mcp_mux_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l spawn -d 'The server\'s command in one string, split like a shell does' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l spawn -d 'The server\'s command line, split as a shell does it' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l cwd -d 'The server\'s working directory' -r -F
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l env -d 'A variable for the server\'s environment (repeatable)' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l env -d 'A variable of the server\'s (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l clean-env -d 'Do not pass mcp-mux\'s environment on to the server' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l client-capabilities -d 'Client capabilities declared to the server: roots, sampling, elicitation, or none [default: roots,sampling,elicitation]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l start-timeout -d 'How long the server may take to start [default: 60s]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l child-era -d 'Which revisions the server speaks: auto, legacy, modern [default: auto]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l child-era -d 'Which revisions the server speaks: auto, legacy, modern [default: auto]' -r -f -a "auto\t''
+legacy\t''
+modern\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l probe-timeout -d 'How long to wait for the answer of a server that is asked which revisions it speaks [default: 5s]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l stop-timeout -d 'How long the server may take to exit [default: 5s]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l on-child-exit -d 'What to do when the server exits by itself: restart, exit [default: restart]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l on-child-exit -d 'What to do when the server exits by itself: restart, exit [default: restart]' -r -f -a "restart\t''
+exit\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l ping-interval -d 'Ask the server this often whether it still answers [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l line-bytes-max -d 'The longest line taken from the server [default: 16MiB]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l stderr-lines-max -d 'The most lines of the server\'s stderr that are logged in a second; 0 logs none [default: 1000]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l lazy -d 'Start the server when somebody comes' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l server-idle-timeout -d 'Stop the server when nobody has used it for this long [default: none]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l isolation -d 'Who shares a server process: shared, principal, session [default: shared]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l isolation -d 'Who shares a server process: shared, principal, session [default: shared]' -r -f -a "shared\t''
+principal\t''
+session\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l pool -d 'How many processes to share [default: 1]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l warm -d 'How many processes to start ahead of the sessions that will take them [default: 0]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l children-max -d 'The most processes at once [default: 100]' -r
@@ -160,8 +178,8 @@ complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l child-idle-tim
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l child-max-age -d 'Replace a process that is older than this [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l child-max-requests -d 'Replace a process that was given this many requests [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l header-env -d 'Put a header of a session\'s first request into the environment of its process (repeatable)' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l host -d 'The address or host name to listen on [default: 127.0.0.1]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l port -d 'The port to listen on; 0 lets the system choose [default: 8000]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l host -d 'The address to listen on [default: 127.0.0.1]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l port -d 'The port to listen on [default: 8000]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l listen -d 'What to listen on, instead of --host and --port (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l admin -d 'Where operators find the status page and the metrics, apart from the clients (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l unix-mode -d 'Who may connect to the unix sockets: the mode of their files [default: 600]' -r
@@ -169,11 +187,12 @@ complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l unix-owner -d 
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l path -d 'The path of Streamable HTTP [default: /mcp]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l sse-path -d 'The path of the event stream of HTTP+SSE [default: /sse]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l message-path -d 'The path that HTTP+SSE clients post to [default: /messages]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l allow-host -d 'A host name that clients may use for this server (repeatable)' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l allow-host -d 'A host name that clients may use (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l allow-origin -d 'A web origin whose pages may use this server (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l public-url -d 'The URL at which clients reach this server' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l trusted-proxy -d 'A proxy in front that is believed (repeatable)' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l forwarded-header -d 'In which header trusted proxies speak: x-forwarded, forwarded [default: x-forwarded]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l forwarded-header -d 'In which header trusted proxies speak: x-forwarded, forwarded [default: x-forwarded]' -r -f -a "x-forwarded\t''
+forwarded\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l auth-token-file -d 'A file of tokens with which clients may enter' -r -F
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l insecure-no-auth -d 'Let everybody enter who can reach this port, also from other machines' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l connections-max -d 'The most connections at once [default: 20000]' -r
@@ -189,7 +208,8 @@ complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l jwt-claim-env 
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l tls-cert -d 'Speak TLS (HTTPS) with the certificate in this file' -r -F
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l tls-key -d 'The private key of --tls-cert' -r -F
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l tls-client-ca -d 'Ask clients for certificates that were issued by an authority in this file' -r -F
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l tls-client-auth -d 'Whether clients must have a certificate: required, optional [default: required]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l tls-client-auth -d 'Whether clients must have a certificate: required, optional [default: required]' -r -f -a "required\t''
+optional\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l connections-per-address-max -d 'The most connections of one address at once [default: 1000]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l first-byte-timeout -d 'How long a new connection may send nothing [default: 30s]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l header-timeout -d 'How long the head of a request may take to arrive [default: 30s]' -r
@@ -217,7 +237,8 @@ complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l request-timeou
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l request-timeout-max -d 'How long a request may go on, whatever its progress [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l input-timeout -d 'How long a client of 2026-07-28 may take to come back with what a server before it asked [default: 2m]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l in-flight-max -d 'The most requests in flight in one session [default: 128]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l on-ambiguous -d 'What to do with a question of the server that could be for several clients: reject, serialize [default: reject]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l on-ambiguous -d 'What to do with a question of the server that could be for several clients: reject, serialize [default: reject]' -r -f -a "reject\t''
+serialize\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l body-bytes-max -d 'The largest request body [default: 16MiB]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l body-timeout -d 'How long a request body may take to arrive [default: 30s]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l queue-bytes-max -d 'The most bytes waiting for the server [default: 64MiB]' -r
@@ -236,32 +257,34 @@ complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l rate-burst -d 
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l principal-sessions-max -d 'The most sessions of one principal at once [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l principal-in-flight-max -d 'The most requests in flight of one principal, in all its sessions [default: none]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l config -d 'A file with the configuration, TOML or JSON' -r -F
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l log-format -d 'How a log line looks: text, json [default: text]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l log-format -d 'How a log line looks: text, json [default: text]' -r -f -a "text\t''
+json\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l watch -d 'Read the files again when they change' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l starts-max -d 'The most servers that are starting at once [default: 4]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l access-log -d 'Whether each request gets a line in the log: off, on, or a file for these lines [default: off]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l access-log-names -d 'Name the tool, prompt or resource in the access log, and in traces' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l otlp-endpoint -d 'Send traces to this OpenTelemetry collector, which takes OTLP over HTTP' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l drain-timeout -d 'How long requests in flight may go on after SIGINT or SIGTERM [default: 10s]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l log-level -d 'How much to log: off, error, warn, info, debug, trace, or a filter [default: warn]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l log-level -d 'How much to log: off, error, warn, info, debug, trace, or a filter [default: warn]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -l format -d 'How the answer looks' -r -f -a "text\t'For people: a table, or a list for a single server'
 json\t'One JSON object'"
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand check" -s V -l version -d 'Print version'
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l header -d 'A header for every request to the remote server (repeatable)' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l auth-token-file -d 'A file with the token that is sent as `Authorization: Bearer`' -r -F
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l insecure-http -d 'Send --header and the token also over a connection that others can read' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l retry-timeout -d 'How long to try to reach the remote server before a request fails [default: 30s]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l in-flight-max -d 'The most requests in flight [default: 256]' -r
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l message-bytes-max -d 'The largest message, of the client and of the remote server [default: 16MiB]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l log-level -d 'How much to log: off, error, warn, info, debug, trace, or a filter [default: info]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l log-format -d 'How a log line looks: text, json [default: text]' -r
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l log-level -d 'How much to log: off, error, warn, info, debug, trace, or a filter [default: info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l log-format -d 'How a log line looks: text, json [default: text]' -r -f -a "text\t''
+json\t''"
 complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -l drain-timeout -d 'How long requests in flight may go on after the end of stdin, SIGINT or SIGTERM [default: 10s]' -r
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand connect" -s V -l version -d 'Print version'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand completions" -s V -l version -d 'Print version'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from check connect completions help" -f -a "check" -d 'Start each server once and show what it speaks'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from check connect completions help" -f -a "connect" -d 'Be a stdio MCP server in front of a remote one'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from check connect completions help" -f -a "completions" -d 'Print what a shell needs to complete mcp-mux\'s command line'
-complete -c mcp-mux -n "__fish_mcp_mux_using_subcommand help; and not __fish_seen_subcommand_from check connect completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

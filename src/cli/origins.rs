@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use super::{CONFIG, Whose, flag_with_variable, variable_name};
+use super::{COMMAND, CONFIG, Whose, flag_with_variable, variable_name};
 use crate::config::file::{File, FileValues, Kind, ServerValues};
 use crate::config::principals::PrincipalConfig;
 use crate::config::secret::Secret;
@@ -250,8 +250,6 @@ fn not_utf8(flag: &str) -> Problem {
     Problem { origin: variable_name(flag), value: None, wanted: "valid UTF-8".to_owned() }
 }
 
-/// The name of the words after `--`, as a key too.
-const COMMAND: &str = "command";
 const TYPED_COMMAND: &str = "the command after --";
 const SPAWN: &str = "spawn";
 
