@@ -7,12 +7,14 @@
 //! Invariant: a flag wins over its variable, a variable over the configuration file, that over the default; an empty variable
 //! counts as unset.
 
+mod check;
 mod completions;
 mod connect;
 mod invocation;
 mod origins;
 mod subcommands;
 
+pub use check::{AnswerFormat, CheckCli, check_command};
 pub use completions::{CompletionsCli, Shell, completions};
 pub use connect::{ConnectCli, connect_command};
 pub use invocation::Invocation;
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::secret::Secret;
 use crate::config::{ServerName, Unusable};
@@ -835,14 +837,23 @@ impl Cli {
         variable: &dyn Fn(&str) -> Option<OsString>,
         kept: Option<&Settings>,
     ) -> Result<Self, clap::Error> {
+        Self::read_as(command(), args, variable, kept).map(|(cli, _)| cli)
+    }
+
+    /// [`Cli::read_keeping`] by a definition that has all flags of this one and may have more, with what clap makes of them.
+    fn read_as(
+        mut command: Command,
+        args: impl IntoIterator<Item = OsString>,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+        kept: Option<&Settings>,
+    ) -> Result<(Self, ArgMatches), clap::Error> {
         let mut args: Vec<OsString> = args.into_iter().collect();
-        let mut command = command();
         let given = command.try_get_matches_from_mut(&args)?;
         let mut origins = Origins::default();
         let not_typed = origins.look_up(&command, &given, variable, kept);
         // Before everything typed: behind a `--` they would belong to the server's command.
         let at = args.len().min(1);
-        let mut servers = None;
+        let mut servers = not_typed.servers.as_ref().map(|_| Vec::new());
         for entry in not_typed.servers.into_iter().flatten() {
             let cli = match entry.args {
                 Some(own) => {
@@ -854,11 +865,12 @@ impl Cli {
                 None => None,
             };
             let server = ServerCli { name: entry.name, unusable: entry.unusable, cli };
-            servers.get_or_insert_with(Vec::new).push(server);
+            servers.get_or_insert_default().push(server);
         }
         args.splice(at..at, not_typed.args);
 
-        let mut cli = Self::from_arg_matches(&command.try_get_matches_from_mut(&args)?)?;
+        let matches = command.try_get_matches_from_mut(&args)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
         cli.servers = servers;
         if cli.command.is_empty() && cli.spawn.is_none() {
             cli.command = not_typed.command.unwrap_or_default();
@@ -868,7 +880,7 @@ impl Cli {
             return Err(command.error(ErrorKind::MissingRequiredArgument, text));
         }
         cli.origins = origins;
-        Ok(cli)
+        Ok((cli, matches))
     }
 }
 
@@ -919,7 +931,7 @@ fn variable_name(flag: &str) -> String {
 }
 
 fn flag_with_variable(arg: &Arg) -> Option<&str> {
-    arg.get_long().filter(|flag| !matches!(*flag, "help" | "version"))
+    arg.get_long().filter(|flag| !matches!(*flag, "help" | "version" | FORMAT))
 }
 
 /// The flags that are keys of the configuration file too.
@@ -928,6 +940,8 @@ pub(crate) fn flag_with_key(arg: &Arg) -> Option<&str> {
 }
 
 const CONFIG: &str = "config";
+/// Of `mcp-mux check` alone: how its answer looks is for whoever asks to say, each time.
+const FORMAT: &str = "format";
 
 #[cfg(test)]
 mod tests;

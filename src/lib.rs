@@ -21,6 +21,7 @@
 //! | module | sole responsibility |
 //! |---|---|
 //! | [`init`] | what process 1 of a container does beside being mcp-mux |
+//! | [`check`] | each server started once, and what it speaks |
 //! | [`connect`] | the way back: a stdio server in front of a remote one |
 //! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
 //! | [`notify`] | what a service manager is told of that |
@@ -58,6 +59,7 @@
 pub mod init;
 
 pub mod app;
+pub mod check;
 pub mod connect;
 mod reload;
 mod shutdown;

@@ -52,7 +52,7 @@ pub struct Server {
     pub name: String,
     /// How it is doing, in a word.
     pub state: &'static str,
-    /// Why it is not served.
+    /// Why it is not served, or did not work when it was tried last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Who shares a child; none while it is not started.
@@ -330,7 +330,8 @@ impl Child {
     }
 
     fn with_details(self, details: child::Report, memory: &Memory, now: Instant) -> Self {
-        let child::Report { process, others, revision, restarts, last_exit, router, queued_bytes: _ } = details;
+        let child::Report { process, others, revision, restarts, last_exit, failure: _, router, queued_bytes: _ } =
+            details;
         let pids = process.iter().map(|process| process.pid).chain(others);
         let memory_bytes = pids.filter_map(|pid| memory.by_group.get(&pid)).copied().reduce(u64::saturating_add);
         let since = |at: Instant| now.saturating_duration_since(at).as_secs();
