@@ -54,8 +54,20 @@ fn names_only_what_there_is(file: &str, text: &str, others: &[&str]) {
 
 #[test]
 fn the_files_for_operators_name_only_flags_and_variables_that_there_are() {
-    let of_docker =
-        ["target", "rm", "init", "time", "from", "mount", "locked", "release", "bin", "yes", "no-install-recommends"];
+    let of_docker = [
+        "target",
+        "rm",
+        "init",
+        "time",
+        "from",
+        "mount",
+        "locked",
+        "release",
+        "features",
+        "bin",
+        "yes",
+        "no-install-recommends",
+    ];
     names_only_what_there_is("Dockerfile", &text("Dockerfile"), &of_docker);
     for unit in [SERVICE, SOCKET] {
         names_only_what_there_is(unit, &text(unit), &["now"]);

@@ -190,15 +190,25 @@ fn name(entry: &Entry<'_>) -> Cow<'static, str> {
     }
 }
 
-/// The kind of failure, if it is one of the server's: that a request is not as it should be is its client's.
+/// The kind of failure, if it is one of the server's or mcp-mux's: that a request is not as it should be is its client's.
 fn failure(entry: &Entry<'_>) -> Option<Cow<'static, str>> {
-    const NONE: [Outcome; 4] = [Outcome::Ok, Outcome::InputRequired, Outcome::Cancelled, Outcome::Disconnected];
+    const FAILURES: [Outcome; 6] = [
+        Outcome::Timeout,
+        Outcome::ChildExited,
+        Outcome::ChildUnavailable,
+        Outcome::Unusable,
+        Outcome::Overloaded,
+        Outcome::ShuttingDown,
+    ];
+    if entry.outcome == Outcome::ToolError.as_str() {
+        return Some("tool_error".into());
+    }
+    let fails = FAILURES.iter().any(|failure| entry.outcome == failure.as_str());
     match entry.code {
         Some(code @ (INTERNAL_ERROR | -32099..=-32000)) => Some(code.to_string().into()),
-        Some(_) => None,
-        None if entry.outcome == Outcome::ToolError.as_str() => Some("tool_error".into()),
-        None if NONE.iter().any(|none| entry.outcome == none.as_str()) => None,
-        None => Some(entry.outcome.into()),
+        Some(code) if fails => Some(code.to_string().into()),
+        None if fails => Some(entry.outcome.into()),
+        Some(_) | None => None,
     }
 }
 

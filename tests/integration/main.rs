@@ -31,3 +31,5 @@ mod servers;
 mod service_manager;
 mod streamable;
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
