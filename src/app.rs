@@ -9,6 +9,7 @@ mod entrance;
 mod urls;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
+use self::configuration::Remarks;
 use crate::auth::Remote;
 use crate::child::guard::ChildGuard;
-use crate::config::{Config, HttpConfig, Isolation, Reread, ServerConfig, ServersConfig, Source};
+use crate::config::{Config, HttpConfig, Reread, ServersConfig, Source};
 use crate::error::StartupError;
 use crate::http::guard::Guard;
 use crate::http::listener::{Bound, Handed, Listener, Stop};
@@ -60,8 +62,8 @@ impl App {
     /// URLs as soon as clients can use them, and `manager` is told of every turn.
     ///
     /// # Errors
-    /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake. Everything
-    /// that was started is stopped then too.
+    /// What is to be listened on or the child could not be had, now or (for the child) before its first handshake; of several
+    /// servers, none could be. Everything that was started is stopped then too.
     pub async fn run(
         config: Config,
         source: Option<Source>,
@@ -77,8 +79,14 @@ impl App {
         // Until everything has stopped: a stop that hangs is for the watchdog, too.
         let (watchdog, stopped) = (TaskTracker::new(), CancellationToken::new());
         watchdog.spawn(manager.clone().feed_watchdog(stopped.clone()));
+        let servers = Arc::clone(app.servers());
+        let mut none_works = pin!(servers.none_works());
         let ending = loop {
             tokio::select! {
+                error = &mut none_works => {
+                    error!("stopping: none of the servers can be used");
+                    break Err(error);
+                }
                 wish = signals.next() => match wish {
                     Wish::Reload => app.reload(),
                     Wish::Stop(signal) => {
@@ -92,6 +100,8 @@ impl App {
                 }
             }
         };
+        // Nothing is read again from now on.
+        app.parts.stop.drain.cancel();
         manager.stopping(app.parts.stop_at_most());
         shutdown::stop(app.parts, async || {
             let signal = signals.stop().await;
@@ -161,18 +171,8 @@ impl App {
             entrance::warn_of_exposure(bound, &config.auth);
         }
         entrance::warn_of_openness(&config.guard);
-        let by_principal = |server: &ServerConfig| server.pool.isolation == Isolation::Principal;
-        if config.servers.servers.iter().any(by_principal) && !config.auth.is_required() {
-            warn!("there is no authentication: everybody is the same anonymous principal, and all share one process");
-        }
-        if let Some(file) = &config.exposed_file {
-            warn!(
-                file = %file.display(),
-                "everybody on this machine can read the variables' values in the configuration file: take it from them \
-                 (chmod o-r)"
-            );
-        }
-        configuration::say_foreign(&config.foreign_keys);
+        let remarks = Remarks::new(&config.auth);
+        remarks.say(&config.servers, config.exposed_file.as_deref(), &config.foreign_keys);
         let mounts = mounts(&config.servers);
         let urls: Vec<_> =
             listener.bound().flat_map(|bound| urls::urls(scheme, bound, &config.http, &mounts)).collect();
@@ -201,23 +201,22 @@ impl App {
         let source = source.map(Arc::new);
         entrance::read_again(&mut reloads, &authenticator, &servers, source.clone());
         if let Some(source) = source {
-            configuration::read_again(&mut reloads, source, &servers);
+            configuration::read_again(&mut reloads, source, &servers, remarks);
         }
         let reload = Arc::new(Notify::new());
         if config.reread == Reread::OnChange {
-            tasks.spawn(watch(reloads.watched(), Arc::clone(&reload), sweeper.clone()));
+            tasks.spawn(watch(reloads.watched(), Arc::clone(&reload), stop.drain.clone()));
         }
         let status = serving(&urls);
         let told = move |reading| match reading {
             Reading::Begins => manager.reloading(),
             Reading::Ended => manager.ready(&status),
         };
-        tasks.spawn(reloads.run(Arc::clone(&reload), told, sweeper.clone()));
-        let connections_max = config.listen.connections_max.get();
+        tasks.spawn(reloads.run(Arc::clone(&reload), told, stop.drain.clone()));
         let status = Status::new(
             Arc::clone(&servers),
             Box::new(|name| Totals::of(&ServerMetrics::named(name))),
-            connections_max,
+            Box::new(listener.occupancy()),
             tasks.clone(),
         );
         tasks.spawn(Arc::clone(&status).run(sweeper.clone()));

@@ -122,7 +122,7 @@ struct Stop {
 
 /// Asks all, so many at a time as the configuration says. Those that were not asked to the end when a stop came are left out.
 async fn examine(config: ServersConfig, spawn: Spawn, stop: &Stop, tracker: &TaskTracker) -> Report {
-    let ServersConfig { arrangement, servers, unusable, starts_max } = config;
+    let ServersConfig { arrangement, servers, unusable, folderless: _, starts_max } = config;
     let starts = Arc::new(Semaphore::new(starts_max.get().min(Semaphore::MAX_PERMITS)));
     let mut asked = Vec::with_capacity(servers.len());
     for mut server in servers {

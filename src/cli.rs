@@ -842,7 +842,7 @@ impl Cli {
         let not_typed = origins.look_up(&command, &given, variable, kept);
         // Before everything typed: behind a `--` they would belong to the server's command.
         let at = args.len().min(1);
-        let mut servers = None;
+        let mut servers = not_typed.servers.as_ref().map(|_| Vec::new());
         for entry in not_typed.servers.into_iter().flatten() {
             let cli = match entry.args {
                 Some(own) => {
@@ -854,7 +854,7 @@ impl Cli {
                 None => None,
             };
             let server = ServerCli { name: entry.name, unusable: entry.unusable, cli };
-            servers.get_or_insert_with(Vec::new).push(server);
+            servers.get_or_insert_default().push(server);
         }
         args.splice(at..at, not_typed.args);
 

@@ -27,6 +27,7 @@ pub(crate) use source::Again;
 pub use source::Source;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -69,7 +70,16 @@ pub struct Config {
     /// The configuration file, where everybody on the machine can read variables' values in it.
     pub exposed_file: Option<PathBuf>,
     /// Keys of the file that are another program's, and mean nothing here.
-    pub foreign_keys: Vec<String>,
+    pub foreign_keys: Vec<ForeignKey>,
+}
+
+/// A key of another program in the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Where it is: `theme`, or `mcpServers.git.autoApprove`.
+    pub place: String,
+    /// The key of ours that it looks like.
+    pub like: Option<String>,
 }
 
 /// When files are read again.
@@ -91,6 +101,8 @@ pub struct ServersConfig {
     pub servers: Vec<ServerConfig>,
     /// What is in the file and not served.
     pub unusable: Vec<(ServerName, Unusable)>,
+    /// Those of these that could be served but for their folder, which is not there: as they would be.
+    pub folderless: Vec<ServerConfig>,
     /// The most servers that are starting at once.
     pub starts_max: NonZeroUsize,
 }
@@ -111,6 +123,15 @@ pub enum Unusable {
     Disabled,
     /// It cannot be; why.
     Invalid(String),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disabled => "disabled",
+            Self::Invalid(why) => why,
+        })
+    }
 }
 
 /// When a server is started.

@@ -228,8 +228,24 @@ impl Http {
         if !known.into_iter().any(|known| known == place.path) {
             return Err(Reject::NotFound.into());
         }
-        let endpoint = Endpoint { http: self, service: self.visit(&server, path).await?, mount: place.mount };
-        endpoint.route(place.path, request, body, caller).await
+        if !self.takes_messages(place.path, &request.method) {
+            let endpoint = Endpoint { http: self, service: self.visit(&server, path).await?, mount: place.mount };
+            return endpoint.route(place.path, request, body, caller, Exchange::none()).await;
+        }
+        // From now on it is seen, also if the server cannot be visited.
+        let exchange = Exchange::begin(server.metrics(), Record::of(caller));
+        match self.visit(&server, path).await {
+            Ok(service) => {
+                let endpoint = Endpoint { http: self, service, mount: place.mount };
+                endpoint.route(place.path, request, body, caller, exchange).await
+            }
+            Err(reject) => exchange.conclude(Err(reject.into())),
+        }
+    }
+
+    /// Whether something is sent that may become a request of JSON-RPC.
+    fn takes_messages(&self, path: &str, method: &Method) -> bool {
+        *method == Method::POST && (path == self.config.path || path == self.config.message_path)
     }
 
     fn list_servers(&self, method: &Method) -> Result<Response<Body>, Refusal> {
@@ -290,25 +306,21 @@ impl Endpoint<'_> {
         request: &Parts,
         body: Pin<&mut B>,
         caller: &Caller,
+        exchange: Exchange,
     ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
         let HttpConfig { path: streamable, sse_path, .. } = &self.http.config;
         if path == streamable {
-            return self.streamable(request, body, caller).await;
+            return self.streamable(request, body, caller, exchange).await;
         }
         match (path == sse_path, &request.method) {
             (true, &Method::GET) => self.open_legacy(&request.headers, caller),
             (true, _) => Err(Reject::MethodNotAllowed("GET").into()),
-            (false, &Method::POST) => self.post_legacy(request, body, caller).await,
+            (false, &Method::POST) => self.post_legacy(request, body, caller, exchange).await,
             (false, _) => Err(Reject::MethodNotAllowed("POST").into()),
         }
-    }
-
-    /// Something was sent that may become a request.
-    fn observe(&self, caller: &Caller) -> Exchange {
-        Exchange::begin(self.service.pool.metrics(), Record::of(caller))
     }
 
     /// Who needs a child, by the headers of a session's first request.

@@ -43,11 +43,6 @@ pub fn limits_hit() -> impl Iterator<Item = (Limit, u64)> {
     Limit::ALL.iter().map(hits).filter(|(_, hits)| *hits > 0)
 }
 
-/// How many connections are open.
-pub fn connections() -> usize {
-    usize::try_from(METRICS.connections.get()).unwrap_or(0)
-}
-
 /// A connection is open, until the returned value is dropped.
 pub(crate) fn connection_opened() -> OpenConnection {
     METRICS.connections.inc();

@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -32,6 +32,8 @@ pub struct Notifier {
 struct Manager {
     socket: UnixDatagram,
     address: SocketAddr,
+    /// Whether it was told that the program stops. Held while it is told of a turn, so that none comes after that.
+    stopping: Mutex<bool>,
 }
 
 impl fmt::Debug for Manager {
@@ -48,7 +50,7 @@ impl Notifier {
         let manager = address(name.as_bytes()).and_then(|address| {
             let socket = UnixDatagram::unbound()?;
             socket.set_write_timeout(Some(SEND_TIMEOUT))?;
-            Ok(Manager { socket, address })
+            Ok(Manager { socket, address, stopping: Mutex::default() })
         });
         match manager {
             Ok(manager) => {
@@ -64,21 +66,23 @@ impl Notifier {
         }
     }
 
-    /// It serves, as `status` says.
+    /// It serves, as `status` says; not once it stops.
     pub(crate) fn ready(&self, status: &str) {
-        self.send(&format!("READY=1\nSTATUS={}\n", one_line(status)));
+        self.turn(&format!("READY=1\nSTATUS={}\n", one_line(status)));
     }
 
-    /// Files are being read again; [`Notifier::ready`] follows.
+    /// Files are being read again; [`Notifier::ready`] follows. Not once it stops.
     pub(crate) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let now = Duration::new(now.tv_sec.try_into().unwrap_or_default(), now.tv_nsec.try_into().unwrap_or_default());
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=Reading files again\n", now.as_micros()));
+        self.turn(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=Reading files again\n", now.as_micros()));
     }
 
     /// It stops, which takes `at_most` so long.
     pub(crate) fn stopping(&self, at_most: Duration) {
         let usec = u64::try_from(at_most.as_micros()).unwrap_or(u64::MAX);
+        let Some(manager) = &self.manager else { return };
+        *manager.stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={usec}\nSTATUS=Stopping: requests in flight may end\n"));
     }
 
@@ -92,6 +96,14 @@ impl Notifier {
                 () = until.cancelled() => return,
                 _ = ticks.tick() => self.send("WATCHDOG=1\n"),
             }
+        }
+    }
+
+    fn turn(&self, lines: &str) {
+        let Some(manager) = &self.manager else { return };
+        let stopping = manager.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*stopping {
+            self.send(lines);
         }
     }
 
@@ -177,6 +189,10 @@ mod tests {
         notifier.stopping(Duration::from_millis(1500));
         let expected = "STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000\nSTATUS=Stopping: requests in flight may end\n";
         assert_eq!(manager.told(), expected);
+        // Nothing that was under way makes it a program that serves again.
+        notifier.reloading();
+        notifier.ready("Serving");
+        assert!(manager.was_told_nothing());
     }
 
     #[tokio::test(start_paused = true)]

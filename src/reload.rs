@@ -11,7 +11,9 @@ pub(crate) use watch::watch;
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -71,12 +73,14 @@ impl Reloads {
     }
 
     /// Reads everything again whenever `asked` says so, and says so to `told`. Asked several times while it is being read,
-    /// it is read once more.
+    /// it is read once more. After `until` nothing is read any more; what is being read then ends untold.
     pub(crate) async fn run(self, asked: Arc<Notify>, told: impl Fn(Reading) + Send, until: CancellationToken) {
         let reloads = Arc::new(self);
+        let under_way = AtomicBool::new(false);
         let serving = async {
             loop {
                 asked.notified().await;
+                under_way.store(true, Ordering::Relaxed);
                 told(Reading::Begins);
                 let reloads = Arc::clone(&reloads);
                 // A file system may take its time.
@@ -85,11 +89,17 @@ impl Reloads {
                     error!("a panic while files were read again");
                 }
                 told(Reading::Ended);
+                under_way.store(false, Ordering::Relaxed);
             }
         };
         tokio::select! {
+            biased;
             () = until.cancelled() => {}
             () = serving => {}
+        }
+        let was_asked = pin!(asked.notified()).enable();
+        if was_asked || under_way.load(Ordering::Relaxed) {
+            info!("files are not read again any more: stopping");
         }
     }
 
@@ -206,8 +216,9 @@ mod tests {
         go_on.send(()).expect("it waits");
         let begins = begin(begins).await;
         go_on.send(()).expect("it waits");
-        // Neither a third time, nor does the end wait for anything.
+        // Neither a third time, nor does the end wait for anything, nor does somebody who asks then get anything.
         until.cancel();
+        asked.notify_one();
         timeout(DEADLINE, tasks.wait()).await.expect("it ends");
         assert!(begins.try_recv().is_err());
         // The second reading may have ended as well.

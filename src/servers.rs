@@ -8,29 +8,38 @@
 //! Invariants: what becomes of one server touches no other; a server that somebody visits is not stopped for want of use;
 //! after [`Servers::stop`] nothing is started.
 
+mod changes;
 mod keeper;
+mod loss;
 mod server;
 mod service;
 mod shared_timeout;
+mod starts;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::future::pending;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
 
+pub use self::changes::Changes;
 use self::keeper::{Backing, Means};
+use self::loss::Loss;
 pub use self::server::{Condition, Server, Visit};
 pub use self::service::Service;
 pub(crate) use self::shared_timeout::SharedTimeout;
+use self::starts::Starts;
 use crate::child::ChildGuard;
-use crate::config::{Arrangement, EndpointConfig, ServerConfig, ServerName, ServersConfig, Unusable};
+use crate::config::{Arrangement, EndpointConfig, ServerName, ServersConfig, Unusable};
 use crate::error::StartupError;
 use crate::pool::{Health, Pool, Standing};
 use crate::session::{Registry, UnreadTotal};
@@ -60,28 +69,6 @@ pub enum Entry {
     Unserved(Unusable),
 }
 
-/// How a server was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Loss {
-    /// Its command does not work; what there is to say of it.
-    Child(String),
-    /// By a bug.
-    Bug,
-}
-
-/// How the servers of a new configuration differ from those there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// New names.
-    pub added: usize,
-    /// Names that are there no more.
-    pub removed: usize,
-    /// Names that stand for something else.
-    pub changed: usize,
-    /// Names of which nothing has changed.
-    pub kept: usize,
-}
-
 impl Servers {
     /// Starts those that are to be there at once, so many at a time as the configuration says. Must be called within a tokio
     /// runtime. What is started is on `tracker`.
@@ -104,7 +91,7 @@ impl Servers {
         let means = Means {
             backing,
             unread: UnreadTotal::new(unread.unwrap_or_default()),
-            starts: Arc::new(Semaphore::new(config.starts_max.get())),
+            starts: Starts::new(config.starts_max),
             drain_timeout,
             closing: CancellationToken::new(),
             tracker: tracker.clone(),
@@ -141,7 +128,7 @@ impl Servers {
         let means = Means {
             backing: Backing::Nothing,
             unread: UnreadTotal::new(0),
-            starts: Arc::new(Semaphore::new(1)),
+            starts: Starts::new(NonZeroUsize::MIN),
             drain_timeout: Duration::ZERO,
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -150,77 +137,6 @@ impl Servers {
         let servers = Self::none(arrangement, means);
         servers.choose_unnamed(&table);
         Arc::new(Self { table: RwLock::new(table), ..servers })
-    }
-
-    /// Makes the servers those of `config`. Those of which nothing has changed are not touched. One that has changed is another
-    /// one from now on; the sessions of the old one end when what is in flight in them was answered, or after the drain time.
-    pub fn change(&self, config: ServersConfig) -> Changes {
-        let mut changes = Changes::default();
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let mut old = std::mem::take(&mut *table);
-        if self.means.closing.is_cancelled() {
-            *table = old;
-            return changes;
-        }
-        let served = config.servers.into_iter().map(|server| (server.name.clone(), Ok(server)));
-        let unserved = config.unusable.into_iter().map(|(name, why)| (name, Err(why)));
-        for (name, wanted) in served.chain(unserved) {
-            let (before, same) = match (old.remove(&name), &wanted) {
-                (Some(Entry::Served(server)), Ok(config)) if server.is(config) => (Some(Entry::Served(server)), true),
-                (Some(Entry::Unserved(why)), Err(now)) if why == *now => (Some(Entry::Unserved(why)), true),
-                (before, _) => (before, false),
-            };
-            match (before, wanted) {
-                (Some(before), _) if same => {
-                    changes.kept += 1;
-                    table.insert(name, before);
-                    continue;
-                }
-                (before, wanted) => {
-                    match &before {
-                        Some(_) => changes.changed += 1,
-                        None => changes.added += 1,
-                    }
-                    if let Some(Entry::Served(before)) = before {
-                        self.dismiss(before);
-                    }
-                    let entry = match wanted {
-                        Ok(config) => Entry::Served(self.begin(config)),
-                        Err(why) => {
-                            say_why_not(&name, &why);
-                            Entry::Unserved(why)
-                        }
-                    };
-                    table.insert(name, entry);
-                }
-            }
-        }
-        for (name, entry) in old {
-            changes.removed += 1;
-            info!(server = %name, "the server is in the configuration no more");
-            if let Entry::Served(server) = entry {
-                self.dismiss(server);
-            }
-        }
-        self.choose_unnamed(&table);
-        changes
-    }
-
-    fn dismiss(&self, server: Arc<Server>) {
-        server.dismiss();
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.retain(|server| !server.is_gone());
-        leaving.push(server);
-    }
-
-    fn begin(&self, mut config: ServerConfig) -> Arc<Server> {
-        if self.arrangement == Arrangement::Several {
-            config.child.server = Some(config.name.clone());
-        }
-        let server = Server::new(config, self.means.closing.child_token());
-        let keep = keeper::keep(Arc::clone(&server), self.arrangement, self.means.clone(), self.lost.clone());
-        self.means.tracker.spawn(keep);
-        server
     }
 
     /// The server of that name.
@@ -251,6 +167,13 @@ impl Servers {
         table.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
     }
 
+    /// Those that are served no more and of which something is left.
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Server>>> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|server| !server.is_gone());
+        leaving
+    }
+
     /// Every server.
     pub fn all(&self) -> Vec<Arc<Server>> {
         let served = |(_, entry)| match entry {
@@ -263,7 +186,7 @@ impl Servers {
     /// How long any child of theirs may take to exit, for each of the two waits of its ladder.
     pub fn stop_timeout(&self) -> Duration {
         let mut servers = self.all();
-        servers.extend_from_slice(&self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        servers.extend_from_slice(&self.leaving());
         let timeouts = servers.iter().filter_map(|server| server.config()).map(|config| config.child.stop_timeout);
         timeouts.max().unwrap_or_default()
     }
@@ -271,31 +194,49 @@ impl Servers {
     /// What every server is served by whose children may be there, also those that are served no more.
     pub fn services(&self) -> Vec<Arc<Service>> {
         let mut servers = self.all();
-        servers.extend_from_slice(&self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        servers.extend_from_slice(&self.leaving());
         servers.iter().filter_map(|server| server.service()).collect()
     }
 
-    /// Resolves when each server that is started at once has shown whether it works.
+    /// Resolves when each server that is started at once has shown whether it works, also those that came meanwhile. One that is
+    /// started on demand is taken to work until it is found not to.
     ///
     /// # Errors
-    /// None does: [`StartupError::Child`], [`StartupError::Servers`]; [`StartupError::Bug`] if the task of a child is gone.
+    /// None does, nor has any before: [`StartupError::Child`], [`StartupError::Servers`]; [`StartupError::Bug`] if the task of a
+    /// child is gone.
     pub async fn first(&self) -> Result<(), StartupError> {
-        let servers = self.all();
-        let (mut works, mut losses) = (false, Vec::new());
-        for server in &servers {
-            match server.shown().await {
-                Ok(()) => works = true,
-                Err(loss) => losses.push((server.name().clone(), loss)),
+        let mut works = false;
+        loop {
+            let (servers, mut losses) = (self.all(), Vec::new());
+            for server in &servers {
+                match server.shown().await {
+                    Some(Ok(())) => works = true,
+                    Some(Err(loss)) => losses.push((server.name().clone(), loss)),
+                    None => {}
+                }
             }
+            let now = self.all();
+            if !now.iter().map(Arc::as_ptr).eq(servers.iter().map(Arc::as_ptr)) {
+                continue;
+            }
+            return match (self.arrangement, losses.pop()) {
+                (_, None) => Ok(()),
+                (Arrangement::Several, Some(_)) if works => Ok(()),
+                (Arrangement::Single, Some((_, loss))) => Err(loss.into_error()),
+                (Arrangement::Several, Some(last)) => {
+                    let losses = losses.into_iter().chain([last]);
+                    Err(StartupError::Servers(losses.map(|(name, loss)| (name, loss.text().to_owned())).collect()))
+                }
+            };
         }
-        match (self.arrangement, losses.pop()) {
-            (_, None) => Ok(()),
-            (Arrangement::Several, Some(_)) if works => Ok(()),
-            (Arrangement::Single, Some((_, loss))) => Err(loss.into_error()),
-            (Arrangement::Several, Some(last)) => {
-                let losses = losses.into_iter().chain([last]);
-                Err(StartupError::Servers(losses.map(|(name, loss)| (name, loss.text().to_owned())).collect()))
-            }
+    }
+
+    /// Resolves when each of several servers was tried and none works, however long that takes: see [`Servers::first`].
+    pub async fn none_works(&self) -> StartupError {
+        match (self.arrangement, self.first().await) {
+            (Arrangement::Several, Err(error)) => error,
+            // See [`Servers::lost`].
+            (Arrangement::Single, Err(_)) | (_, Ok(())) => pending().await,
         }
     }
 
@@ -365,32 +306,3 @@ impl Servers {
         }
     }
 }
-
-impl Loss {
-    fn of(error: StartupError) -> Self {
-        if let StartupError::Child(text) = error { Self::Child(text) } else { Self::Bug }
-    }
-
-    fn into_error(self) -> StartupError {
-        match self {
-            Self::Child(text) => StartupError::Child(text),
-            Self::Bug => StartupError::Bug(LOST),
-        }
-    }
-
-    fn text(&self) -> &str {
-        match self {
-            Self::Child(text) => text,
-            Self::Bug => LOST,
-        }
-    }
-}
-
-fn say_why_not(name: &ServerName, why: &Unusable) {
-    match why {
-        Unusable::Disabled => info!(server = %name, "not served: disabled"),
-        Unusable::Invalid(why) => warn!(server = %name, "not served: {why}"),
-    }
-}
-
-const LOST: &str = "the task that owns the server's process ended by itself";

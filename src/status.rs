@@ -30,11 +30,14 @@ use crate::servers::{Condition, Entry, Servers};
 /// What has been counted of the requests of the server of that name.
 pub type Counting = Box<dyn Fn(&str) -> Totals + Send + Sync>;
 
+/// How many connections clients have, and how many they may have.
+pub type Connections = Box<dyn Fn() -> (usize, usize) + Send + Sync>;
+
 /// How everything is doing.
 pub struct Status {
     servers: Arc<Servers>,
     counting: Counting,
-    connections_max: usize,
+    connections: Connections,
     started_unix_ms: u64,
     past: Mutex<Past>,
     /// The last look. Whoever comes while somebody looks waits for that.
@@ -64,11 +67,11 @@ impl fmt::Debug for Status {
 }
 
 impl Status {
-    /// Of these servers. `connections_max` is how many connections there may be; what it needs threads for is on `tracker`.
-    pub fn new(servers: Arc<Servers>, counting: Counting, connections_max: usize, tracker: TaskTracker) -> Arc<Self> {
+    /// Of these servers, as they are reached by those connections. What it needs threads for is on `tracker`.
+    pub fn new(servers: Arc<Servers>, counting: Counting, connections: Connections, tracker: TaskTracker) -> Arc<Self> {
         let started_unix_ms = unix_ms();
         let (past, look) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { servers, counting, connections_max, started_unix_ms, past, look, tracker })
+        Arc::new(Self { servers, counting, connections, started_unix_ms, past, look, tracker })
     }
 
     /// Takes a sample from time to time, until `stop` is cancelled.
@@ -145,7 +148,7 @@ impl Status {
                 Entry::Unserved(Unusable::Disabled) => Server::without_parts(name, "disabled", None),
                 Entry::Unserved(Unusable::Invalid(why)) => Server::without_parts(name, "invalid", Some(why.clone())),
                 Entry::Served(server) => {
-                    let seen = Server::without_parts(name, state(server.condition()), None);
+                    let seen = Server::without_parts(name, state(server.condition()), server.trouble());
                     match server.service() {
                         Some(service) => {
                             let sessions = service.registry.report(now);
@@ -158,7 +161,7 @@ impl Status {
             };
             servers.push(self.with_requests(server));
         }
-        let mut limits = vec![Limit::new("connections-max", (metrics::connections(), self.connections_max))];
+        let mut limits = vec![Limit::new("connections-max", (self.connections)())];
         limits.extend(unread.map(|unread| Limit::bytes("unread-total-bytes-max", unread)));
         let hits = metrics::limits_hit().map(|(limit, hits)| (limit.as_str(), hits)).collect();
         Snapshot { program: self.program(&memory), servers, limits, hits }

@@ -25,7 +25,9 @@ if [ ! fuzz/Cargo.lock -nt Cargo.lock ]; then cp Cargo.lock fuzz/Cargo.lock; fi
 
 # As cargo-fuzz builds them, but for a sanitizer, of which a program without unsafe code has no use.
 profile=dev folder=debug
-if [ "$seconds" -gt 60 ]; then profile=release folder=release; fi
+# A short run looks at the same inputs each time, as far as it gets: it is there to notice what a change breaks. 0 is any.
+seed=1
+if [ "$seconds" -gt 60 ]; then profile=release folder=release seed=0; fi
 host=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 coverage=-Cllvm-args=-sanitizer-coverage
@@ -43,14 +45,16 @@ trap 'rm -rf "$logs"' EXIT
 run() {
     local target=$1 log=$logs/$1
     mkdir -p "fuzz/found/$target" "fuzz/artifacts/$target"
-    if "$CARGO_TARGET_DIR/$host/$folder/$target" -artifact_prefix="fuzz/artifacts/$target/" -max_total_time="$seconds" \
+    if "$CARGO_TARGET_DIR/$host/$folder/$target" -artifact_prefix="fuzz/artifacts/$target/" -max_total_time="$seconds" -seed="$seed" \
         -dict="fuzz/dictionaries/$target.dict" -timeout=20 -rss_limit_mb=4096 -max_len=8192 \
         "fuzz/found/$target" "fuzz/corpus/$target" >"$log" 2>&1; then
         echo "ok      $target: $(sed -n 's/^Done \([0-9]* runs\).*/\1/p' "$log")"
         touch "$log.passed"
     else
         echo "FAILED  $target"
-        tail -n 40 "$log" | cut -c -400 | sed 's/^/    /'
+        # What was wrong, where, and with which input: the trace between them says little, and is left out.
+        grep -n -A 3 -E "panicked at|ERROR: libFuzzer" "$log" | cut -c -600 | head -n 16 | sed 's/^/    /'
+        grep -E "^(Base64|artifact_prefix|SUMMARY)" "$log" | tail -n 3 | cut -c -12000 | sed 's/^/    /'
     fi
 }
 # Each of the two takes every other target.

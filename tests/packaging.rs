@@ -238,7 +238,8 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
         let outcomes: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
         let methods: Vec<&str> = metrics::Method::ALL.iter().map(|method| method.as_str()).collect();
         let limits: Vec<&str> = metrics::Limit::ALL.iter().map(|limit| limit.as_str()).collect();
-        let states = vec!["starting", "ready", "restarting", "circuit-open", "failed"];
+        let of_children = ["starting", "ready", "restarting", "circuit-open", "failed"];
+        let states = [&of_children[..], &["asleep", "waiting", "started", "stopping"]].concat();
         for (label, known) in [("outcome", outcomes), ("method", methods), ("limit", limits), ("state", states)] {
             for value in values_of(label, &text) {
                 assert!(known.contains(&value), "{file}: {label} is never {value}");

@@ -117,6 +117,8 @@ struct Told {
     state: String,
     /// Somebody may have cancelled a request, which then gets no answer.
     cancelled: bool,
+    /// Somebody may have taken a stream up elsewhere, which then ends where it was.
+    resumed: bool,
 }
 
 impl Seen {
@@ -242,6 +244,7 @@ fn request(line: &mut Line<'_>, extra: HeaderMap, how: u8, seen: &Seen) -> Optio
         [b'@', which, ..] => seen.fill(BODIES[usize::from(which.wrapping_sub(b'0')) % BODIES.len()].as_bytes()),
         raw => seen.fill(raw),
     };
+    seen.lock().resumed |= method == "GET" && headers.contains_key("last-event-id");
     seen.lock().cancelled |= body.windows(CANCELLED.len()).any(|part| part == CANCELLED);
     // As hyper sees to it.
     let declared = headers.get(CONTENT_LENGTH).map(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -343,7 +346,11 @@ async fn ask(http: Arc<Http>, peer: Arc<Peer>, request: Request<Chunks>, seen: S
     check_head(head.status, &head.headers, is_health);
     let messages = messages(&head.headers, &read, ended);
     if is_post {
-        check_answers(&asked, head.status, &messages, ended && !seen.lock().cancelled);
+        let complete = {
+            let told = seen.lock();
+            ended && !told.cancelled && !told.resumed
+        };
+        check_answers(&asked, head.status, &messages, complete);
     }
 }
 

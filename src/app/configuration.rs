@@ -1,24 +1,32 @@
 //! The configuration file, read again: its servers take the place of those there were.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
-use crate::config::{Again, Source};
+use crate::config::{Again, AuthConfig, ForeignKey, Isolation, ServerConfig, ServerName, ServersConfig, Source};
 use crate::reload::Reloads;
-use crate::servers::{Changes, Servers};
+use crate::servers::{Changes, Server, Servers};
 
 /// Adds the file to what can be read again.
-pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &Arc<Servers>) {
+pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &Arc<Servers>, remarks: Remarks) {
     let servers = Arc::clone(servers);
     let file = source.file().to_owned();
     reloads.add("configuration", vec![file], move || {
-        let Again { servers: now, restart, foreign_keys } = source.again()?;
-        say_foreign(&foreign_keys);
+        let Again { servers: now, restart, foreign_keys, exposed_file } = source.again()?;
+        if let Some(now) = &now {
+            let would_end = |name: &ServerName| {
+                let goes_on = |server: Arc<Server>| now.folderless.iter().any(|config| server.is(config));
+                servers.named(name).is_some_and(|server| !goes_on(server))
+            };
+            source.refuse_to_lose(would_end, now)?;
+        }
         if !restart.is_empty() {
             warn!(keys = joined(&restart), "these keys have changed, and hold after a restart of mcp-mux");
         }
         if let Some(now) = now {
+            remarks.say(&now, exposed_file.as_deref(), &foreign_keys);
             let Changes { added, removed, changed, kept } = servers.change(now);
             info!(added, removed, changed, kept, "the servers are those of the configuration file");
         }
@@ -26,17 +34,62 @@ pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &A
     });
 }
 
+/// What is said of a configuration that works, for it may not be what was meant; nothing twice in a row.
+#[derive(Debug)]
+pub(super) struct Remarks {
+    authenticated: bool,
+    said: Mutex<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    shared: bool,
+    exposed: bool,
+    foreign: Vec<ForeignKey>,
+}
+
+impl Remarks {
+    pub(super) fn new(auth: &AuthConfig) -> Self {
+        Self { authenticated: auth.is_required(), said: Mutex::default() }
+    }
+
+    pub(super) fn say(&self, servers: &ServersConfig, exposed: Option<&Path>, foreign: &[ForeignKey]) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_principal = |server: &ServerConfig| server.pool.isolation == Isolation::Principal;
+        let shared = !self.authenticated && servers.servers.iter().any(by_principal);
+        if shared && !said.shared {
+            warn!("there is no authentication: everybody is the same anonymous principal, and all share one process");
+        }
+        if let Some(file) = exposed.filter(|_| !said.exposed) {
+            warn!(
+                file = %file.display(),
+                "everybody on this machine can read the variables' values in the configuration file: take it from them \
+                 (chmod o-r)"
+            );
+        }
+        if said.foreign != foreign {
+            say_foreign(foreign);
+        }
+        *said = Said { shared, exposed: exposed.is_some(), foreign: foreign.to_vec() };
+    }
+}
+
 /// Says which keys mean nothing here.
-pub(super) fn say_foreign(keys: &[String]) {
-    if !keys.is_empty() {
-        info!(keys = joined(keys), "keys of other programs in the configuration file: they mean nothing here");
+fn say_foreign(keys: &[ForeignKey]) {
+    let (alike, others): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.like.is_some());
+    let others: Vec<String> = others.into_iter().map(|key| key.place.clone()).collect();
+    if !others.is_empty() {
+        info!(keys = joined(&others), "keys of other programs in the configuration file: they mean nothing here");
+    }
+    for key in alike.into_iter().take(NAMED_MAX) {
+        let like = key.like.as_deref();
+        warn!(key = key.place, like, "a key of the configuration file means nothing here: was the other one meant?");
     }
 }
 
 /// So many that they can be read.
 fn joined(keys: &[String]) -> String {
-    let named: Vec<&str> = keys.iter().take(NAMED_MAX).map(String::as_str).collect();
-    let mut text = named.join(", ");
+    let mut text = keys.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     if let Some(more) = keys.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
         text += &format!(" and {more} more");
     }

@@ -44,12 +44,18 @@ fn named(name: &str, flags: &[&str]) -> ServerConfig {
 
 fn single(server: ServerConfig) -> ServersConfig {
     let starts_max = std::num::NonZeroUsize::MIN;
-    ServersConfig { arrangement: Arrangement::Single, servers: vec![server], unusable: Vec::new(), starts_max }
+    ServersConfig {
+        arrangement: Arrangement::Single,
+        servers: vec![server],
+        unusable: Vec::new(),
+        folderless: Vec::new(),
+        starts_max,
+    }
 }
 
 fn several(servers: Vec<ServerConfig>, unusable: Vec<(ServerName, Unusable)>, starts_max: usize) -> ServersConfig {
     let starts_max = starts_max.try_into().expect("not zero");
-    ServersConfig { arrangement: Arrangement::Several, servers, unusable, starts_max }
+    ServersConfig { arrangement: Arrangement::Several, servers, unusable, folderless: Vec::new(), starts_max }
 }
 
 async fn serve(Pipes { stdin, mut stdout }: Pipes, play: Play, census: Arc<Census>) {

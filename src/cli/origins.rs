@@ -12,7 +12,7 @@ use super::{CONFIG, Whose, flag_with_variable, variable_name};
 use crate::config::file::{File, FileValues, Kind, ServerValues};
 use crate::config::principals::PrincipalConfig;
 use crate::config::secret::Secret;
-use crate::config::{Problem, ServerName, Unusable};
+use crate::config::{ForeignKey, Problem, ServerName, Unusable};
 
 /// Where the values came from that were not typed, and what is wrong with the file and the variables themselves.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub(crate) struct Origins {
     /// What the file says that holds from the start to the end of the program.
     pub(crate) settings: Settings,
     /// Keys of other programs in the file.
-    pub(crate) foreign: Vec<String>,
+    pub(crate) foreign: Vec<ForeignKey>,
     /// `MCP_MUX_AUTH_TOKENS`, which has no flag: other people on the machine can read command lines.
     pub(crate) auth_tokens: Option<Secret>,
     /// What is wrong with the file, and with variables that could not be used.

@@ -21,16 +21,32 @@ pub(super) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -
     }
 }
 
-/// The same for a key that may be another program's: none where it is none of ours, however little like it.
-pub(super) fn misspelt<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Option<Wanted> {
-    if let Some((_, ours)) = OTHER_WORDS.iter().find(|(word, _)| *word == key) {
-        return Some(meant(ours));
+/// What a key that there is not may be, where keys of other programs are to be expected.
+pub(super) enum Foreign<'a> {
+    /// One of ours, misspelt: what would be right.
+    Misspelt(Wanted),
+    /// Another program's, by its spelling; or this one of ours, if somebody wrote it as others do.
+    Lookalike(&'a str),
+    /// Another program's.
+    Other,
+}
+
+impl<'a> Foreign<'a> {
+    pub(super) fn of(key: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        if let Some((_, ours)) = OTHER_WORDS.iter().find(|(word, _)| *word == key) {
+            return Self::Misspelt(meant(ours));
+        }
+        let nearest = nearest(key, known).filter(|(likeness, _)| *likeness > LIKENESS_OF_FOREIGN_MIN);
+        match nearest {
+            _ if OF_OTHERS.contains(&key) => Self::Other,
+            // None of ours has such letters.
+            Some((_, nearest)) if key.contains(|letter: char| letter.is_uppercase() || letter == '_') => {
+                Self::Lookalike(nearest)
+            }
+            Some((_, nearest)) => Self::Misspelt(meant(nearest)),
+            None => Self::Other,
+        }
     }
-    if OF_OTHERS.contains(&key) {
-        return None;
-    }
-    let nearest = nearest(key, known).filter(|(likeness, _)| *likeness > LIKENESS_OF_FOREIGN_MIN);
-    nearest.map(|(_, nearest)| meant(nearest))
 }
 
 fn meant(nearest: &str) -> Wanted {
@@ -112,10 +128,17 @@ mod tests {
         ] {
             assert!(unknown(key, known).ends_with(&format!("did you mean {meant}?")), "{key}: {}", unknown(key, known));
         }
-        for key in ["requestTimeout", "request_timeout", "REQUEST-TIMEOUT", "requst-timeout"] {
-            assert_eq!(misspelt(key, ["request-timeout", "pool"]), Some(meant("request-timeout")), "{key}");
+        let known_here = ["request-timeout", "pool", "env"];
+        for (key, ours) in [("requst-timeout", "request-timeout"), ("pol", "pool"), ("environment", "env")] {
+            let Foreign::Misspelt(wanted) = Foreign::of(key, known_here) else { panic!("{key}") };
+            assert_eq!(wanted, meant(ours));
         }
-        assert_eq!(misspelt("environment", ["env"]), Some(meant("env")));
+        for key in ["requestTimeout", "request_timeout", "REQUEST-TIMEOUT"] {
+            assert!(matches!(Foreign::of(key, known_here), Foreign::Lookalike("request-timeout")), "{key}");
+        }
+        for key in ["timeout", "autoApprove", "initTimeout"] {
+            assert!(matches!(Foreign::of(key, known_here), Foreign::Other), "{key}");
+        }
         for key in ["", "zzz", "\u{1F980}"] {
             assert!(unknown(key, known).contains("README"), "{key}");
         }

@@ -30,13 +30,25 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong, at once; but of a file that cannot be read, that alone: what it would have said is not known.
-    pub fn load(mut cli: Cli) -> Result<Self, ConfigErrors> {
+    pub fn load(cli: Cli) -> Result<Self, ConfigErrors> {
+        Self::load_at(Moment::Start, cli)
+    }
+
+    /// The same for what a file says while the program runs, which may have come to no server that is served.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_again(cli: Cli) -> Result<Self, ConfigErrors> {
+        Self::load_at(Moment::Later, cli)
+    }
+
+    fn load_at(moment: Moment, mut cli: Cli) -> Result<Self, ConfigErrors> {
         let problems = std::mem::take(&mut cli.origins.problems);
         if cli.origins.file_unreadable {
             return Err(ConfigErrors(problems));
         }
         let auth_tokens = cli.origins.auth_tokens.take();
-        let mut reader = Reader { origins: cli.origins.clone(), problems, auth_tokens };
+        let mut reader = Reader { origins: cli.origins.clone(), problems, auth_tokens, moment };
         let config = read(cli, &mut reader);
         match config {
             Some(config) if reader.problems.is_empty() => Ok(config),
@@ -59,8 +71,18 @@ impl Config {
     }
 }
 
+/// When a configuration is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// Before anything runs: there has to be something to run.
+    Start,
+    /// While the program runs.
+    Later,
+}
+
 /// Reads values and collects what is wrong with them.
 struct Reader {
+    moment: Moment,
     origins: Origins,
     problems: Vec<Problem>,
     /// Those of the environment, until they have been read.

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Arrangement, Config, ConfigErrors, Problem, ServersConfig};
+use super::file::File;
+use super::known::below;
+use super::{Arrangement, Config, ConfigErrors, ForeignKey, Problem, ServerName, ServersConfig, Unusable};
 use crate::cli::{Cli, Settings};
 
 /// A configuration file, with what else a configuration is made of.
@@ -29,7 +31,9 @@ pub(crate) struct Again {
     /// The keys that would make a difference after a restart.
     pub(crate) restart: Vec<String>,
     /// Keys of other programs.
-    pub(crate) foreign_keys: Vec<String>,
+    pub(crate) foreign_keys: Vec<ForeignKey>,
+    /// The file, where everybody on the machine can read variables' values in it.
+    pub(crate) exposed_file: Option<PathBuf>,
 }
 
 impl Source {
@@ -68,13 +72,33 @@ impl Source {
         }
         let restart = cli.origins.settings.differing(&self.settings);
         // Everything in it has to be right, whatever can be used at once.
-        let mut config = Config::load(cli)?;
+        let mut config = Config::load_again(cli)?;
         let foreign_keys = std::mem::take(&mut config.foreign_keys);
         if !restart.is_empty() {
-            config = Config::load(self.read(Some(&self.settings))?)?;
+            config = Config::load_again(self.read(Some(&self.settings))?)?;
         }
         let servers = (self.arrangement == Arrangement::Several).then_some(config.servers);
-        Ok(Again { servers, restart, foreign_keys })
+        Ok(Again { servers, restart, foreign_keys, exposed_file: config.exposed_file })
+    }
+
+    /// A mistake in what is said of a server that works is no reason to end it.
+    ///
+    /// # Errors
+    /// Servers that are served now would not be any more (as `would_end` says), because of what is wrong with them.
+    pub(crate) fn refuse_to_lose(
+        &self,
+        would_end: impl Fn(&ServerName) -> bool,
+        now: &ServersConfig,
+    ) -> Result<(), ConfigErrors> {
+        let lost = now.unusable.iter().filter(|(name, _)| would_end(name)).filter_map(|(name, why)| match why {
+            Unusable::Invalid(why) => Some(Problem {
+                origin: File::origin(&self.file, &below("mcpServers", name.as_str())),
+                value: None,
+                wanted: format!("a server that can be used, as the one that runs can (disabled: true ends it): {why}"),
+            }),
+            Unusable::Disabled => None,
+        });
+        ConfigErrors::unless_empty(lost.collect())
     }
 
     fn read(&self, kept: Option<&Settings>) -> Result<Cli, ConfigErrors> {

@@ -227,8 +227,10 @@ pub(super) fn path(text: &str) -> Result<String, Wanted> {
         return Err("a path that starts with /, such as /mcp, without ?, # or blanks".to_owned());
     }
     let text = text.strip_suffix('/').filter(|text| !text.is_empty()).unwrap_or(text);
-    if matches!(text, "/healthz" | "/readyz" | "/metrics" | "/servers" | "/status.json") {
-        return Err("another path: /healthz, /readyz, /metrics, /servers and /status.json are mcp-mux's own".to_owned());
+    let own = matches!(text, "/healthz" | "/readyz" | "/metrics" | "/servers" | "/status.json");
+    if own || text.starts_with("/servers/") || text.starts_with("/.well-known/") {
+        let wanted = "another path: /healthz, /readyz, /metrics, /status.json and what is under /servers and /.well-known are mcp-mux's own";
+        return Err(wanted.to_owned());
     }
     Ok(text.to_owned())
 }

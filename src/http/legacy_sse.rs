@@ -51,11 +51,11 @@ impl Endpoint<'_> {
         request: &Parts,
         body: Pin<&mut B>,
         caller: &Caller,
+        mut exchange: Exchange,
     ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
-        let mut exchange = self.observe(caller);
         let outcome = self.post_legacy_observed(request, body, caller, &mut exchange).await;
         exchange.conclude(outcome)
     }

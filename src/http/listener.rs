@@ -98,6 +98,11 @@ impl Listener {
         self
     }
 
+    /// Says how many connections it has, and how many it may have.
+    pub fn occupancy(&self) -> impl Fn() -> (usize, usize) + Send + Sync + 'static {
+        self.places.occupancy()
+    }
+
     /// Where it listens.
     pub fn bound(&self) -> impl Iterator<Item = &Bound> {
         self.sockets.iter().map(|socket| &socket.bound)

@@ -50,13 +50,14 @@ impl Endpoint<'_> {
         request: &Parts,
         body: Pin<&mut B>,
         caller: &Caller,
+        exchange: Exchange,
     ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
         let headers = &request.headers;
         match (self.service.config.sessions, &request.method) {
-            (_, &Method::POST) => self.post(headers, body, caller).await,
+            (_, &Method::POST) => self.post(headers, body, caller, exchange).await,
             // spec: 2026-07-28 basic/transports/streamable-http, Earlier Streamable HTTP Revisions
             (SessionMode::Sessions, &Method::GET | &Method::DELETE)
                 if request::is_modern(headers) || !headers.contains_key(header::SESSION_ID) =>
@@ -72,11 +73,16 @@ impl Endpoint<'_> {
 
     // --- POST ---
 
-    async fn post<B>(&self, headers: &HeaderMap, body: Pin<&mut B>, caller: &Caller) -> Result<Response<Body>, Refusal>
+    async fn post<B>(
+        &self,
+        headers: &HeaderMap,
+        body: Pin<&mut B>,
+        caller: &Caller,
+        mut exchange: Exchange,
+    ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
     {
-        let mut exchange = self.observe(caller);
         let outcome = self.post_observed(headers, body, caller, &mut exchange).await;
         exchange.conclude(outcome)
     }

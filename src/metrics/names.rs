@@ -97,6 +97,12 @@ impl Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "their help texts are in GAUGES")]
 pub enum Gauge {
+    ServerAsleep,
+    ServerWaiting,
+    ServerStarting,
+    ServerStarted,
+    ServerStopping,
+    ServerFailed,
     SessionsStreamable,
     SessionsHttpSse,
     SessionsStateless,
@@ -168,6 +174,20 @@ const fn plain<T>(
 
 /// The gauges of a server.
 pub(super) const GAUGES: &[Family<Gauge>] = &[
+    Family {
+        name: "server_state",
+        unit: Unit::None,
+        help: "1 for what the server is, 0 for what it is not",
+        label: Some("state"),
+        members: &[
+            (Gauge::ServerAsleep, "asleep"),
+            (Gauge::ServerWaiting, "waiting"),
+            (Gauge::ServerStarting, "starting"),
+            (Gauge::ServerStarted, "started"),
+            (Gauge::ServerStopping, "stopping"),
+            (Gauge::ServerFailed, "failed"),
+        ],
+    },
     Family {
         name: "sessions",
         unit: Unit::None,

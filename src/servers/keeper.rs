@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +13,7 @@ use tracing::{Span, debug, error, info, info_span};
 use super::Loss;
 use super::server::{Phase, Server};
 use super::service::Service;
+use super::starts::{Attempt, Starts};
 use crate::child::ChildGuard;
 #[cfg(test)]
 use crate::child::in_memory;
@@ -27,8 +28,8 @@ pub(super) struct Means {
     pub(super) backing: Backing,
     /// What the clients of all of them leave unread.
     pub(super) unread: UnreadTotal,
-    /// A permit for each that may be starting.
-    pub(super) starts: Arc<Semaphore>,
+    /// Places for those that may be starting.
+    pub(super) starts: Starts,
     /// How long requests in flight may go on where a server is stopped.
     pub(super) drain_timeout: Duration,
     /// The program stops, and so do all servers, by its own sequence.
@@ -69,31 +70,33 @@ enum Ending {
     Over,
 }
 
-/// Sees to `server` until it is over. `lost` is told if the program is not to go on without it.
+/// Sees to `server` until it is over. `before` are those of its name that are served no more and may still hold what it needs.
+/// `lost` is told if the program is not to go on without it.
 pub(super) async fn keep(
     server: Arc<Server>,
+    mut before: Vec<Arc<Server>>,
     arrangement: Arrangement,
     means: Means,
     lost: watch::Sender<Option<Loss>>,
 ) {
     let Some(config) = server.config().cloned() else { return };
     let named = arrangement == Arrangement::Several;
-    let mut backoff = BACKOFF_MIN;
+    let (mut backoff, mut attempt) = (BACKOFF_MIN, Attempt::First);
     let mut asleep = config.start == Start::OnDemand;
     loop {
         if asleep {
             tokio::select! {
-            biased;
+                biased;
                 () = server.over() => break,
                 () = server.wanted() => {}
             }
         }
-        let starts = Arc::clone(&means.starts);
-        let permit = tokio::select! {
+        let turn = tokio::select! {
             biased;
             () = server.over() => break,
-            permit = starts.acquire_owned() => permit,
+            turn = means.starts.turn(attempt, server.wanted()) => turn,
         };
+        before.retain(|before| !before.is_gone());
         let span = if named { info_span!("server", name = %server.name()) } else { Span::none() };
         let Some(service) = span.in_scope(|| Service::start(config.clone(), &means)) else { return };
         let service = Arc::new(service);
@@ -107,13 +110,15 @@ pub(super) async fn keep(
             () = server.over() => Err(Ending::Over),
             first = service.pool.first() => first.map_err(|error| Ending::Lost(Loss::of(error))),
         };
-        drop(permit);
+        drop(turn);
+        attempt = if first.is_ok() { Attempt::First } else { Attempt::Again };
         let ending = match first {
             Ok(()) => {
                 if named {
                     info!(server = %server.name(), "the server is started");
                 }
-                server.show(Ok(()));
+                server.work();
+                before.clear();
                 backoff = BACKOFF_MIN;
                 serve(&server, &service, &config).await
             }
@@ -147,14 +152,16 @@ pub(super) async fn keep(
                 );
                 server.turn(Phase::Stopping(Arc::clone(&service)));
                 service.retire(|| false, Duration::ZERO).await;
-                server.turn(Phase::Failed(until));
-                server.show(Err(loss));
-                tokio::select! {
-                    biased;
-                    () = server.over() => break,
-                    () = sleep_until(until) => {}
+                server.fail(loss, until);
+                match rest(&server, until, &before).await {
+                    Rested::Whole => backoff = (backoff * 2).min(BACKOFF_MAX),
+                    Rested::NewlyAlone => {
+                        info!(server = %server.name(), "the server is tried again, since the one before it is gone");
+                        before.clear();
+                        (backoff, attempt) = (BACKOFF_MIN, Attempt::First);
+                    }
+                    Rested::Over => break,
                 }
-                backoff = (backoff * 2).min(BACKOFF_MAX);
                 asleep = config.start == Start::OnDemand;
                 server.turn(if asleep { Phase::Asleep } else { Phase::Waiting });
             }
@@ -164,10 +171,35 @@ pub(super) async fn keep(
     debug!(server = %server.name(), "the server is over");
 }
 
+/// How the wait of a server ended that could not be started.
+enum Rested {
+    /// It was as long as it was to be.
+    Whole,
+    /// Those before it are gone, which may have been what was in its way: a port, a file that is locked.
+    NewlyAlone,
+    /// The server is needed no more.
+    Over,
+}
+
+/// Until a server is to be tried again.
+async fn rest(server: &Server, until: Instant, before: &[Arc<Server>]) -> Rested {
+    let gone = async {
+        for before in before {
+            before.gone().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = server.over() => Rested::Over,
+        () = gone, if !before.is_empty() => Rested::NewlyAlone,
+        () = sleep_until(until) => Rested::Whole,
+    }
+}
+
 /// Until the server is needed no more, or cannot be used any more.
 async fn serve(server: &Server, service: &Arc<Service>, config: &ServerConfig) -> Ending {
     tokio::select! {
-            biased;
+        biased;
         () = server.over() => Ending::Over,
         error = service.pool.lost() => Ending::Lost(Loss::of(error)),
         () = unused(server, service, config.idle_timeout) => Ending::Unused,

@@ -1,19 +1,19 @@
 //! One server, whether it is started or not.
 
-use std::ops::Deref;
-use std::sync::Arc;
+mod visit;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::visit::Visit;
 use super::Loss;
 use super::service::Service;
 use crate::config::{ChildConfig, ServerConfig, ServerName, Start};
-use crate::error::Reject;
-use crate::metrics::ServerMetrics;
+use crate::metrics::{Gauge, Portion, ServerMetrics};
 use crate::pool::{Health, Standing};
 
 /// A server.
@@ -37,8 +37,11 @@ pub struct Server {
     over: CancellationToken,
     /// It is served no more.
     dismissed: AtomicBool,
-    /// They last as long as it is configured, also while it is not started.
-    _metrics: ServerMetrics,
+    /// Why it did not work when it was tried last; none once it works.
+    trouble: Mutex<Option<Loss>>,
+    /// How far it is, for the metrics, which last as long as it is configured, also while it is not started.
+    state: Mutex<Portion>,
+    metrics: ServerMetrics,
 }
 
 /// How far it is.
@@ -77,13 +80,6 @@ pub enum Condition {
     Over,
 }
 
-/// A request that is being answered by a server, which stays started all the time.
-#[derive(Debug)]
-pub struct Visit {
-    server: Arc<Server>,
-    service: Arc<Service>,
-}
-
 impl Server {
     pub(super) fn new(config: ServerConfig, over: CancellationToken) -> Arc<Self> {
         let (phase, shown) = match config.start {
@@ -97,7 +93,9 @@ impl Server {
     /// One that is started.
     pub(super) fn of(name: ServerName, service: Arc<Service>) -> Arc<Self> {
         let metrics = service.pool.metrics().clone();
-        Arc::new(Self::with(name, None, Phase::Up(service), Some(Ok(())), CancellationToken::new(), metrics))
+        let server = Self::with(name, None, Phase::Up(service), Some(Ok(())), CancellationToken::new(), metrics);
+        server.work();
+        Arc::new(server)
     }
 
     fn with(
@@ -108,6 +106,7 @@ impl Server {
         over: CancellationToken,
         metrics: ServerMetrics,
     ) -> Self {
+        let state = metrics.one(phase.gauge());
         Self {
             name,
             config,
@@ -119,7 +118,9 @@ impl Server {
             visits_begun: AtomicU64::new(0),
             over,
             dismissed: AtomicBool::new(false),
-            _metrics: metrics,
+            trouble: Mutex::default(),
+            state: Mutex::new(state),
+            metrics,
         }
     }
 
@@ -128,13 +129,24 @@ impl Server {
         &self.name
     }
 
+    /// What is counted of it, whether it is started or not.
+    pub const fn metrics(&self) -> &ServerMetrics {
+        &self.metrics
+    }
+
+    /// Why it did not work when it was tried last, perhaps with the last lines of its stderr; none of one that works.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.as_ref().map(|loss| loss.text().to_owned())
+    }
+
     /// What it was configured as.
     pub(super) const fn config(&self) -> Option<&ServerConfig> {
         self.config.as_ref()
     }
 
     /// Whether this configuration would make the same one.
-    pub(super) fn is(&self, config: &ServerConfig) -> bool {
+    pub(crate) fn is(&self, config: &ServerConfig) -> bool {
         let Some(own) = &self.config else { return false };
         let child = ChildConfig { server: own.child.server.clone(), ..config.child.clone() };
         *own == ServerConfig { child, ..config.clone() }
@@ -185,85 +197,61 @@ impl Server {
         self.shown.borrow().is_none()
     }
 
-    /// Pays it a visit; it is started for that if it has to be.
-    ///
-    /// # Errors
-    /// [`Reject::CircuitOpen`]: it could not be started just now. [`Reject::ChildUnavailable`]: it was not started within its
-    /// `--queue-timeout`, since others are to be started first. [`Reject::ShuttingDown`]; [`Reject::NotFound`] for one that
-    /// was taken out of the configuration.
-    ///
-    /// # Cancel safety
-    /// Cancelled, it may be started for nobody.
-    pub async fn visit(self: &Arc<Self>) -> Result<Visit, Reject> {
-        if let Some(visit) = self.enter()? {
-            return Ok(visit);
-        }
-        let queue_timeout = self.config.as_ref().map_or(Duration::ZERO, |config| config.pool.queue_timeout);
-        let late = || {
-            let why = "it was not started in time, since others are starting or it is still being stopped";
-            Reject::ChildUnavailable(why.to_owned())
-        };
-        let _waiting = Waiting::of(&self.waiting);
-        let coming = async {
-            let mut phase = self.phase.subscribe();
-            loop {
-                phase.borrow_and_update();
-                if let Some(visit) = self.enter()? {
-                    return Ok(visit);
-                }
-                self.wanted.notify_one();
-                phase.changed().await.map_err(|_| Reject::ShuttingDown)?;
-            }
-        };
-        timeout(queue_timeout, coming).await.unwrap_or_else(|_| Err(late()))
-    }
-
-    fn enter(self: &Arc<Self>) -> Result<Option<Visit>, Reject> {
-        // Whoever lets it fall asleep holds the other side of this lock.
-        match &*self.phase.borrow() {
-            Phase::Up(service) => {
-                self.visits.fetch_add(1, Ordering::Relaxed);
-                self.visits_begun.fetch_add(1, Ordering::Relaxed);
-                Ok(Some(Visit { server: Arc::clone(self), service: Arc::clone(service) }))
-            }
-            Phase::Asleep | Phase::Waiting | Phase::Stopping(_) => Ok(None),
-            Phase::Failed(until) => {
-                let retry_after = until.saturating_duration_since(Instant::now());
-                if retry_after.is_zero() { Ok(None) } else { Err(Reject::CircuitOpen { retry_after }) }
-            }
-            Phase::Leaving(_) | Phase::Over if self.is_dismissed() => Err(Reject::NotFound),
-            Phase::Leaving(_) | Phase::Over => Err(Reject::ShuttingDown),
-        }
-    }
-
     // --- its keeper's ---
 
     /// Is started; not if it is over by now.
     pub(super) fn rise(&self, service: &Arc<Service>) -> bool {
         // Whoever ends it says so first and then looks whether it is started, through this lock.
-        self.phase.send_if_modified(|phase| {
+        let rises = self.phase.send_if_modified(|phase| {
             let rises = !self.over.is_cancelled();
             if rises {
                 *phase = Phase::Up(Arc::clone(service));
             }
             rises
-        })
+        });
+        if rises {
+            self.state().move_to(Gauge::ServerStarting);
+        }
+        rises
+    }
+
+    /// Its start has shown that it works.
+    pub(super) fn work(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.state().move_to(Gauge::ServerStarted);
+        self.show(Ok(()));
+    }
+
+    /// It does not work, and is tried again from `until` on.
+    pub(super) fn fail(&self, loss: Loss, until: Instant) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(loss.clone());
+        self.turn(Phase::Failed(until));
+        self.show(Err(loss));
     }
 
     /// Goes over to another phase.
     pub(super) fn turn(&self, phase: Phase) {
+        self.state().move_to(phase.gauge());
         self.phase.send_replace(phase);
+    }
+
+    fn state(&self) -> MutexGuard<'_, Portion> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to stop, unless somebody needs it now.
     pub(super) fn fall_asleep(&self, service: &Arc<Service>) -> bool {
-        self.phase.send_if_modified(|phase| {
+        let sleeps = self.phase.send_if_modified(|phase| {
             let sleeps = self.visits.load(Ordering::Relaxed) == 0 && service.is_unused();
             if sleeps {
                 *phase = Phase::Stopping(Arc::clone(service));
             }
             sleeps
-        })
+        });
+        if sleeps {
+            self.state().move_to(Gauge::ServerStopping);
+        }
+        sleeps
     }
 
     /// Whether somebody visits it.
@@ -292,6 +280,8 @@ impl Server {
     /// It is served no more.
     pub(super) fn dismiss(&self) {
         self.dismissed.store(true, Ordering::Relaxed);
+        // Another one may have its name, and its place in the metrics.
+        self.state().set(0);
         self.over.cancel();
     }
 
@@ -305,6 +295,13 @@ impl Server {
         matches!(&*self.phase.borrow(), Phase::Over)
     }
 
+    /// Resolves when nothing is left of it.
+    pub(super) async fn gone(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender is a field of this very struct.
+        let _ = phase.wait_for(|phase| matches!(phase, Phase::Over)).await;
+    }
+
     /// What its first start has shown.
     pub(super) fn show(&self, works: Result<(), Loss>) {
         self.shown.send_if_modified(|shown| {
@@ -316,12 +313,28 @@ impl Server {
         });
     }
 
-    /// Resolves when its first start has shown whether it works; at once for one that is started on demand.
-    pub(super) async fn shown(&self) -> Result<(), Loss> {
+    /// Resolves when its first start has shown whether it works; at once for one that is started on demand. None: it never will.
+    pub(super) async fn shown(&self) -> Option<Result<(), Loss>> {
         let mut shown = self.shown.subscribe();
-        // The sender is a field of this very struct.
-        let shown = shown.wait_for(Option::is_some).await.map_or(None, |shown| shown.clone());
-        shown.unwrap_or(Err(Loss::Bug))
+        tokio::select! {
+            biased;
+            // The sender is a field of this very struct.
+            shown = shown.wait_for(Option::is_some) => shown.map_or(None, |shown| shown.clone()),
+            () = self.over() => None,
+        }
+    }
+}
+
+impl Phase {
+    /// The state that the metrics have for it.
+    const fn gauge(&self) -> Gauge {
+        match self {
+            Self::Asleep => Gauge::ServerAsleep,
+            Self::Waiting => Gauge::ServerWaiting,
+            Self::Up(_) => Gauge::ServerStarting,
+            Self::Stopping(_) | Self::Leaving(_) | Self::Over => Gauge::ServerStopping,
+            Self::Failed(_) => Gauge::ServerFailed,
+        }
     }
 }
 
@@ -336,47 +349,5 @@ impl Condition {
             Self::Failed => "failed",
             Self::Over => "stopped",
         }
-    }
-}
-
-/// Somebody who waits for a server to be started.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn of(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::Release);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
-    }
-}
-
-impl Visit {
-    /// What serves it, for as long as that may be.
-    pub fn service(&self) -> &Arc<Service> {
-        &self.service
-    }
-
-    /// The server's name.
-    pub fn name(&self) -> &ServerName {
-        &self.server.name
-    }
-}
-
-impl Deref for Visit {
-    type Target = Service;
-
-    fn deref(&self) -> &Service {
-        &self.service
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.server.visits.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,112 +1,17 @@
 //! Servers whose children are tasks of the test. Time is paused.
 
-use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod changes;
+mod starts;
 
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::{sleep, timeout};
 
+use super::testing::*;
 use super::*;
 use crate::auth::Admission;
-use crate::child::in_memory::{self, Pipes};
-use crate::cli::Cli;
-use crate::config::{Config, Start};
+use crate::config::Unusable;
 use crate::error::Reject;
+use crate::metrics::Gauge;
 use crate::session::Transport;
-
-const SOON: Duration = Duration::from_secs(1);
-const LONG: Duration = Duration::from_secs(3600);
-
-/// What children do, by the names of their servers.
-#[derive(Clone, Default)]
-struct Play {
-    /// Those that exit as soon as they are started.
-    broken: Arc<Mutex<BTreeSet<&'static str>>>,
-    /// Those that say nothing.
-    silent: Arc<Mutex<BTreeSet<&'static str>>>,
-    /// How many were started of each.
-    started: Arc<Mutex<Vec<String>>>,
-    /// How many run.
-    running: Arc<AtomicUsize>,
-}
-
-impl Play {
-    fn serve(&self, name: &ServerName) -> in_memory::Server {
-        let (play, name) = (self.clone(), name.to_string());
-        in_memory::Server::new(move |pipes| {
-            play.started.lock().unwrap().push(name.clone());
-            let broken = play.broken.lock().unwrap().contains(name.as_str());
-            let silent = play.silent.lock().unwrap().contains(name.as_str());
-            let running = play.running.clone();
-            async move {
-                running.fetch_add(1, Ordering::Relaxed);
-                if !broken {
-                    answer(pipes, silent).await;
-                }
-                running.fetch_sub(1, Ordering::Relaxed);
-            }
-        })
-    }
-
-    fn started(&self, name: &str) -> usize {
-        self.started.lock().unwrap().iter().filter(|started| *started == name).count()
-    }
-}
-
-/// A server that knows nothing but its handshake.
-async fn answer(pipes: Pipes, silent: bool) {
-    let Pipes { stdin, mut stdout } = pipes;
-    let mut lines = BufReader::new(stdin).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let message: Value = serde_json::from_str(&line).unwrap();
-        if message["method"] == "initialize" && !silent {
-            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}});
-            let response = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
-            let _ = stdout.write_all(format!("{response}\n").as_bytes()).await;
-        }
-    }
-}
-
-fn name(text: &str) -> ServerName {
-    ServerName::parse(text).unwrap()
-}
-
-/// A server that these flags make.
-fn server(text: &str, flags: &[&str]) -> ServerConfig {
-    let args = ["mcp-mux"].iter().chain(flags).chain(&["--", "server"]).map(Into::into);
-    let config = Config::load(Cli::read(args, |_| None).unwrap()).unwrap();
-    ServerConfig { name: name(text), ..config.into_server() }
-}
-
-fn lazy(text: &str, idle_timeout: Duration) -> ServerConfig {
-    ServerConfig { start: Start::OnDemand, idle_timeout: Some(idle_timeout), ..server(text, &[]) }
-}
-
-fn several(servers: Vec<ServerConfig>) -> ServersConfig {
-    let starts_max = NonZeroUsize::new(2).unwrap();
-    ServersConfig { arrangement: Arrangement::Several, servers, unusable: Vec::new(), starts_max }
-}
-
-fn start(config: ServersConfig, play: &Play) -> (Arc<Servers>, TaskTracker) {
-    let tracker = TaskTracker::new();
-    let play = play.clone();
-    let backing = Backing::Tasks(Arc::new(move |name| play.serve(name)));
-    (Servers::start_with(config, backing, Duration::from_secs(10), &tracker), tracker)
-}
-
-/// Stops them, and finds nothing left.
-async fn end((servers, tracker): (Arc<Servers>, TaskTracker), play: &Play) {
-    servers.end_standing_streams();
-    servers.stop().await;
-    servers.close_all();
-    drop(servers);
-    tracker.close();
-    timeout(LONG, tracker.wait()).await.expect("every task ends");
-    assert_eq!(play.running.load(Ordering::Relaxed), 0);
-}
 
 fn conditions(servers: &Servers) -> Vec<(String, &'static str)> {
     let all = servers.all();
@@ -144,6 +49,56 @@ async fn one_that_cannot_be_started_stops_no_other_and_is_tried_again() {
     end((servers, tracker), &play).await;
 }
 
+/// What the metrics say it is.
+fn states(server: &Server) -> Vec<&'static str> {
+    let all = [
+        (Gauge::ServerAsleep, "asleep"),
+        (Gauge::ServerWaiting, "waiting"),
+        (Gauge::ServerStarting, "starting"),
+        (Gauge::ServerStarted, "started"),
+        (Gauge::ServerStopping, "stopping"),
+        (Gauge::ServerFailed, "failed"),
+    ];
+    let held = |gauge| server.metrics().level(gauge);
+    assert!(all.iter().all(|(gauge, _)| [0, 1].contains(&held(*gauge))));
+    all.iter().filter(|(gauge, _)| held(*gauge) == 1).map(|(_, name)| *name).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_metrics_say_what_a_server_is_and_why_it_failed_is_known_until_it_works() {
+    let play = Play::default();
+    play.broken.lock().unwrap().insert("state-bad");
+    play.silent.lock().unwrap().insert("state-silent");
+    // Of names that no other test has: metrics are the process's.
+    let silent = server("state-silent", &["--start-timeout", "10s"]);
+    let idle = lazy("state-lazy", Duration::from_secs(60));
+    let (servers, tracker) =
+        start(several(vec![server("state-bad", &[]), silent, idle, server("state-x", &[])]), &play);
+    let [bad, silent, idle, x] =
+        ["state-bad", "state-silent", "state-lazy", "state-x"].map(|text| servers.named(&name(text)).unwrap());
+    assert_eq!([states(&bad), states(&idle)], [["waiting"], ["asleep"]]);
+    sleep(SOON).await;
+    assert_eq!([states(&bad), states(&silent), states(&x)], [["failed"], ["starting"], ["started"]]);
+    assert!(bad.trouble().is_some_and(|why| why.contains("exit status: 0")), "{:?}", bad.trouble());
+    assert_eq!((x.trouble(), silent.trouble()), (None, None));
+    drop(idle.visit().await.unwrap());
+    assert_eq!(states(&idle), ["started"]);
+    sleep(Duration::from_secs(90)).await;
+    assert_eq!(states(&idle), ["asleep"]);
+
+    play.broken.lock().unwrap().clear();
+    sleep(Duration::from_secs(121)).await;
+    assert_eq!((states(&bad), bad.trouble()), (vec!["started"], None));
+    // Another one has its name from now on.
+    let visit = bad.visit().await.unwrap();
+    servers.change(several(vec![server("state-bad", &["--request-timeout", "7s"]), server("state-x", &[])]));
+    sleep(SOON).await;
+    assert_eq!(states(&servers.named(&name("state-bad")).unwrap()), ["started"]);
+    drop(visit);
+    end((servers, tracker), &play).await;
+    assert_eq!(states(&idle), [""; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn if_none_can_be_started_the_program_is_told_of_each() {
     let play = Play::default();
@@ -153,6 +108,43 @@ async fn if_none_can_be_started_the_program_is_told_of_each() {
     assert_eq!(losses.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert!(losses.iter().all(|(_, why)| why.contains("exit status: 0")), "{losses:?}");
     end((servers, tracker), &play).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_none_works_is_told_however_late_it_shows() {
+    let play = Play::default();
+    play.silent.lock().unwrap().extend(["a", "b"]);
+    let hanging = ["a", "b"].map(|text| server(text, &["--start-timeout", "10s"]));
+    let (servers, tracker) = start(several(hanging.to_vec()), &play);
+    let begin = tokio::time::Instant::now();
+    let Ok(StartupError::Servers(losses)) = timeout(LONG, servers.none_works()).await else { panic!("two losses") };
+    assert_eq!((losses.len(), begin.elapsed().as_secs()), (2, 10));
+    end((servers, tracker), &play).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_program_goes_on_for_one_that_works_or_may_work_when_somebody_comes_or_came_meanwhile() {
+    for (at_start, later) in [
+        (server("c", &[]), Vec::new()),
+        (lazy("c", LONG), Vec::new()),
+        // Nor for what is not there any more.
+        (server("b", &["--start-timeout", "10s"]), vec![server("c", &[])]),
+        (server("b", &["--start-timeout", "10s"]), vec![server("c", &[]), server("b", &["--start-timeout", "10s"])]),
+    ] {
+        let play = Play::default();
+        play.silent.lock().unwrap().extend(["a", "b"]);
+        let hanging = server("a", &["--start-timeout", "10s"]);
+        let (servers, tracker) = start(several(vec![hanging.clone(), at_start]), &play);
+        let changing = async {
+            sleep(SOON).await;
+            if !later.is_empty() {
+                servers.change(several(later));
+            }
+        };
+        let (told, ()) = tokio::join!(timeout(LONG, servers.none_works()), changing);
+        assert!(told.is_err(), "{told:?}");
+        end((servers, tracker), &play).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,92 +196,6 @@ async fn one_for_those_who_come_is_started_by_a_visit_and_stopped_when_nobody_ne
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_are_starting_than_may_and_who_comes_meanwhile_waits_as_long_as_is_said() {
-    let play = Play::default();
-    play.silent.lock().unwrap().extend(["a", "b"]);
-    let flags = ["--queue-timeout", "3s", "--start-timeout", "10s"];
-    let (servers, tracker) = start(several(["a", "b", "c"].map(|text| server(text, &flags)).into()), &play);
-    let c = servers.named(&name("c")).unwrap();
-    let begin = tokio::time::Instant::now();
-    assert!(matches!(c.visit().await, Err(Reject::ChildUnavailable(_))));
-    assert_eq!((begin.elapsed(), play.started("c")), (Duration::from_secs(3), 0));
-    assert_eq!((c.condition(), servers.health().standing), (Condition::Waiting, Standing::Starting));
-    assert!(servers.first().await.is_ok());
-    assert!(c.visit().await.is_ok());
-    assert_eq!(servers.health().standing, Standing::Ready);
-    end((servers, tracker), &play).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_new_configuration_touches_what_has_changed_and_nothing_else() {
-    let play = Play::default();
-    let (same, other, gone) = (server("same", &[]), server("other", &[]), server("gone", &[]));
-    let (servers, tracker) = start(several(vec![same.clone(), other, gone]), &play);
-    assert!(servers.first().await.is_ok());
-    let before = ["same", "other", "gone"].map(|text| servers.named(&name(text)).unwrap());
-    let mut sessions = Vec::new();
-    for server in &before {
-        let visit = server.visit().await.unwrap();
-        let session = visit.registry.open(Transport::Streamable, tenant(&visit)).unwrap();
-        sessions.push(Arc::clone(session.session()));
-        session.keep();
-    }
-
-    let changed = server("other", &["--request-timeout", "7s"]);
-    let mut config = several(vec![same, changed, server("new", &[])]);
-    config.unusable = vec![(name("off"), Unusable::Disabled)];
-    assert_eq!(servers.change(config.clone()), Changes { added: 2, removed: 1, changed: 1, kept: 1 });
-    assert!(servers.named(&name("gone")).is_none() && servers.named(&name("off")).is_none());
-    assert!(Arc::ptr_eq(&before[0], &servers.named(&name("same")).unwrap()));
-    assert!(!Arc::ptr_eq(&before[1], &servers.named(&name("other")).unwrap()));
-    sleep(LONG / 2).await;
-    assert_eq!(sessions.iter().map(|session| session.is_closed()).collect::<Vec<_>>(), [false, true, true]);
-    for old in &before[1..] {
-        assert!(matches!(old.visit().await, Err(Reject::NotFound)));
-    }
-    for text in ["same", "other", "new"] {
-        assert!(servers.named(&name(text)).unwrap().visit().await.is_ok());
-    }
-    assert_eq!(["same", "other", "gone", "new"].map(|text| play.started(text)), [1, 2, 1, 1]);
-    assert_eq!(play.running.load(Ordering::Relaxed), 3);
-
-    // The same once more is nothing.
-    assert_eq!(servers.change(config), Changes { kept: 4, ..Changes::default() });
-    end((servers, tracker), &play).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_one_that_needs_no_name_stays_that_and_none_takes_its_place() {
-    let play = Play::default();
-    let unnamed = |servers: &Servers| servers.only().map(|server| server.name().to_string());
-    let (a, b) = (server("a", &[]), server("b", &[]));
-    let (servers, tracker) = start(several(vec![a.clone(), b.clone()]), &play);
-    assert_eq!(unnamed(&servers), None);
-    servers.change(several(vec![b.clone()]));
-    assert_eq!(unnamed(&servers).as_deref(), Some("b"));
-    servers.change(several(vec![a.clone(), b]));
-    assert_eq!(unnamed(&servers).as_deref(), Some("b"));
-    servers.change(several(vec![a]));
-    assert_eq!(unnamed(&servers), None);
-    end((servers, tracker), &play).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_that_is_started_later_does_not_make_the_others_unready() {
-    let play = Play::default();
-    let (servers, tracker) = start(several(vec![server("a", &[])]), &play);
-    assert!(servers.first().await.is_ok());
-    assert_eq!(servers.health().standing, Standing::Ready);
-    play.silent.lock().unwrap().insert("b");
-    servers.change(several(vec![server("a", &[]), server("b", &["--start-timeout", "10s"])]));
-    for _ in 0..60 {
-        sleep(SOON).await;
-        assert_eq!(servers.health().standing, Standing::Ready);
-    }
-    end((servers, tracker), &play).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn those_who_came_for_one_start_cause_no_other() {
     let play = Play::default();
     let idle = Duration::from_secs(60);
@@ -299,40 +205,5 @@ async fn those_who_came_for_one_start_cause_no_other() {
     drop(visits);
     sleep(LONG).await;
     assert_eq!((play.started("a"), a.condition()), (1, Condition::Asleep));
-    end((servers, tracker), &play).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_is_taken_out_answers_what_is_in_flight_first() {
-    let play = Play::default();
-    let (servers, tracker) = start(several(vec![server("a", &[]), server("b", &[])]), &play);
-    assert!(servers.first().await.is_ok());
-    let visit = servers.named(&name("a")).unwrap().visit().await.unwrap();
-    servers.change(several(vec![server("b", &[])]));
-    sleep(Duration::from_secs(9)).await;
-    assert_eq!(play.running.load(Ordering::Relaxed), 2, "it waits for those who visit it");
-    drop(visit);
-    sleep(SOON).await;
-    assert_eq!(play.running.load(Ordering::Relaxed), 1);
-    end((servers, tracker), &play).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_stop_nothing_is_started_and_nothing_changes() {
-    let play = Play::default();
-    play.silent.lock().unwrap().extend(["a", "b"]);
-    let (servers, tracker) =
-        start(several(vec![server("a", &[]), server("b", &[]), server("c", &[]), lazy("d", LONG)]), &play);
-    sleep(SOON).await;
-    let (c, d) = (servers.named(&name("c")).unwrap(), servers.named(&name("d")).unwrap());
-    servers.end_standing_streams();
-    assert_eq!(servers.change(several(vec![server("e", &[])])), Changes::default());
-    servers.stop().await;
-    servers.close_all();
-    sleep(LONG).await;
-    for server in [c, d] {
-        assert!(matches!(timeout(LONG, server.visit()).await, Ok(Err(Reject::NotFound | Reject::ShuttingDown))));
-    }
-    assert_eq!(["a", "b", "c", "d", "e"].map(|text| play.started(text)), [1, 1, 0, 0, 0]);
     end((servers, tracker), &play).await;
 }

@@ -52,7 +52,7 @@ pub struct Server {
     pub name: String,
     /// How it is doing, in a word.
     pub state: &'static str,
-    /// Why it is not served.
+    /// Why it is not served, or did not work when it was tried last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Who shares a child; none while it is not started.

@@ -36,7 +36,7 @@ fn world() -> World {
         let count = counter.load(Ordering::Relaxed);
         Totals { outcomes: BTreeMap::from([("ok", count), ("timeout", count / 10)]), durations: vec![(0.1, count)] }
     };
-    let status = Status::new(servers, Box::new(counting), 20, TaskTracker::new());
+    let status = Status::new(servers, Box::new(counting), Box::new(|| (3, 20)), TaskTracker::new());
     World { status, shared, counted }
 }
 
@@ -75,7 +75,7 @@ async fn a_session_is_shown_by_its_tag_and_what_its_client_says_is_a_text_withou
     assert!(
         server["limits"].as_array().expect("limits").contains(&json!({"name": "sessions-max", "used": 1, "limit": 8}))
     );
-    assert_eq!(shown["limits"][0]["limit"], json!(20));
+    assert_eq!(shown["limits"][0], json!({"name": "connections-max", "used": 3, "limit": 20}));
 }
 
 #[tokio::test(start_paused = true)]

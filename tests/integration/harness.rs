@@ -153,7 +153,14 @@ impl Mux {
     }
 
     /// The same for one that was told to stop already.
-    pub async fn stop_after_signal(mut self) -> (ExitStatus, String, String) {
+    pub async fn stop_after_signal(self) -> (ExitStatus, String, String) {
+        let (status, rest, log) = self.end().await;
+        assert!(!log.contains("ERROR"), "logged an error:\n{log}");
+        (status, rest, log)
+    }
+
+    /// The same for one that may have logged errors.
+    pub async fn end(mut self) -> (ExitStatus, String, String) {
         let status = within("the end", self.process.wait()).await.unwrap();
         let mut rest = String::new();
         while let Ok(Some(line)) = self.stdout.next_line().await {
@@ -161,7 +168,6 @@ impl Mux {
             rest.push('\n');
         }
         let log = self.log();
-        assert!(!log.contains("ERROR"), "logged an error:\n{log}");
         (status, rest, log)
     }
 

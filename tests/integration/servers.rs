@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{ACCEPT, Client, JSON, Mux, gone, notes_server, run_to_end};
+use crate::harness::{ACCEPT, Client, JSON, Mux, body, gone, notes_server, run_to_end};
 
 fn bare(file: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-mux"));
@@ -95,6 +95,9 @@ async fn servers_come_go_and_change(telling: Telling) {
     write(&file, &text(json!({ "a": { "command": "x", "pool": "many" } })));
     tell(&mux);
     mux.logged("mcp.json: mcpServers.a.pool").await;
+    write(&file, &text(json!({ "a": { "command": "${NONE}" } })));
+    tell(&mux);
+    mux.logged("mcp.json: mcpServers.a: must be a server that can be used, as the one that runs can").await;
     assert_eq!((pid(&a).await, greeting(&a).await.as_str()), (pid_of_a, "\"hello a\""));
     assert_eq!(greeting(&session(&mux, "c").await).await, "\"hello c\"");
 
@@ -107,6 +110,16 @@ async fn servers_come_go_and_change(telling: Telling) {
     let gone = mux.client().send(Method::POST, "/servers/c/mcp", &[ACCEPT, JSON], "{}").await;
     assert_eq!(gone.status(), StatusCode::NOT_FOUND);
     assert_eq!((pid(&a).await, greeting(&a).await.as_str()), (pid_of_a, "\"hello a\""));
+
+    // All of them gone, and one of them back.
+    write(&file, &json!({ "mcpServers": { "a": { "disabled": true } }, "keep-alive": "15s" }).to_string());
+    tell(&mux);
+    mux.logged("added=0 removed=0 changed=1 kept=0").await;
+    self::gone(pid_of_a).await;
+    write(&file, &text(json!({ "a": server("back"), "d": server("new") })));
+    tell(&mux);
+    mux.logged("added=1 removed=0 changed=1 kept=0").await;
+    assert_eq!(greeting(&session(&mux, "a").await).await, "\"back\"");
     let (status, _, log) = mux.stop().await;
     assert_eq!(status.code(), Some(0));
     assert!(!log.contains("hello a"), "{log}");
@@ -138,6 +151,56 @@ async fn a_lazy_server_is_started_by_whoever_comes_and_stopped_when_nobody_does(
     gone(pid_of_first).await;
     assert_ne!(pid(&session(&mux, "lazy").await).await, pid_of_first);
     mux.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_started_is_seen_on_the_status_page_in_the_metrics_and_in_the_access_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, access) = (folder.path().join("mcp.json"), folder.path().join("access.log"));
+    let bad = json!({ "command": "sh", "args": ["-c", "echo no licence >&2; exit 3"] });
+    write(&file, &json!({ "mcpServers": { "bad": bad, "good": server("x") } }).to_string());
+    let mut command = bare(&file);
+    command.arg("--access-log").arg(&access);
+    let mut mux = Mux::start_command(command).await;
+    mux.logged("the server cannot be used; the others go on server=bad").await;
+    let client = mux.client();
+    let get = async |path: &str| {
+        String::from_utf8(body(client.send(Method::GET, path, &[], "").await).await.to_vec()).unwrap()
+    };
+    let seen: Value = serde_json::from_str(&get("/status.json").await).unwrap();
+    assert!(seen["servers"][0]["why"].as_str().unwrap().contains("no licence"), "{seen}");
+    assert_eq!(seen["servers"][1]["why"], Value::Null);
+    // Who may only use the servers is told no more than this.
+    let listed: Value = serde_json::from_str(&get("/servers").await).unwrap();
+    assert!(!listed.to_string().contains("licence"), "{listed}");
+
+    let refused = client.send(Method::POST, "/servers/bad/mcp", &[ACCEPT, JSON], "{}").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let metrics = get("/metrics").await;
+    let labels = r#"server="bad",method="unread",outcome="child-unavailable""#;
+    assert!(metrics.contains(&format!("mcp_mux_requests_total{{{labels}}} 1\n")), "{metrics}");
+    assert!(metrics.contains("mcp_mux_server_state{server=\"good\",state=\"started\"} 1\n"), "{metrics}");
+    mux.signal(rustix::process::Signal::TERM);
+    mux.end().await;
+    let line: Value = serde_json::from_str(fs::read_to_string(&access).unwrap().trim_end()).unwrap();
+    assert_eq!(
+        [&line["server"], &line["outcome"], &line["status"]],
+        [&json!("bad"), &json!("child-unavailable"), &json!(503)]
+    );
+}
+
+#[tokio::test]
+async fn the_program_ends_when_no_server_works_also_when_that_took_long_to_find_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let silent = json!({ "command": "sh", "args": ["-c", "while read line; do :; done"] });
+    // Longer than the URLs are held back for.
+    let servers = json!({ "mcpServers": { "a": silent, "b": silent }, "start-timeout": "1500ms" });
+    write(&file, &servers.to_string());
+    let (code, out, err) = run_to_end(bare(&file)).await;
+    assert_eq!(code, Some(69), "{err}");
+    assert!(out.contains("/servers/a/mcp"), "{out}");
+    assert!(err.contains("none of the servers can be used"), "{err}");
 }
 
 #[tokio::test]

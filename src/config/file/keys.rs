@@ -26,7 +26,8 @@ use serde_json::{Map, Value};
 
 use super::{File, Problem};
 use crate::cli::flag_with_key;
-use crate::config::known::{below, misspelt, quoted, unknown};
+use crate::config::ForeignKey;
+use crate::config::known::{Foreign, below, quoted, unknown};
 use crate::config::principals::{self, PrincipalConfig};
 use crate::config::values::Wanted;
 
@@ -41,7 +42,7 @@ pub(crate) struct FileValues {
     /// The servers of `mcpServers`; none: there is no such table.
     pub(crate) servers: Option<Vec<ServerValues>>,
     /// Keys of other programs.
-    pub(crate) foreign: Vec<String>,
+    pub(crate) foreign: Vec<ForeignKey>,
     /// The settings of principals, by key.
     pub(crate) principals: BTreeMap<String, PrincipalConfig>,
     /// Whether everybody can read variables' values in it.
@@ -145,10 +146,12 @@ impl<'a> Reader<'a> {
     /// A key that may be another program's, and is not read; unless it was meant for one of ours.
     fn foreign(&mut self, key: &str, place: &str, others: &[&str]) {
         let flags = self.definition.get_arguments().filter_map(flag_with_key);
-        match misspelt(key, flags.chain(others.iter().copied())) {
-            Some(wanted) => self.problem(place, wanted),
-            None => self.values.foreign.push(place.to_owned()),
-        }
+        let key = match Foreign::of(key, flags.chain(others.iter().copied())) {
+            Foreign::Misspelt(wanted) => return self.problem(place, wanted),
+            Foreign::Lookalike(ours) => ForeignKey { place: place.to_owned(), like: Some(ours.to_owned()) },
+            Foreign::Other => ForeignKey { place: place.to_owned(), like: None },
+        };
+        self.values.foreign.push(key);
     }
 
     /// What would be typed for the value at this place. None means that a problem was recorded.
@@ -215,12 +218,12 @@ fn typed(place: &str, arg: &Arg, value: &Value) -> Result<Vec<String>, Vec<(Stri
 fn pairs(place: &str, table: &Map<String, Value>) -> Result<Vec<String>, Vec<(String, Wanted)>> {
     let (mut texts, mut wrong) = (Vec::new(), Vec::new());
     for (name, value) in table {
-        match value.as_str() {
+        // A number with a fraction has more than one spelling; which one was meant, only a text says.
+        match scalar(value).filter(|_| !value.is_f64()) {
             _ if name.is_empty() || name.contains('=') => {
                 wrong.push((below(place, name), "a name that is not empty and has no =".to_owned()));
             }
             Some(text) => texts.push(format!("{name}={text}")),
-            // A number has more than one spelling; which one was meant, only a text says.
             None => wrong.push((below(place, name), "a text, in quotes".to_owned())),
         }
     }

@@ -228,7 +228,7 @@ fn every_problem_is_reported_at_once_with_file_key_and_what_would_be_right() {
         prot = 1
         "odd key" = 1
         config = "x"
-        env = { A = 1, "B=" = "hunter2", MCP_MUX_C = "hunter2" }
+        env = { A = 1.5, "B=" = "hunter2", MCP_MUX_C = "hunter2" }
     "#;
     let expected = [
         "mux.toml: allow-host: must be a list of texts",

@@ -22,6 +22,7 @@ pub(super) fn read(
     };
     // What would do nothing is a mistake.
     if let Some(name) = cli.jwt_claim_env.first()
+        && !of_servers.is_empty()
         && of_servers.iter().all(|cli| values::isolation(&cli.isolation).is_ok_and(|rule| rule != Isolation::Principal))
     {
         reader.problem(

@@ -1,11 +1,12 @@
 //! The servers: the one of the command line, or those of `mcpServers`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
-use super::{Reader, folder_fault, read_server};
+use super::{Moment, Reader, folder_fault, read_server};
 use crate::cli::{Cli, ServerCli};
 use crate::config::file::File;
-use crate::config::{Arrangement, Problem, ServerName, ServersConfig, Unusable, values};
+use crate::config::{Arrangement, ChildConfig, Problem, ServerConfig, ServerName, ServersConfig, Unusable, values};
 
 /// None means that a problem was recorded.
 pub(super) fn read(cli: &Cli, entries: Option<Vec<ServerCli>>, reader: &mut Reader) -> Option<ServersConfig> {
@@ -16,10 +17,12 @@ pub(super) fn read(cli: &Cli, entries: Option<Vec<ServerCli>>, reader: &mut Read
             arrangement: Arrangement::Single,
             servers: vec![server?],
             unusable: Vec::new(),
+            folderless: Vec::new(),
             starts_max: starts_max?,
         });
     };
-    let (mut servers, mut unusable, mut problems) = (Vec::new(), Vec::new(), Problems::default());
+    let (mut servers, mut unusable, mut folderless) = (Vec::new(), Vec::new(), Vec::new());
+    let mut problems = Problems::default();
     for entry in entries {
         let ServerCli { name, unusable: why, cli } = entry;
         let Some(mut cli) = cli else {
@@ -27,32 +30,47 @@ pub(super) fn read(cli: &Cli, entries: Option<Vec<ServerCli>>, reader: &mut Read
             continue;
         };
         problems.servers += 1;
-        let mut own = Reader { origins: cli.origins.clone(), problems: Vec::new(), auth_tokens: None };
-        let why = why.or_else(|| without_folder(&mut cli));
+        let mut own =
+            Reader { moment: reader.moment, origins: cli.origins.clone(), problems: Vec::new(), auth_tokens: None };
+        let (why, folder) = match why {
+            Some(why) => (Some(why), None),
+            None => without_folder(&mut cli).unzip(),
+        };
         let server = read_server(&cli, name.clone(), &mut own);
         problems.add(&name, own.problems);
-        match why {
-            Some(why) => unusable.push((name, why)),
-            None => servers.extend(server),
+        match (why, folder) {
+            (None, _) => servers.extend(server),
+            (Some(why), None) => unusable.push((name, why)),
+            (Some(why), Some(folder)) => {
+                unusable.push((name, why));
+                folderless.extend(server.map(|server| {
+                    let child = ChildConfig { cwd: Some(folder), ..server.child };
+                    ServerConfig { child, ..server }
+                }));
+            }
         }
     }
     let problems = problems.end();
-    if servers.is_empty() && problems.is_empty() {
+    let no_problem = problems.is_empty() && reader.problems.is_empty();
+    if servers.is_empty() && no_problem && reader.moment == Moment::Start {
         reader.problems.extend(none_usable(cli, &unusable));
         return None;
     }
     let good = problems.is_empty();
     reader.problems.extend(problems);
     let starts_max = starts_max?;
-    good.then_some(ServersConfig { arrangement: Arrangement::Several, servers, unusable, starts_max })
+    good.then_some(ServersConfig { arrangement: Arrangement::Several, servers, unusable, folderless, starts_max })
 }
 
-/// Why a server cannot be started in the folder that its own table names, which is then left out.
-fn without_folder(cli: &mut Cli) -> Option<Unusable> {
+/// Why a server cannot be started in the folder that its own table names, and that folder, which is then left out.
+fn without_folder(cli: &mut Cli) -> Option<(Unusable, PathBuf)> {
     cli.origins.own_key("cwd")?;
     let folder = cli.cwd.take()?;
     match folder_fault(&folder) {
-        Some(wanted) => Some(Unusable::Invalid(format!("cwd {:?}: must be {wanted}", folder.display().to_string()))),
+        Some(wanted) => {
+            let why = format!("cwd {:?}: must be {wanted}", folder.display().to_string());
+            Some((Unusable::Invalid(why), folder))
+        }
         None => {
             cli.cwd = Some(folder);
             None
@@ -61,12 +79,11 @@ fn without_folder(cli: &mut Cli) -> Option<Unusable> {
 }
 
 fn none_usable(cli: &Cli, unusable: &[(ServerName, Unusable)]) -> Option<Problem> {
-    let mut wanted = "a table with a server that can be used; of those in it, none can".to_owned();
+    let mut wanted = match unusable {
+        [] => "a table with a server at least".to_owned(),
+        [..] => "a table with a server that can be used; of those in it, none can".to_owned(),
+    };
     for (name, why) in unusable {
-        let why = match why {
-            Unusable::Disabled => "disabled",
-            Unusable::Invalid(why) => why,
-        };
         let _ = write!(wanted, "\n    {name}: {why}");
     }
     let path = cli.origins.file.as_deref()?;

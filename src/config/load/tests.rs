@@ -200,7 +200,9 @@ fn paths_are_plain_distinct_and_not_taken() {
     for path in ["", "mcp", "/m cp", "/mcp?x", "/mcp#x", "/m\u{e9}", "/mcp\n"] {
         assert!(problem(&["--path", path]).contains("starts with /"), "{path:?}");
     }
-    assert!(problem(&["--sse-path", "/healthz"]).contains("/status.json are mcp-mux's own"));
+    for path in ["/healthz", "/servers/", "/servers/a/mcp", "/.well-known/x"] {
+        assert!(problem(&["--sse-path", path]).contains("are mcp-mux's own"), "{path}");
+    }
     assert!(problem(&["--message-path", "/mcp"]).ends_with("another path than that of --path"));
     assert!(problem(&["--path", "/x", "--sse-path", "/x"]).starts_with("--sse-path"));
     assert_eq!(load(&["--path", "/"]).unwrap().http.path, "/");

@@ -102,6 +102,12 @@ impl Places {
         }
     }
 
+    /// Says how many connections there are, and how many there may be.
+    pub(super) fn occupancy(&self) -> impl Fn() -> (usize, usize) + Send + Sync + 'static {
+        let (table, connections_max) = (Arc::clone(&self.table), self.connections_max);
+        move || (table.lock().connections.len(), connections_max)
+    }
+
     /// These may have any number of connections.
     pub(super) fn exempt(&mut self, is_exempt: impl Fn(Remote) -> bool + Send + Sync + 'static) {
         self.is_exempt = Box::new(is_exempt);

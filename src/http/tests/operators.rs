@@ -24,7 +24,12 @@ impl Operators {
         let Settings { mut http, endpoint } = config();
         path.clone_into(&mut http.path);
         let servers = Servers::of(endpoint, registry, pool);
-        let status = Status::new(Arc::clone(&servers), Box::new(|_| Totals::default()), 20, TaskTracker::new());
+        let status = Status::new(
+            Arc::clone(&servers),
+            Box::new(|_| Totals::default()),
+            Box::new(|| (0, 20)),
+            TaskTracker::new(),
+        );
         Self { http: Http::with_status(http, guard(), authenticator, servers, (status, desk)), _shared: shared }
     }
 

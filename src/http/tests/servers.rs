@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::*;
 use crate::config::Arrangement;
-use crate::servers::Service;
+use crate::metrics::{Gauge, Method as Asked, Outcome};
+use crate::servers::{Service, testing as many};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
 const DONE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
@@ -132,4 +133,29 @@ async fn a_single_server_is_found_under_its_name_too() {
     // It is the same one.
     let answered = harness.ask("DELETE", "/mcp", &[("mcp-session-id", &id)], "").await;
     assert_eq!(answered.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_counted_though_its_server_cannot_be_started() {
+    let play = many::Play::default();
+    play.broken.lock().unwrap().insert("counted-bad");
+    let configs = vec![many::server("counted-bad", &[]), many::server("counted-good", &[])];
+    let (servers, tracker) = many::start(many::several(configs), &play);
+    let http = Http::new(config().http, guard(), authenticator(), Arc::clone(&servers));
+    tokio::time::sleep(many::SOON).await;
+    let bad = servers.named(&many::name("counted-bad")).expect("it is there");
+    let counted = |outcome| bad.metrics().requests(Asked::Unread, outcome);
+    for (path, count) in [("mcp", 1), ("messages?sessionId=x", 2)] {
+        let refused = http.ask(request("POST", &format!("/servers/counted-bad/{path}"), &[], CALL)).await;
+        assert_eq!(refused.kind().await, (503, "circuit-open".to_owned()));
+        assert_eq!(counted(Outcome::ChildUnavailable), count);
+    }
+    // What is no request is counted nowhere.
+    for (method, path) in [("GET", "sse"), ("GET", "mcp"), ("DELETE", "mcp"), ("POST", "sse"), ("POST", "else")] {
+        let path = format!("/servers/counted-bad/{path}");
+        http.ask(request(method, &path, &[("accept", "text/event-stream")], "")).await;
+    }
+    assert_eq!(counted(Outcome::ChildUnavailable), 2);
+    assert_eq!((counted(Outcome::Invalid), bad.metrics().level(Gauge::RequestsInFlight)), (0, 0));
+    many::end((servers, tracker), &play).await;
 }

@@ -1,7 +1,7 @@
 //! The entries of `mcpServers`: each a server, written as desktop clients write it, with our keys beside theirs.
 //!
-//! What is wrong with one server alone (there is no command, a variable has no value, it is a remote one) makes that one
-//! unusable. A value that is no value of its key is a problem of the file.
+//! What is wrong with one server alone, as desktop clients write it (there is no command, `args` are no list, a variable has no
+//! value, it is a remote one), makes that one unusable. A value that is none of a key of ours is a problem of the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,48 +35,48 @@ impl Reader<'_> {
         let Value::Object(table) = value else {
             return self.problem(SERVERS, "a table from the servers' names to the servers");
         };
-        if table.is_empty() || table.len() > SERVERS_MAX {
-            return self.problem(SERVERS, format!("a table with a server at least, and at most {SERVERS_MAX}"));
+        if table.len() > SERVERS_MAX {
+            return self.problem(SERVERS, format!("a table with at most {SERVERS_MAX} servers"));
         }
         let mut names: BTreeSet<_> = table.keys().filter_map(|key| ServerName::parse(key)).collect();
         for (key, value) in table {
-            let place = below(SERVERS, key);
-            if let Value::Object(table) = value {
-                let server = self.server(key, place, table, &mut names);
-                self.values.servers.get_or_insert_default().push(server);
-            } else {
-                self.problem(&place, "a table, such as { \"command\": \"npx\", \"args\": [\"-y\", \"a-server\"] }");
-            }
+            let server = self.server(key, value, &mut names);
+            self.values.servers.get_or_insert_default().push(server);
         }
     }
 
-    fn server(
-        &mut self,
-        key: &str,
-        place: String,
-        table: &Map<String, Value>,
-        names: &mut BTreeSet<ServerName>,
-    ) -> ServerValues {
+    fn server(&mut self, key: &str, value: &Value, names: &mut BTreeSet<ServerName>) -> ServerValues {
         let (name, bad_name) = named(key, names);
-        let mut server =
-            ServerValues { name, place, unusable: None, flags: BTreeMap::new(), command: vec!["-".to_owned()] };
-        let place = server.place.clone();
+        let place = below(SERVERS, key);
+        let mut server = ServerValues {
+            name,
+            place: place.clone(),
+            unusable: None,
+            flags: BTreeMap::new(),
+            command: vec!["-".to_owned()],
+        };
+        let Value::Object(table) = value else {
+            let text = "it must be a table, such as { \"command\": \"npx\", \"args\": [\"-y\", \"a-server\"] }";
+            server.unusable = Some(Unusable::Invalid(text.to_owned()));
+            return server;
+        };
         if self.is_disabled(&place, table) {
             // What is put aside may be as it likes.
             server.unusable = Some(Unusable::Disabled);
             return server;
         }
         let mut why = bad_name;
-        if let Some(command) = self.command(&place, table) {
-            match command {
-                Ok(command) => server.command = command,
-                Err(reason) => why = why.or(Some(reason)),
-            }
+        match self.command(table) {
+            Ok(command) => server.command = command,
+            Err(reason) => why = why.or(Some(reason)),
         }
+        let remote = is_remote(table);
         for (key, value) in table.iter().filter(|(_, value)| !value.is_null()) {
             let place = below(&place, key);
             match (key.as_str(), self.flag_of(key)) {
-                ("command" | "args" | "spawn" | "disabled" | "enabled", _) => {}
+                ("command" | "args" | "spawn" | "disabled" | "enabled" | "type", _) => {}
+                // It is said of it already that it is not here.
+                ("url" | "serverUrl" | "httpUrl" | "transport" | "headers", None) if remote => {}
                 ("principals", _) => self.problem(&place, AT_THE_TOP),
                 (_, Some(arg)) if Whose::of(arg) == Whose::Process => self.problem(&place, AT_THE_TOP),
                 (flag, Some(arg)) => {
@@ -107,19 +107,13 @@ impl Reader<'_> {
         says("disabled") == Some(true) || says("enabled") == Some(false)
     }
 
-    /// Its program and arguments, or why there are none. None means that a problem was recorded.
-    fn command(&mut self, place: &str, table: &Map<String, Value>) -> Option<Result<Vec<String>, Why>> {
+    /// Its program and arguments.
+    fn command(&self, table: &Map<String, Value>) -> Result<Vec<String>, Why> {
         let at = |key: &str| table.get(key).filter(|value| !value.is_null());
         let command = match at("command") {
             Some(Value::String(program)) => Some(vec![program.clone()]),
             Some(Value::Array(list)) if list.is_empty() => Some(Vec::new()),
-            Some(value) => match words(value) {
-                Some(words) => Some(words),
-                None => {
-                    self.problem(&below(place, "command"), "a program, or a list of words");
-                    return None;
-                }
-            },
+            Some(value) => Some(words(value).ok_or("command must be a program, or a list of words")?),
             None => None,
         };
         let args = match at("args") {
@@ -127,35 +121,23 @@ impl Reader<'_> {
             Some(_) => None,
             None => Some(Vec::new()),
         };
-        let Some(args) = args else {
-            self.problem(&below(place, "args"), "a list of texts");
-            return None;
-        };
+        let args = args.ok_or("args must be a list of texts")?;
         let words = match (command, at("spawn")) {
-            (Some(_), Some(_)) => {
-                self.problem(&below(place, "spawn"), "left out where there is a command");
-                return None;
-            }
+            (Some(_), Some(_)) => return Err("spawn must be left out where there is a command".to_owned()),
             (None, Some(_)) if !args.is_empty() => {
-                self.problem(&below(place, "args"), "left out with spawn, which has the arguments in it");
-                return None;
+                return Err("args must be left out with spawn, which has the arguments in it".to_owned());
             }
             (None, Some(Value::String(line))) => {
-                values::command_line(line).map_err(|wanted| format!("spawn must be {wanted}"))
+                values::command_line(line).map_err(|wanted| format!("spawn must be {wanted}"))?
             }
-            (None, Some(_)) => {
-                self.problem(&below(place, "spawn"), "a text");
-                return None;
-            }
-            (Some(command), None) => Ok(command.into_iter().chain(args).collect()),
-            (None, None) => Err(without_command(table)),
+            (None, Some(_)) => return Err("spawn must be a text".to_owned()),
+            (Some(command), None) => command.into_iter().chain(args).collect(),
+            (None, None) => return Err(without_command(table)),
         };
-        Some(words.and_then(|words| {
-            let expand = |word: String| expansion::expand(&word, self.environment);
-            let words = words.into_iter().map(expand).collect::<Result<Vec<String>, Why>>();
-            let words = words.map_err(|reason| format!("its command cannot be made: {reason}"))?;
-            values::command(words).map_err(|wanted| format!("its command must be {wanted}"))
-        }))
+        let expand = |word: String| expansion::expand(&word, self.environment);
+        let words = words.into_iter().map(expand).collect::<Result<Vec<String>, Why>>();
+        let words = words.map_err(|reason| format!("its command cannot be made: {reason}"))?;
+        values::command(words).map_err(|wanted| format!("its command must be {wanted}"))
     }
 
     fn expanded(&self, flag: &str, texts: Vec<String>) -> Result<Vec<String>, Why> {
@@ -168,17 +150,22 @@ impl Reader<'_> {
 
 /// Why there is no command; one that is to be reached by a URL can be served all the same.
 fn without_command(table: &Map<String, Value>) -> Why {
-    let has_url = ["url", "serverUrl", "httpUrl"].iter().any(|key| table.contains_key(*key));
-    let kind = table.get("type").or_else(|| table.get("transport")).and_then(Value::as_str);
-    let of_network = kind
-        .is_some_and(|kind| matches!(kind, "http" | "sse" | "streamable-http" | "streamableHttp" | "streamable_http"));
-    if has_url || of_network {
+    if is_remote(table) {
         let text = "it is a remote server: to serve it too, give it the command \"mcp-mux\" with the args [\"connect\", URL] (see \
             mcp-mux connect --help)";
         text.to_owned()
     } else {
         "it has no command".to_owned()
     }
+}
+
+/// Whether it is to be reached over the network.
+fn is_remote(table: &Map<String, Value>) -> bool {
+    let has_url = ["url", "serverUrl", "httpUrl"].iter().any(|key| table.contains_key(*key));
+    let kind = table.get("type").or_else(|| table.get("transport")).and_then(Value::as_str);
+    let of_network = kind
+        .is_some_and(|kind| matches!(kind, "http" | "sse" | "streamable-http" | "streamableHttp" | "streamable_http"));
+    has_url || of_network
 }
 
 /// The name for this key, and what is wrong with the key if it is none.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Arrangement, Isolation, ServerConfig, ServerName, Source, Start, Unusable};
+use crate::config::{Arrangement, ForeignKey, Isolation, ServerConfig, ServerName, Source, Start, Unusable};
 
 /// As Claude Desktop writes it, with its own settings around.
 const CLAUDE_DESKTOP: &str = r#"{
@@ -53,6 +53,10 @@ fn server<'a>(config: &'a Config, name: &str) -> &'a ServerConfig {
     named.unwrap_or_else(|| panic!("{name}: {:?}", config.servers.unusable))
 }
 
+fn foreign(config: &Config) -> Vec<&str> {
+    config.foreign_keys.iter().map(|key| key.place.as_str()).collect()
+}
+
 fn names(config: &Config) -> Vec<&str> {
     config.servers.servers.iter().map(|server| server.name.as_str()).collect()
 }
@@ -86,14 +90,15 @@ fn the_files_of_desktop_clients_work_unchanged() {
     let child = &server(&config, "filesystem").child;
     assert_eq!(child.command, ["npx", "-y", "@modelcontextprotocol/server-filesystem", "/tmp"]);
     assert_eq!(server(&config, "brave-search").child.env["BRAVE_API_KEY"].expose(), "hunter2");
-    assert_eq!(config.foreign_keys, ["globalShortcut", "preferences"]);
+    assert_eq!(foreign(&config), ["globalShortcut", "preferences"]);
 
     let config = load(&json(CLINE)).unwrap();
     assert_eq!(server(&config, "local").child.command, ["node", "/path/to/server.js", "1"]);
     assert!(why(&config, "remote").contains("connect"));
     let local = ["alwaysAllow", "autoApprove", "disabledTools", "timeout"];
     let local = local.map(|key| format!("mcpServers.local.{key}"));
-    assert_eq!(config.foreign_keys[..4], local);
+    // What says that it is remote has been heard.
+    assert_eq!(foreign(&config), local);
     assert!(!format!("{config:?}").contains("hunter2"));
 
     let config = load(&json(OTHERS)).unwrap();
@@ -145,7 +150,12 @@ fn one_server_that_cannot_be_used_is_in_nobodys_way() {
             "my server": {"command": "x"},
             "my/server": {"command": "x"},
             "unset": {"command": "x", "env": {"A": "${NONE}"}},
-            "asked": {"command": "x", "args": ["${input:key}"]}
+            "asked": {"command": "x", "args": ["${input:key}"]},
+            "no-table": "x",
+            "no-list": {"command": "x", "args": "y"},
+            "no-program": {"command": {"x": 1}},
+            "two": {"command": "x", "spawn": "x"},
+            "half": {"spawn": "x", "args": ["y"]}
         }}"#,
     ))
     .unwrap();
@@ -160,6 +170,11 @@ fn one_server_that_cannot_be_used_is_in_nobodys_way() {
         ("my-server-2", "a name has 1 to 64"),
         ("unset", "env: the variable NONE is not set"),
         ("asked", "its command cannot be made: nobody here knows"),
+        ("no-table", "it must be a table, such as"),
+        ("no-list", "args must be a list of texts"),
+        ("no-program", "command must be a program, or a list of words"),
+        ("two", "spawn must be left out where there is a command"),
+        ("half", "args must be left out with spawn"),
     ] {
         assert!(why(&config, name).starts_with(text), "{name}: {}", why(&config, name));
     }
@@ -169,18 +184,13 @@ fn one_server_that_cannot_be_used_is_in_nobodys_way() {
 fn a_wrong_value_is_a_problem_of_the_file_and_named_with_its_key() {
     for (keys, expected) in [
         (r#""pool": "x""#, "mcpServers.git.pool \"x\": must be a whole number"),
-        (r#""env": {"A": 1}"#, "mcpServers.git.env.A: must be a text, in quotes"),
-        (r#""args": "x""#, "mcpServers.git.args: must be a list of texts"),
+        (r#""env": {"A": 1.50}"#, "mcpServers.git.env.A: must be a text, in quotes"),
+        (r#""env": {"A": ["x"]}"#, "mcpServers.git.env.A: must be a text, in quotes"),
         (r#""isolaton": "shared""#, "mcpServers.git.isolaton: must be a key that there is; did you mean isolation?"),
-        (
-            r#""requestTimeout": 1"#,
-            "mcpServers.git.requestTimeout: must be a key that there is; did you mean request-timeout?",
-        ),
         (r#""environment": {}"#, "mcpServers.git.environment: must be a key that there is; did you mean env?"),
         (r#""port": 1"#, "mcpServers.git.port: must be at the top of the file"),
         (r#""rate": 1"#, "mcpServers.git.rate: must be at the top of the file"),
         (r#""principals": {}"#, "mcpServers.git.principals: must be at the top of the file"),
-        (r#""spawn": "x""#, "mcpServers.git.spawn: must be left out where there is a command"),
         (r#""disabled": "perhaps""#, "mcpServers.git.disabled: must be true or false"),
         (r#""warm": 1"#, "mcpServers.git.warm \"1\": must be 0, unless with --isolation session"),
     ] {
@@ -193,6 +203,30 @@ fn a_wrong_value_is_a_problem_of_the_file_and_named_with_its_key() {
     // What is put aside may be as it likes.
     let aside = r#"{"mcpServers": {"git": {"disabled": true, "pool": "x", "command": 1}, "b": {"command": "x"}}}"#;
     assert_eq!(names(&load(&json(aside)).unwrap()), ["b"]);
+}
+
+#[test]
+fn a_key_that_is_like_ours_and_spelled_as_others_spell_is_theirs_and_remembered() {
+    let text = r#"{"logLevel": "x", "theme": "dark", "mcpServers": {"a": {"command": "x", "requestTimeout": 1, "trust": true}}}"#;
+    let config = load(&json(text)).unwrap();
+    let key = |place: &str, like: Option<&str>| ForeignKey { place: place.to_owned(), like: like.map(str::to_owned) };
+    let expected = [
+        key("logLevel", Some("log-level")),
+        key("mcpServers.a.requestTimeout", Some("request-timeout")),
+        key("mcpServers.a.trust", None),
+        key("theme", None),
+    ];
+    let mut found = config.foreign_keys;
+    found.sort_by(|a, b| a.place.cmp(&b.place));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_number_in_the_environment_is_the_text_that_it_is_written_as() {
+    let config =
+        load(&json(r#"{"mcpServers": {"a": {"command": "x", "env": {"PORT": 8080, "DEBUG": true}}}}"#)).unwrap();
+    let env = &server(&config, "a").child.env;
+    assert_eq!((env["PORT"].expose(), env["DEBUG"].expose()), ("8080", "true"));
 }
 
 #[test]
@@ -225,7 +259,10 @@ fn a_file_says_either_one_server_or_several() {
 fn a_file_without_a_server_that_can_be_used_is_a_problem() {
     expect_problem(r#"{"mcpServers": {}}"#, "mcpServers: must be a table with a server at least");
     expect_problem(r#"{"mcpServers": []}"#, "mcpServers: must be a table");
-    expect_problem(r#"{"mcpServers": {"a": 1}}"#, "mcpServers.a: must be a table, such as");
+    expect_problem(
+        r#"{"mcpServers": {"a": 1}}"#,
+        "mcpServers: must be a table with a server that can be used; of those in it, none can\n    a: it must be a table, such as",
+    );
     let none = "mcpServers: must be a table with a server that can be used; of those in it, none can\n    a: disabled\n    b: it has no command";
     expect_problem(r#"{"mcpServers": {"a": {"command": "x", "disabled": true}, "b": {}}}"#, none);
     // Other programs have another name for it.
@@ -288,13 +325,19 @@ fn a_source_reads_the_servers_again_and_keeps_what_needs_a_restart() {
         ("{", "valid JSON"),
         (r#"{"mcpServers": {"a": {"command": "x", "pool": "y"}}}"#, "mcpServers.a.pool \"y\""),
         (r#"{"port": "y", "mcpServers": {"a": {"command": "x"}}}"#, "port \"y\""),
-        (r#"{"mcpServers": {"a": {}}}"#, "none can"),
         (r#"{"command": ["x"]}"#, "with mcpServers, as at the start"),
         ("{}", "a file with a server in it"),
     ] {
         write(&setting, text);
         let error = source.again().unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");
+    }
+
+    // What can be added again can all be taken away.
+    for (text, unusable) in [(r#"{"port": 1, "mcpServers": {}}"#, 0), (r#"{"port": 1, "mcpServers": {"a": {}}}"#, 1)] {
+        write(&setting, text);
+        let servers = source.again().unwrap().servers.unwrap();
+        assert_eq!((servers.servers.len(), servers.unusable.len()), (0, unusable), "{text}");
     }
 
     let one = json(r#"{"port": 1, "command": ["x"]}"#);
