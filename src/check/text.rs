@@ -150,10 +150,10 @@ fn about(found: &Found) -> String {
 /// `name version (title)`, as far as it says so.
 fn identity(found: &Found) -> String {
     let Some(server) = &found.server else { return String::new() };
-    let title = server.title.as_ref().filter(|title| server.name.as_ref() != Some(title));
+    let title = server.title.as_ref().filter(|title| !title.is_empty() && server.name.as_ref() != Some(title));
     let title = title.map(|title| format!("({title})"));
     let parts = [server.name.clone(), server.version.clone(), title];
-    visible(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    visible(&parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
 }
 
 /// `logging, resources (listChanged, subscribe)`.
