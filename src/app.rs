@@ -37,6 +37,7 @@ use crate::servers::Servers;
 use crate::shutdown::{self, Parts, Signals, Wish};
 use crate::status::Status;
 use crate::status::history::Totals;
+use crate::telemetry::traces;
 
 /// The running program.
 #[derive(Debug)]
@@ -141,6 +142,8 @@ impl App {
         manager: Notifier,
     ) -> Result<Self, StartupError> {
         raise_open_files_limit();
+        let cannot = |source| StartupError::System { what: "send traces", source };
+        traces::begin(config.telemetry.traces.as_ref()).map_err(cannot)?;
         let mut reloads = Reloads::default();
         let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
         // First, or it might find what it was given among the rest that is the clients'.

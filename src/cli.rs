@@ -7,12 +7,14 @@
 //! Invariant: a flag wins over its variable, a variable over the configuration file, that over the default; an empty variable
 //! counts as unset.
 
+mod check;
 mod completions;
 mod connect;
 mod invocation;
 mod origins;
 mod subcommands;
 
+pub use check::{AnswerFormat, CheckCli, check_command};
 pub use completions::{CompletionsCli, Shell, completions};
 pub use connect::{ConnectCli, connect_command};
 pub use invocation::Invocation;
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::secret::Secret;
 use crate::config::{ServerName, Unusable};
@@ -739,12 +741,23 @@ pub struct Cli {
     #[arg(long, value_name = "WHERE", help_heading = OPERATING, default_value = "off")]
     pub access_log: String,
 
-    /// Name the tool, prompt or resource in the access log
+    /// Name the tool, prompt or resource in the access log, and in traces
     ///
     /// These may be private: the name of a resource is often a path.
     #[arg(long, value_name = "BOOL", help_heading = OPERATING, num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", hide_default_value = true)]
     pub access_log_names: String,
+
+    /// Send traces to this OpenTelemetry collector, which takes OTLP over HTTP
+    ///
+    /// As `http://127.0.0.1:4318`, to which /v1/traces is added. Each request is a span, whose parent its client says: in
+    /// `_meta.traceparent` of the message, else in the header traceparent. Sending never holds a request up: spans that do not fit
+    /// are lost, and counted in /metrics. Without the flag OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says
+    /// where to; without any of them there are no traces. OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    /// OTEL_TRACES_SAMPLER and OTEL_SDK_DISABLED mean what they mean elsewhere. Only a mcp-mux that was built with
+    /// `--features otel` has traces; any other does not start with this flag, and ignores these variables.
+    #[arg(long, value_name = "URL", help_heading = OPERATING)]
+    pub otlp_endpoint: Option<String>,
 
     /// How long requests in flight may go on after SIGINT or SIGTERM
     ///
@@ -824,8 +837,17 @@ impl Cli {
         variable: &dyn Fn(&str) -> Option<OsString>,
         kept: Option<&Settings>,
     ) -> Result<Self, clap::Error> {
+        Self::read_as(command(), args, variable, kept).map(|(cli, _)| cli)
+    }
+
+    /// [`Cli::read_keeping`] by a definition that has all flags of this one and may have more, with what clap makes of them.
+    fn read_as(
+        mut command: Command,
+        args: impl IntoIterator<Item = OsString>,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+        kept: Option<&Settings>,
+    ) -> Result<(Self, ArgMatches), clap::Error> {
         let mut args: Vec<OsString> = args.into_iter().collect();
-        let mut command = command();
         let given = command.try_get_matches_from_mut(&args)?;
         let mut origins = Origins::default();
         let not_typed = origins.look_up(&command, &given, variable, kept);
@@ -847,7 +869,8 @@ impl Cli {
         }
         args.splice(at..at, not_typed.args);
 
-        let mut cli = Self::from_arg_matches(&command.try_get_matches_from_mut(&args)?)?;
+        let matches = command.try_get_matches_from_mut(&args)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
         cli.servers = servers;
         if cli.command.is_empty() && cli.spawn.is_none() {
             cli.command = not_typed.command.unwrap_or_default();
@@ -857,7 +880,7 @@ impl Cli {
             return Err(command.error(ErrorKind::MissingRequiredArgument, text));
         }
         cli.origins = origins;
-        Ok(cli)
+        Ok((cli, matches))
     }
 }
 
@@ -908,7 +931,7 @@ fn variable_name(flag: &str) -> String {
 }
 
 fn flag_with_variable(arg: &Arg) -> Option<&str> {
-    arg.get_long().filter(|flag| !matches!(*flag, "help" | "version"))
+    arg.get_long().filter(|flag| !matches!(*flag, "help" | "version" | FORMAT))
 }
 
 /// The flags that are keys of the configuration file too.
@@ -917,6 +940,8 @@ pub(crate) fn flag_with_key(arg: &Arg) -> Option<&str> {
 }
 
 const CONFIG: &str = "config";
+/// Of `mcp-mux check` alone: how its answer looks is for whoever asks to say, each time.
+const FORMAT: &str = "format";
 
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ use self::guard::Guard;
 use self::observe::{Exchange, Record};
 use self::peer::Peer;
 use self::request::{EVENT_STREAM, Refusal};
-use self::status_page::{DATA_PATH, Desk, Door};
+use self::status_page::{DATA_PATH, Desk, Door, METRICS_PATH};
 use crate::auth::{Admission, Authenticator};
 use crate::config::{HttpConfig, ServerName};
 use crate::error::Reject;
@@ -155,7 +155,15 @@ impl Http {
             return Refusal::from(reject).into_response();
         }
         let way = Way::of(&self.config.forwarded, peer, &request.headers);
-        let cors = match self.guard.check(&request.headers, &request.uri, peer.local_ip(), way.host.as_deref()) {
+        let path = request.uri.path();
+        // Client configurations often carry a slash too many.
+        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+        let (headers, uri, host) = (&request.headers, &request.uri, way.host.as_deref());
+        let checked = self.guard.check(headers, uri, peer.local_ip(), host);
+        let for_operators = self.is_for_operators(door, path);
+        let cors = match checked
+            .and_then(|cors| if for_operators { Guard::only_own(&cors, headers, uri, host) } else { Ok(cors) })
+        {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");
@@ -167,9 +175,6 @@ impl Http {
         if request.method == Method::OPTIONS {
             return self.guard.preflight(&cors, &request.headers).map(|()| Body::empty());
         }
-        let path = request.uri.path();
-        // Client configurations often carry a slash too many.
-        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         let has_status = self.has_status(door, peer, &request.headers);
         let page = if has_status { self.page(door, path, request) } else { None };
         let answered = match page.or_else(|| self.open_to_all(path, request, &way)) {
@@ -179,7 +184,7 @@ impl Http {
                     let caller = Caller { admission: caller, way };
                     let answered = match path {
                         DATA_PATH if has_status => self.status_data(request).await,
-                        "/metrics" if self.has_metrics(door) => metrics(request),
+                        METRICS_PATH if self.has_metrics(door) => metrics(request),
                         "/servers" => self.list_servers(&request.method),
                         _ if door == Door::Operators => Err(Reject::NotFound.into()),
                         _ => self.route(path, request, body, &caller).await,
@@ -233,7 +238,7 @@ impl Http {
             return endpoint.route(place.path, request, body, caller, Exchange::none()).await;
         }
         // From now on it is seen, also if the server cannot be visited.
-        let exchange = Exchange::begin(server.metrics(), Record::of(caller));
+        let exchange = Exchange::begin(server.metrics(), Record::of(request, caller));
         match self.visit(&server, path).await {
             Ok(service) => {
                 let endpoint = Endpoint { http: self, service, mount: place.mount };

@@ -5,7 +5,14 @@
 
 pub(crate) mod access;
 pub(crate) mod flood;
+#[cfg(feature = "otel")]
+pub(crate) mod traces;
+#[cfg(not(feature = "otel"))]
+pub(crate) mod untraced;
 pub(crate) mod watermark;
+
+#[cfg(not(feature = "otel"))]
+pub(crate) use untraced as traces;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

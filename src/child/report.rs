@@ -24,6 +24,8 @@ pub struct Report {
     pub restarts: u64,
     /// The last exit that nobody asked for.
     pub last_exit: Option<ExitReport>,
+    /// Why it was given up, if it was.
+    pub failure: Option<FailureReport>,
     /// The tables of its router.
     pub router: router::Stats,
     /// Bytes that wait to be written to its stdin.
@@ -54,10 +56,22 @@ pub struct ExitReport {
     pub stderr: Vec<String>,
 }
 
+/// Why no process will come any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailureReport {
+    /// What it did, without the subject: `did not start: …`. Some of it may be the server's own words.
+    pub what: String,
+    /// The last lines of its stderr, as above.
+    pub stderr: Vec<String>,
+    /// What to do about it; empty where `what` says it.
+    pub advice: String,
+}
+
 /// What an actor keeps of processes that are gone, for its reports.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     last_exit: Option<ExitReport>,
+    failure: Option<FailureReport>,
     restarts: u64,
 }
 
@@ -65,6 +79,11 @@ impl Past {
     /// A process exited without being asked to.
     pub(super) fn exited(&mut self, exit: ExitReport) {
         self.last_exit = Some(exit);
+    }
+
+    /// No process will come any more.
+    pub(super) fn failed(&mut self, failure: FailureReport) {
+        self.failure = Some(failure);
     }
 
     /// A process was started: a restart, unless it is the first.
@@ -80,6 +99,10 @@ impl Past {
 
     pub(super) fn last_exit(&self) -> Option<ExitReport> {
         self.last_exit.clone()
+    }
+
+    pub(super) fn failure(&self) -> Option<FailureReport> {
+        self.failure.clone()
     }
 }
 

@@ -1,9 +1,9 @@
-//! What is seen of each request of a client: counted in the metrics, written to the access log.
+//! What is seen of each request of a client: counted in the metrics, written to the access log, sent as a span.
 //!
 //! An [`Exchange`] begins when a POST comes and comes to an end exactly once: its answer was handed out, it was refused, or it
 //! is dropped because its client has left. What an answer means is found out from as few of its bytes as will do.
 //!
-//! Invariant: where the access log is off, an exchange allocates nothing and takes no lock.
+//! Invariant: where the access log is off and there are no traces, an exchange allocates nothing and takes no lock.
 
 mod audience;
 mod pending;
@@ -34,7 +34,7 @@ struct Underway {
     since: Instant,
     in_flight: Portion,
     bytes_out: usize,
-    /// Where the access log is on.
+    /// Where the access log is on, or there are traces.
     record: Option<Box<Record>>,
 }
 
@@ -80,7 +80,7 @@ impl Exchange {
         self.0.as_ref().map_or(Method::Other, |underway| underway.method)
     }
 
-    /// What more is known of it, for the access log.
+    /// What more is known of it, for the access log and for traces.
     pub(super) fn note(&mut self, note: impl FnOnce(&mut Record)) {
         if let Some(Underway { record: Some(record), .. }) = &mut self.0 {
             note(record);

@@ -18,7 +18,7 @@ use crate::child::probe::{Heard, is_modern_error};
 use crate::child::process::Launch;
 use crate::child::restart::Circuit;
 use crate::child::supervisor::Order;
-use crate::child::{ChildState, ExitReport};
+use crate::child::{ChildState, ExitReport, FailureReport};
 use crate::config::OnChildExit;
 use crate::error::Reject;
 use crate::mcp::Era;
@@ -233,6 +233,7 @@ impl<L: Launch> ChildActor<L> {
         self.given_up = true;
         self.voice.ask_no_more();
         self.current.router.close(&Reject::ChildUnavailable(public.to_owned()));
+        self.past.failed(FailureReport { what: what.to_owned(), stderr: stderr.to_vec(), advice: advice.to_owned() });
         self.tell(ChildState::Failed(failure(&self.name, what, stderr, advice)));
     }
 

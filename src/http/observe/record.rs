@@ -1,7 +1,8 @@
-//! What the access log says of a request.
+//! What the access log says of a request, and its span.
 
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::super::Caller;
@@ -13,6 +14,7 @@ use crate::mcp::{MODERN_REVISION, method};
 use crate::metrics::Outcome;
 use crate::session::{Session, Transport};
 use crate::telemetry::access::{self, Entry};
+use crate::telemetry::traces::{self, Trace};
 
 /// What is known of a request so far.
 #[derive(Clone, Debug)]
@@ -25,12 +27,15 @@ pub(in super::super) struct Record {
     method: Option<String>,
     name: Option<String>,
     bytes_in: usize,
+    /// Where there are traces.
+    trace: Option<Trace>,
 }
 
 impl Record {
-    /// Of something that this client sent; none where the access log is off.
-    pub(in super::super) fn of(caller: &Caller) -> Option<Box<Self>> {
-        access::is_on().then(|| {
+    /// Of something that this client sent; none where the access log is off and there are no traces.
+    pub(in super::super) fn of(request: &Parts, caller: &Caller) -> Option<Box<Self>> {
+        let trace = Trace::begin(request, caller.way.client.address());
+        (access::is_on() || trace.is_some()).then(|| {
             Box::new(Self {
                 principal: caller.admission.principal.label().map(str::to_owned),
                 session: None,
@@ -40,6 +45,7 @@ impl Record {
                 method: None,
                 name: None,
                 bytes_in: 0,
+                trace,
             })
         })
     }
@@ -47,8 +53,11 @@ impl Record {
     /// It is this request.
     pub(super) fn is(&mut self, message: &Message) {
         self.method = Some(message.method().chars().take(CHARACTERS_MAX).collect());
-        self.name = if access::shows_names() { name(message) } else { None };
+        self.name = if access::shows_names() || traces::shows_names() { name(message) } else { None };
         self.bytes_in = message.bytes().len();
+        if let Some(trace) = &mut self.trace {
+            trace.is(message);
+        }
     }
 
     /// It is one of that session.
@@ -78,7 +87,7 @@ impl Record {
         bytes_out: usize,
         status: Option<StatusCode>,
     ) {
-        access::write(&Entry {
+        let entry = Entry {
             server: Some(server),
             principal: self.principal.as_deref(),
             session: self.session.as_deref(),
@@ -93,7 +102,11 @@ impl Record {
             outcome: verdict.outcome.as_str(),
             status: status.map(|status| status.as_u16()),
             code: verdict.code,
-        });
+        };
+        access::write(&entry);
+        if let Some(trace) = &self.trace {
+            trace.end(&entry, took);
+        }
     }
 }
 
