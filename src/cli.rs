@@ -728,7 +728,8 @@ pub struct Cli {
 
     /// The most servers that are starting at once
     ///
-    /// With `mcpServers` in the file of --config; further ones wait for their turn.
+    /// With `mcpServers` in the file of --config; further ones wait for their turn. Those that a client waits for have as many places of
+    /// their own beside these. At most half are for those that are tried again since they could not be started.
     #[arg(long, value_name = "COUNT", help_heading = OPERATING, default_value = "4")]
     pub starts_max: String,
 

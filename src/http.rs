@@ -18,6 +18,7 @@ mod listing;
 mod modern;
 mod observe;
 pub mod peer;
+mod place;
 mod request;
 pub mod sse;
 pub mod status_page;
@@ -41,16 +42,18 @@ use tracing::debug;
 use self::body::Body;
 use self::forwarded::Way;
 use self::guard::Guard;
-use self::observe::{Exchange, Record};
+use self::observe::Exchange;
 use self::peer::Peer;
+use self::place::Place;
+pub use self::place::mount;
 use self::request::{EVENT_STREAM, Refusal};
 use self::status_page::{DATA_PATH, Desk, Door, METRICS_PATH};
 use crate::auth::{Admission, Authenticator};
-use crate::config::{HttpConfig, ServerName};
+use crate::config::HttpConfig;
 use crate::error::Reject;
 use crate::metrics;
 use crate::pool::Tenant;
-use crate::servers::{Server, Servers, Visit};
+use crate::servers::{Servers, Visit};
 use crate::status::Status;
 
 /// Whom a request is from.
@@ -218,89 +221,8 @@ impl Http {
         }
     }
 
-    async fn route<B>(
-        &self,
-        path: &str,
-        request: &Parts,
-        body: Pin<&mut B>,
-        caller: &Caller,
-    ) -> Result<Response<Body>, Refusal>
-    where
-        B: HttpBody<Data = Bytes>,
-    {
-        let (server, place) = self.find(path)?;
-        let known = [&self.config.path, &self.config.sse_path, &self.config.message_path];
-        if !known.into_iter().any(|known| known == place.path) {
-            return Err(Reject::NotFound.into());
-        }
-        if !self.takes_messages(place.path, &request.method) {
-            let endpoint = Endpoint { http: self, service: self.visit(&server, path).await?, mount: place.mount };
-            return endpoint.route(place.path, request, body, caller, Exchange::none()).await;
-        }
-        // From now on it is seen, also if the server cannot be visited.
-        let exchange = Exchange::begin(server.metrics(), Record::of(request, caller));
-        match self.visit(&server, path).await {
-            Ok(service) => {
-                let endpoint = Endpoint { http: self, service, mount: place.mount };
-                endpoint.route(place.path, request, body, caller, exchange).await
-            }
-            Err(reject) => exchange.conclude(Err(reject.into())),
-        }
-    }
-
-    /// Whether something is sent that may become a request of JSON-RPC.
-    fn takes_messages(&self, path: &str, method: &Method) -> bool {
-        *method == Method::POST && (path == self.config.path || path == self.config.message_path)
-    }
-
     fn list_servers(&self, method: &Method) -> Result<Response<Body>, Refusal> {
         get(method, || request::json(StatusCode::OK, listing::listing(&self.servers, &self.config)))
-    }
-
-    /// Visits the server that a path is for.
-    async fn visit(&self, server: &Arc<Server>, path: &str) -> Result<Visit, Reject> {
-        match server.visit().await {
-            // It was taken out just now; another may be in its place.
-            Err(Reject::NotFound) => self.find(path)?.0.visit().await,
-            visit => visit,
-        }
-    }
-
-    /// The server that a path is for, and where it is in that.
-    fn find<'a>(&self, path: &'a str) -> Result<(Arc<Server>, Place<'a>), Reject> {
-        let place = Place::of(path);
-        let server = match &place.server {
-            Some(name) => self.servers.named(name).ok_or(Reject::ServerUnknown)?,
-            None if [&self.config.path, &self.config.sse_path, &self.config.message_path]
-                .iter()
-                .all(|known| *known != path) =>
-            {
-                return Err(Reject::NotFound);
-            }
-            None => self.servers.only().ok_or(Reject::ServerUnnamed)?,
-        };
-        Ok((server, place))
-    }
-}
-
-/// A path, taken apart: `/servers/NAME` and what is below it, or all of it.
-#[derive(Debug)]
-struct Place<'a> {
-    /// None where it is the only one's.
-    server: Option<ServerName>,
-    /// What stands before the endpoint's own path; empty, or with a slash at its beginning and none at its end.
-    mount: &'a str,
-    path: &'a str,
-}
-
-impl<'a> Place<'a> {
-    fn of(path: &'a str) -> Self {
-        let named = path.strip_prefix(SERVERS_PATH).and_then(|rest| {
-            let (name, _) = rest.split_once('/')?;
-            let (mount, path) = path.split_at_checked(SERVERS_PATH.len() + name.len())?;
-            Some(Self { server: Some(ServerName::parse(name)?), mount, path })
-        });
-        named.unwrap_or(Self { server: None, mount: "", path })
     }
 }
 
@@ -333,14 +255,6 @@ impl Endpoint<'_> {
         self.service.pool.tenant(&caller.admission, headers)
     }
 }
-
-/// What stands before the paths of a server's endpoint.
-pub fn mount(server: &ServerName) -> String {
-    format!("{SERVERS_PATH}{server}")
-}
-
-/// Where each server is found under its name.
-const SERVERS_PATH: &str = "/servers/";
 
 /// Answers GET and HEAD.
 fn get(method: &Method, answer: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Refusal> {

@@ -3,6 +3,7 @@
 mod admission;
 mod bounds;
 mod connection;
+mod leaving;
 mod legacy;
 mod modern;
 mod observed;
