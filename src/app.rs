@@ -4,7 +4,7 @@
 //! whatever ends the program, the children are stopped first.
 
 mod banner;
-mod configuration;
+pub(crate) mod configuration;
 mod entrance;
 mod urls;
 

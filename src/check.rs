@@ -33,6 +33,7 @@ use tracing::{debug, info, warn};
 use self::examination::{Examination, Spawn};
 pub use self::found::{Capability, Count, Failure, Found, Outcome, Report, ServerInfo, ServerReport};
 pub use self::text::Colours;
+use crate::app::configuration::Remarks;
 use crate::child::{self, ChildGuard};
 use crate::config::{Arrangement, Config, ServersConfig, Unusable};
 use crate::error::StartupError;
@@ -71,6 +72,8 @@ impl Ending {
 pub async fn run(config: Config) -> Result<Ending, StartupError> {
     let system = |what| move |source| StartupError::System { what, source };
     let mut signals = Signals::install().map_err(system("handle signals"))?;
+    let remarks = Remarks::new(&config.auth);
+    remarks.say(&config.servers, config.exposed_file.as_deref(), &config.foreign_keys);
     if let Some(tls) = config.tls {
         // What it is for is not opened; but it is a part of the configuration that only its use would judge.
         Tls::load(tls)?;
