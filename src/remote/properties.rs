@@ -1,5 +1,7 @@
 //! Whatever a client says and a server answers, in whatever order: the core's invariants, on random lists of operations.
 
+mod recovery;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;

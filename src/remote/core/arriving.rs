@@ -247,9 +247,8 @@ impl Core {
     fn refused(&mut self, id: ExchangeId, status: StatusCode, body: &Bytes, now: Instant) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let error = Message::parse(body.clone(), DEPTH_MAX).ok().filter(|message| message.kind() == Kind::Error);
-        let in_session = self.is_legacy() && self.transport == Transport::Streamable && self.session.id.is_some();
         let (purpose, moved) = (exchange.purpose.clone(), exchange.moved);
-        if status == StatusCode::NOT_FOUND && (in_session || exchange.epoch != self.epoch) {
+        if status == StatusCode::NOT_FOUND && exchange.in_session {
             match purpose {
                 Purpose::Request { .. } | Purpose::Message | Purpose::Stream | Purpose::Replay => {
                     return self.session_gone(id, now);

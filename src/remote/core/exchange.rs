@@ -60,6 +60,8 @@ pub(super) struct Exchange {
     pub(super) message: Option<Message>,
     /// Of which session.
     pub(super) epoch: u64,
+    /// Whether that session was named in what was sent last.
+    pub(super) in_session: bool,
     /// Whether its message was moved here from a session that was gone.
     pub(super) moved: bool,
     /// The head of the answer that is being read.
@@ -97,6 +99,7 @@ impl Exchange {
             purpose,
             message,
             epoch,
+            in_session: false,
             moved: false,
             head: None,
             last_event: None,

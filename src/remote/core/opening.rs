@@ -157,8 +157,13 @@ impl Core {
         };
         match (exchange.purpose, exchange.message) {
             (Purpose::Request { .. }, Some(message)) if exchange.last_event.is_none() && !exchange.moved => {
+                if matches!(self.phase, Phase::Lost) {
+                    self.reopen();
+                }
                 self.queued_bytes += message.bytes().len();
-                self.queue.push_front(Waiting { message, moved: true });
+                // Behind what was refused before it, and before what has not been sent at all.
+                let at = self.queue.iter().position(|waiting| !waiting.moved).unwrap_or(self.queue.len());
+                self.queue.insert(at, Waiting { message, moved: true });
             }
             (Purpose::Request { id, .. }, _) => self.refuse(&id, &lost),
             (Purpose::Replay, _) => self.reopening_failed(&lost),

@@ -174,6 +174,8 @@ impl Core {
         exchange.head = None;
         exchange.step = Step::Sent;
         exchange.epoch = self.epoch;
+        exchange.in_session =
+            self.era == Era::Legacy && self.transport == Transport::Streamable && self.session.id.is_some();
         exchange.due = exchange.patience().map(|patience| now + patience);
         self.outputs.push_back(Output::Call(id, Box::new(request)));
     }
