@@ -163,6 +163,7 @@ async fn a_server_that_cannot_be_started_is_seen_on_the_status_page_in_the_metri
     command.arg("--access-log").arg(&access);
     let mut mux = Mux::start_command(command).await;
     mux.logged("the server cannot be used; the others go on server=bad").await;
+    session(&mux, "good").await;
     let client = mux.client();
     let get = async |path: &str| {
         String::from_utf8(body(client.send(Method::GET, path, &[], "").await).await.to_vec()).unwrap()
@@ -182,7 +183,8 @@ async fn a_server_that_cannot_be_started_is_seen_on_the_status_page_in_the_metri
     assert!(metrics.contains("mcp_mux_server_state{server=\"good\",state=\"started\"} 1\n"), "{metrics}");
     mux.signal(rustix::process::Signal::TERM);
     mux.end().await;
-    let line: Value = serde_json::from_str(fs::read_to_string(&access).unwrap().trim_end()).unwrap();
+    let lines = fs::read_to_string(&access).unwrap();
+    let line: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(
         [&line["server"], &line["outcome"], &line["status"]],
         [&json!("bad"), &json!("child-unavailable"), &json!(503)]
