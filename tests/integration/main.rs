@@ -13,6 +13,7 @@
 mod harness;
 
 mod access_log;
+mod check;
 mod child_process;
 mod command_line;
 mod configuration_file;
