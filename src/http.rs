@@ -37,12 +37,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
+use tokio::time::Instant;
 use tracing::debug;
 
 use self::body::Body;
+use self::entrance::NotAdmitted;
 use self::forwarded::Way;
 use self::guard::Guard;
-use self::observe::Exchange;
+use self::observe::{Exchange, HttpAsked, Passage};
 use self::peer::Peer;
 use self::place::Place;
 pub use self::place::mount;
@@ -161,6 +163,8 @@ impl Http {
         let path = request.uri.path();
         // Client configurations often carry a slash too many.
         let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+        let (since, asked, client) = (Instant::now(), self.asked(&request.method, path), way.client);
+        let passage = |principal| Passage { asked, client, principal, server: None, session: None, since };
         let (headers, uri, host) = (&request.headers, &request.uri, way.host.as_deref());
         let checked = self.guard.check(headers, uri, peer.local_ip(), host);
         let for_operators = self.is_for_operators(door, path);
@@ -170,8 +174,9 @@ impl Http {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");
+                let kind = reject.wire().kind;
                 let response = Refusal::from(reject).into_response();
-                observe::refused(way.client, None, &response);
+                passage(None).refused(&response, kind);
                 return response;
             }
         };
@@ -190,13 +195,14 @@ impl Http {
                         METRICS_PATH if self.has_metrics(door) => metrics(request),
                         "/servers" => self.list_servers(&request.method),
                         _ if door == Door::Operators => Err(Reject::NotFound.into()),
-                        _ => self.route(path, request, body, &caller).await,
+                        _ => self.route(path, request, body, &caller, &passage(None)).await,
                     };
-                    answered.or_else(|refusal| Ok(refuse(refusal, &caller)))
+                    answered.or_else(|refusal| Ok(refuse(refusal, &passage(Some(&caller.admission.principal)))))
                 }
-                Err(response) => {
-                    observe::refused(way.client, None, &response);
-                    Ok(*response)
+                Err(refused) => {
+                    let NotAdmitted { response, kind, principal } = *refused;
+                    passage(principal.as_ref()).refused(&response, kind);
+                    Ok(response)
                 }
             },
         };
@@ -209,6 +215,24 @@ impl Http {
         };
         cors.apply(response.headers_mut());
         response
+    }
+
+    /// What is asked for, in words of mcp-mux's own.
+    fn asked(&self, method: &Method, path: &str) -> HttpAsked {
+        const METHODS: [&str; 6] = ["GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT"];
+        let http_method = METHODS.into_iter().find(|known| method == known).unwrap_or("other");
+        let HttpConfig { path: streamable, sse_path, message_path, .. } = &self.config;
+        let endpoint = match Place::of(path).path {
+            path if path == streamable => "mcp",
+            path if path == sse_path => "sse",
+            path if path == message_path => "messages",
+            METRICS_PATH => "metrics",
+            "/servers" => "servers",
+            "/" | DATA_PATH => "status",
+            "/healthz" | "/readyz" => "health",
+            _ => "other",
+        };
+        HttpAsked { http_method, endpoint }
     }
 
     /// What nobody has to authenticate for; none for anything else.
@@ -281,12 +305,12 @@ fn metrics(request: &Parts) -> Result<Response<Body>, Refusal> {
 }
 
 /// The response to a request that is refused.
-fn refuse(refusal: Refusal, caller: &Caller) -> Response<Body> {
-    debug!(kind = refusal.reject.wire().kind, reason = %refusal.reject, "request refused");
-    let seen = refusal.seen;
+fn refuse(refusal: Refusal, passage: &Passage<'_>) -> Response<Body> {
+    let (kind, seen) = (refusal.reject.wire().kind, refusal.seen);
+    debug!(kind, reason = %refusal.reject, "request refused");
     let response = refusal.into_response();
     if !seen {
-        observe::refused(caller.way.client, caller.admission.principal.label(), &response);
+        passage.refused(&response, kind);
     }
     response
 }

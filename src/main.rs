@@ -121,8 +121,18 @@ fn announce(announcement: &Announcement) {
     }
     let _ = stdout.flush();
     let mut stderr = std::io::stderr().lock();
-    if let Some(configuration) = announcement.client_configuration.as_ref().filter(|_| stderr.is_terminal()) {
-        let _ = writeln!(stderr, "\nFor a client, to paste into its configuration:\n\n{configuration}\n");
+    let Some(configuration) = &announcement.client_configuration else { return };
+    if stderr.is_terminal() {
+        let _ = writeln!(
+            stderr,
+            "\nFor a client, to paste into its configuration:\n\n{configuration}\n\n\
+             For one that only speaks stdio: \"command\": \"mcp-mux\", \"args\": [\"connect\", URL]\n"
+        );
+    } else {
+        drop(stderr);
+        // In one line.
+        let configuration: String = configuration.lines().map(str::trim_start).collect();
+        tracing::info!(configuration, "to paste into a client's configuration");
     }
 }
 

@@ -15,13 +15,14 @@ use tokio::time::Instant;
 
 pub(super) use self::audience::{Asked, Audience};
 pub(super) use self::pending::Pending;
-pub(super) use self::record::{Record, refused};
+pub(super) use self::record::{Passage, Record};
 pub(super) use self::verdict::Verdict;
 use super::body::Body;
 use super::request::Refusal;
 use crate::jsonrpc::{Frame, Message};
 use crate::metrics::{Counter, Gauge, Method, Outcome, Portion, ServerMetrics};
 use crate::session::Answer;
+pub(super) use crate::telemetry::access::Asked as HttpAsked;
 
 /// A request of a client that has no outcome yet.
 #[derive(Debug)]
@@ -119,7 +120,11 @@ impl Exchange {
     /// The same for what settles it in its session. A rejection has no frame yet.
     pub(super) fn answered_by(&mut self, answer: &Answer) {
         match answer {
-            Answer::Response(frame) | Answer::Initialized(frame, _) => self.answered(frame, None, StatusCode::OK),
+            Answer::Response(frame) => self.answered(frame, None, StatusCode::OK),
+            Answer::Initialized(frame, revision) => {
+                self.note(|record| record.agreed(*revision));
+                self.answered(frame, None, StatusCode::OK);
+            }
             Answer::Rejected(_, reject) => self.end(reject.into(), StatusCode::OK),
         }
     }

@@ -13,13 +13,14 @@ use http::{Method, Response};
 use hyper::body::Body as HttpBody;
 
 use super::body::Body;
-use super::observe::{Exchange, Record};
+use super::observe::{Exchange, Passage, Record};
 use super::request::{self, Refusal};
 use super::{Caller, Endpoint, Http, legacy_sse};
 use crate::config::ServerName;
 use crate::error::Reject;
 use crate::metrics::ServerMetrics;
 use crate::servers::{Server, Visit};
+use crate::session::SessionId;
 
 /// A path, taken apart: `/servers/NAME` and what is below it, or all of it.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl Http {
         request: &Parts,
         body: Pin<&mut B>,
         caller: &Caller,
+        passage: &Passage<'_>,
     ) -> Result<Response<Body>, Refusal>
     where
         B: HttpBody<Data = Bytes>,
@@ -77,9 +79,31 @@ impl Http {
             (None, Err(reject)) => return Err(reject.into()),
         };
         match visit {
-            Ok(service) => {
+            Ok(service) if !takes_messages => {
+                let (server, session) = (service.server(), request::session_id(&request.headers).ok().flatten());
                 let endpoint = Endpoint { http: self, service, mount: place.mount };
-                endpoint.route(place.path, request, body, caller, exchange).await
+                let response = endpoint.route(place.path, request, body, caller, exchange).await?;
+                let (server, principal) = (Some(server.name().as_str()), Some(&caller.admission.principal));
+                Passage {
+                    server,
+                    principal,
+                    session: session.and_then(SessionId::from_client).map(SessionId::tag),
+                    ..*passage
+                }
+                .done(&response);
+                Ok(response)
+            }
+            Ok(service) => {
+                let server = service.server();
+                let endpoint = Endpoint { http: self, service, mount: place.mount };
+                match endpoint.route(place.path, request, body, caller, exchange).await {
+                    // It is the server that ends, perhaps, because it does not work, and not mcp-mux.
+                    Err(Refusal { reject: Reject::ShuttingDown, id, seen }) => {
+                        let reject = server.visit().await.err().unwrap_or(Reject::ShuttingDown);
+                        Err(Refusal { reject, id, seen })
+                    }
+                    outcome => outcome,
+                }
             }
             Err(reject) if takes_messages => exchange.conclude(Err(reject.into())),
             Err(reject) => Err(reject.into()),

@@ -206,6 +206,26 @@ async fn the_program_ends_when_no_server_works_also_when_that_took_long_to_find_
 }
 
 #[tokio::test]
+async fn whoever_wakes_a_server_that_does_not_start_is_told_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let bad = |isolation: &str| json!({ "command": "sh", "args": ["-c", "exit 3"], "lazy": true, "isolation": isolation });
+    write(&file, &json!({ "mcpServers": { "a": bad("shared"), "b": bad("session") } }).to_string());
+    let mux = Mux::start_command(bare(&file)).await;
+    let client = mux.client();
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+    for path in ["/servers/a/mcp", "/servers/b/mcp"] {
+        let refused = client.send(Method::POST, path, &[ACCEPT, JSON], initialize).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let answer: Value = serde_json::from_slice(&body(refused).await).unwrap();
+        let kind = answer["error"]["data"]["kind"].as_str().unwrap();
+        assert!(["circuit-open", "child-unavailable"].contains(&kind), "{answer}");
+    }
+    mux.signal(rustix::process::Signal::TERM);
+    mux.end().await;
+}
+
+#[tokio::test]
 async fn a_file_of_which_no_server_can_be_used_ends_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mcp.json");

@@ -194,7 +194,12 @@ impl<L: Launch> ChildActor<L> {
             self.give_up(&what, &exit.stderr, advice, "it exited before its handshake stood");
         } else {
             let stood = running.stands_since.map(|since| now.saturating_duration_since(since));
-            tracing::warn!(pid, status = exit.status, ?stood, "the child exited");
+            tracing::warn!(
+                pid,
+                status = exit.status,
+                stood = stood.map(|stood| format!("{stood:.1?}")),
+                "the child exited"
+            );
             let (status, stderr) = (exit.status.clone(), exit.stderr.to_vec());
             self.past.exited(ExitReport { pid, at: now, status, stderr });
             self.current.router.handle_child_exit(&exit, &untouched, now);

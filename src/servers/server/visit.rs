@@ -130,6 +130,11 @@ impl Visit {
         }
     }
 
+    /// The server.
+    pub fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.server)
+    }
+
     /// The server's name.
     pub fn name(&self) -> &ServerName {
         &self.server.name
