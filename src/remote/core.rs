@@ -87,6 +87,8 @@ pub(super) struct Head {
     pub(super) status: StatusCode,
     /// What follows.
     pub(super) form: Form,
+    /// Its Content-Type.
+    pub(super) kind: Box<str>,
     /// The session it names.
     pub(super) session: Option<HeaderValue>,
 }

@@ -203,7 +203,8 @@ impl Core {
     /// The whole body of an answer that is no event stream.
     fn body(&mut self, id: ExchangeId, body: Bytes, now: Instant) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
-        let Some(status) = exchange.head.as_ref().map(|head| head.status) else { return };
+        let Some(head) = &exchange.head else { return };
+        let (status, said) = (head.status, said(head));
         if !status.is_success() {
             return self.refused(id, status, &body, now);
         }
@@ -231,7 +232,7 @@ impl Core {
                     .get(&id)
                     .is_some_and(|exchange| exchange.step == Step::Sent && exchange.head.is_some())
                 {
-                    self.unusable(id, "the server's answer is no response to the request");
+                    self.unusable(id, &format!("its answer ({said}) is no response to the request"));
                 }
             }
             Purpose::Stream => {
@@ -239,7 +240,7 @@ impl Core {
                 self.end(id);
             }
             Purpose::Source => {
-                self.source_failed(id, "it has no event stream there");
+                self.source_failed(id, &format!("it has no event stream there ({said})"));
             }
             Purpose::Delete | Purpose::Over => {
                 self.end(id);
@@ -357,6 +358,14 @@ fn is_passing(status: StatusCode) -> bool {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
     )
+}
+
+/// Of an answer that is not what it should be.
+fn said(head: &Head) -> String {
+    let Head { status, kind, .. } = head;
+    let kind = if kind.is_empty() { "without a Content-Type" } else { kind };
+    let hint = if kind.starts_with("text/html") { ": is this the MCP endpoint?" } else { "" };
+    format!("{status}, {kind}{hint}")
 }
 
 fn status_refusal(status: StatusCode) -> Refusal {

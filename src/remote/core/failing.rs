@@ -18,9 +18,10 @@ impl Core {
     /// There will be no (more) answer.
     pub(super) fn failed(&mut self, id: ExchangeId, failure: &Failure, now: Instant) {
         let streamed = self.exchanges.get(&id).is_some_and(|exchange| exchange.head.is_some());
-        if streamed && failure.reached != Reached::Refused {
+        if streamed && matches!(failure.reached, Reached::Nobody | Reached::Perhaps) {
             return self.broken(id, &failure.what, now);
         }
+        let is_source = self.exchanges.get(&id).is_some_and(|exchange| matches!(exchange.purpose, Purpose::Source));
         let retried = match failure.reached {
             Reached::Nobody => {
                 self.failing_since_launch(id);
@@ -28,6 +29,8 @@ impl Core {
             }
             Reached::Perhaps => self.retry_if_harmless(id, &failure.what, now),
             Reached::Refused => false,
+            Reached::Unusable if is_source => return self.source_broke(id, &failure.what, now),
+            Reached::Unusable => return self.unusable(id, &failure.what),
         };
         if !retried {
             self.lost(id, &failure.what);
@@ -229,8 +232,11 @@ impl Core {
         if !is_request {
             return self.lost(id, what);
         }
-        let refusal =
-            Refusal { code: code::CHILD_ANSWER_UNUSABLE, kind: "remote-answer-unusable", what: what.to_owned() };
+        let refusal = Refusal {
+            code: code::CHILD_ANSWER_UNUSABLE,
+            kind: "remote-answer-unusable",
+            what: format!("the remote server: {what}"),
+        };
         self.give_up(id, &refusal);
     }
 
