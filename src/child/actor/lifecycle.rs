@@ -145,7 +145,8 @@ impl<L: Launch> ChildActor<L> {
     pub(super) fn start_process(&mut self, now: Instant) -> Result<Running, SpawnError> {
         let process = self.launcher.launch()?;
         self.metrics.add(Counter::ChildStarts, 1);
-        tracing::info!(pid = process.pid, "child started");
+        // One that is a task has none.
+        tracing::info!(pid = (process.pid != 0).then_some(process.pid), "child started");
         Ok(Running::new(process, &self.config, &self.name, &self.backlog, &self.tracker, now))
     }
 

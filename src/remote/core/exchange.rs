@@ -70,9 +70,13 @@ pub(super) struct Exchange {
     pub(super) last_event: Option<Box<str>>,
     /// How long the server wants to be left alone first.
     pub(super) retry: Option<Duration>,
+    /// When it was sent last.
+    pub(super) launched: Option<Instant>,
     /// Attempts in a row that came to nothing, and since when.
     pub(super) attempts: u32,
     pub(super) failing_since: Option<Instant>,
+    /// Whether the log has it that it is tried again.
+    pub(super) warned: bool,
     /// When something has to be done; what, `step` says.
     pub(super) due: Option<Instant>,
     pub(super) step: Step,
@@ -104,8 +108,10 @@ impl Exchange {
             head: None,
             last_event: None,
             retry: None,
+            launched: None,
             attempts: 0,
             failing_since: None,
+            warned: false,
             due: None,
             step: Step::Parked,
             acknowledged: false,
@@ -118,9 +124,7 @@ impl Exchange {
         self.attempts = 0;
         self.failing_since = None;
     }
-}
 
-impl Exchange {
     /// How long the server may take; none: as long as the client waits.
     pub(super) const fn patience(&self) -> Option<Duration> {
         match self.purpose {
