@@ -9,7 +9,8 @@ use crate::status::history::Totals;
 use crate::status::{Occupancy, Status};
 use tokio_util::task::TaskTracker;
 
-const PAGE: [&str; 5] = ["/", "/status/page.css", "/status/page.js", "/status/charts.js", "/status/icon.svg"];
+const PAGE: [&str; 6] =
+    ["/", "/status/page.css", "/status/page.js", "/status/charts.js", "/status/icon.svg", "/status/trouble.svg"];
 
 struct Operators {
     http: Arc<Http>,
