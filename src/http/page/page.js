@@ -298,7 +298,7 @@ function usage({ used, limit, unit }) {
   const near = share >= 1 ? 'reached' : share >= 0.9 ? 'near' : 'far';
   const word = { reached: ', reached', near: ', nearly reached', far: '' }[near];
   const percent = used === 0 ? '0' : share < 0.01 ? 'under 1' : String(Math.floor(share * 100));
-  return { share, near, text: `${show(used)} of ${show(limit)} (${percent} %${word})` };
+  return { share, near, text: `${show(used)} of ${show(limit)} (${percent}\u00a0%${word})` };
 }
 
 const shared = isolation => ({ shared: ', shared by all', principal: ', one a principal', session: ', one a session' })[isolation];
@@ -441,7 +441,9 @@ function compareSessions(before, now) {
 }
 
 function compareChildren(before, now) {
-  const [older, newer] = [byKey(before, 'children'), byKey(now, 'children')];
+  // Those of a server that does not work come and go with each time it is tried.
+  const working = list => list.filter(server => !server.why);
+  const [older, newer] = [byKey(working(before), 'children'), byKey(working(now), 'children')];
   const name = child => `Child ${child.number}${ofServer(child)}`;
   const state = child => STATES[child.state] ?? child.state;
   noteEach(without(older, newer).map(child => ({ ...child, state: null })), child => `${name(child)} is gone`, count => `${number(count)} children are gone`);
