@@ -57,7 +57,9 @@ use self::upkeep::Ladder;
 use crate::auth::{Admission, Principal};
 use crate::child::in_memory::Server;
 use crate::child::probe::{Probe, Question};
-use crate::child::{self, ChildGuard, ChildHandle, ChildState, EraSource, Eras, Known, OwnVariables, Tenancy};
+use crate::child::{
+    self, ChildGuard, ChildHandle, ChildState, EraSource, Eras, Known, LastExit, OwnVariables, Tenancy,
+};
 use crate::config::{ChildConfig, Isolation, PoolConfig, RouterConfig, SessionMode};
 use crate::error::{Reject, StartupError};
 use crate::mcp::Era;
@@ -79,6 +81,7 @@ pub struct Pool {
     eras: Eras,
     cache: ResponseCache,
     metrics: ServerMetrics,
+    last_exit: LastExit,
     outlook: Arc<Outlook>,
     /// The places that are free, and who waits for one.
     places: Arc<Semaphore>,
@@ -185,6 +188,7 @@ impl Pool {
             eras,
             cache: ResponseCache::new(config.cache_bytes),
             metrics,
+            last_exit: LastExit::default(),
             outlook: Arc::new(Outlook::new()),
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
@@ -261,8 +265,16 @@ impl Pool {
         // Those that everybody shares are interchangeable; of others nobody knows what their processes have seen.
         let cache = self.cache.scoped(if whose == Whose::Everybody { 0 } else { number });
         let proof = self.outlook.proof().clone();
-        let child =
-            (self.spawn)(Tenancy { number, sharing, era, variables, cache, proof, metrics: self.metrics.clone() });
+        let child = (self.spawn)(Tenancy {
+            number,
+            sharing,
+            era,
+            variables,
+            cache,
+            proof,
+            metrics: self.metrics.clone(),
+            last_exit: self.last_exit.clone(),
+        });
         let states = child.state();
         if let Some(weight) = weight {
             let (outlook, watched) = (Arc::clone(&self.outlook), states.clone());

@@ -38,6 +38,7 @@ mod unread;
 
 use std::any::Any;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -52,7 +53,7 @@ pub use queue::{Answer, Item, Taken};
 pub use reader::{Handover, StreamReader};
 pub use record::{SessionId, SessionRecord, SessionTag, declared};
 pub use registry::{Owned, Registry};
-pub use report::{Report, SessionReport};
+pub use report::{Report, SessionReport, nearest};
 pub use streams::{Asked, Attention, Event, Head, PostForm, Settles};
 pub use unread::{Held, UnreadTotal};
 
@@ -149,6 +150,8 @@ struct State {
     validity: Validity,
     /// Among the sessions of its principal.
     place: Option<SessionPlace>,
+    /// How many of these there may be.
+    sessions_max: Option<NonZeroUsize>,
     /// It is counted, until it is closed.
     counted: Option<Portion>,
     /// Whether it stays when they are not any more.
@@ -193,6 +196,7 @@ impl Session {
             touched: now,
             validity,
             place: None,
+            sessions_max: allowance.sessions_max,
             counted: Some(shared.pool.metrics().one(transport.gauge())),
             outlives_credential: transport != Transport::HttpSse,
             tenant: Some(tenant),

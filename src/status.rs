@@ -8,7 +8,9 @@
 //! client waits for it; everything has a bound.
 
 pub mod history;
+pub mod limit;
 pub mod model;
+pub mod program;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,17 +23,29 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::history::{History, PERIOD, SAMPLES_MAX, Totals};
-use self::model::{Limit, Program, Recent, Requests, Server, Snapshot};
+use self::limit::Limit;
+use self::model::{Recent, Requests, Server, Snapshot};
+use self::program::{Program, worst};
 use crate::child::memory::{self, Memory};
 use crate::config::Unusable;
-use crate::metrics;
+use crate::metrics::{self, Counter, Gauge};
 use crate::servers::{Condition, Entry, Servers};
+use crate::session::nearest;
 
 /// What has been counted of the requests of the server of that name.
 pub type Counting = Box<dyn Fn(&str) -> Totals + Send + Sync>;
 
-/// How many connections clients have, and how many they may have.
-pub type Connections = Box<dyn Fn() -> (usize, usize) + Send + Sync>;
+/// How many connections there are, and how many there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// In all.
+    pub all: (usize, usize),
+    /// Of the address that has most, of those that may not have any number.
+    pub of_address: (usize, usize),
+}
+
+/// Says how many connections clients have.
+pub type Connections = Box<dyn Fn() -> Occupancy + Send + Sync>;
 
 /// How everything is doing.
 pub struct Status {
@@ -141,18 +155,29 @@ impl Status {
         // A thread that was not to be had, or a panic, costs the figures.
         let memory = self.tracker.spawn_blocking(memory::look).await.unwrap_or_default();
         let until = now + ANSWER_TIMEOUT;
-        let (mut servers, mut unread) = (Vec::new(), None);
+        let mut servers = Vec::new();
+        let (mut unread, mut principal_sessions, mut principal_in_flight) = (None, None, None);
         for (name, entry) in self.servers.entries() {
             let name = name.to_string();
             let server = match &entry {
                 Entry::Unserved(Unusable::Disabled) => Server::without_parts(name, "disabled", None),
                 Entry::Unserved(Unusable::Invalid(why)) => Server::without_parts(name, "invalid", Some(why.clone())),
                 Entry::Served(server) => {
-                    let seen = Server::without_parts(name, state(server.condition()), server.trouble());
+                    let metrics = server.metrics();
+                    let seen = Server {
+                        waiting_bytes: u64::try_from(metrics.level(Gauge::StdinWaiting)).unwrap_or(0),
+                        restarts: metrics.counted(Counter::ChildRestarts),
+                        ..Server::without_parts(name, state(server.condition()), server.trouble())
+                    };
                     match server.service() {
                         Some(service) => {
                             let sessions = service.registry.report(now);
                             unread = Some(sessions.unread_bytes);
+                            // They are counted over all servers, but seen where there are sessions.
+                            principal_sessions =
+                                nearest([principal_sessions, sessions.principal_sessions].into_iter().flatten());
+                            principal_in_flight =
+                                nearest([principal_in_flight, sessions.principal_in_flight].into_iter().flatten());
                             seen.with_parts(service.pool.report(until).await, sessions, &memory, now)
                         }
                         None => seen,
@@ -161,10 +186,19 @@ impl Status {
             };
             servers.push(self.with_requests(server));
         }
-        let mut limits = vec![Limit::new("connections-max", (self.connections)())];
+        let connections = (self.connections)();
+        let mut limits = vec![
+            Limit::new("connections-max", connections.all),
+            Limit::new("connections-per-address-max", connections.of_address).of("fullest address"),
+        ];
+        let principals =
+            [("principal-sessions-max", principal_sessions), ("principal-in-flight-max", principal_in_flight)];
+        limits.extend(
+            principals.into_iter().filter_map(|(name, used)| Some(Limit::new(name, used?).of("fullest principal"))),
+        );
         limits.extend(unread.map(|unread| Limit::bytes("unread-total-bytes-max", unread)));
         let hits = metrics::limits_hit().map(|(limit, hits)| (limit.as_str(), hits)).collect();
-        Snapshot { program: self.program(&memory), servers, limits, hits }
+        Snapshot { program: self.program(&servers, &memory), servers, limits, hits }
     }
 
     fn with_requests(&self, server: Server) -> Server {
@@ -174,13 +208,17 @@ impl Status {
         Server { requests, ..server }
     }
 
-    fn program(&self, memory: &Memory) -> Program {
+    fn program(&self, servers: &[Server], memory: &Memory) -> Program {
+        let standing = self.servers.health().standing.as_str();
         Program {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             started_unix_ms: self.started_unix_ms,
             now_unix_ms: unix_ms(),
-            standing: self.servers.health().standing.as_str(),
+            standing,
+            worst: worst(servers, standing),
+            enabled: servers.iter().filter(|server| server.is_enabled()).count(),
+            failing: servers.iter().filter(|server| server.fails()).count(),
             memory_bytes: memory.own,
         }
     }

@@ -151,7 +151,12 @@ impl Usage {
         &self.unread_bytes
     }
 
-    #[cfg(test)]
+    /// How many sessions it has.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Acquire)
+    }
+
+    /// How many requests it has in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }

@@ -10,7 +10,7 @@ use tracing::debug;
 use super::conversation::{Answer, Conversation};
 use super::harmless::{LINE_MAX, NAME_MAX, SENTENCE_MAX, Secrets};
 use super::{Capability, Count, Failure, Found, Outcome, ServerInfo, Stop};
-use crate::child::{ChildHandle, ChildState, EraSource, Eras, FailureReport, Known, Proof, Tenancy};
+use crate::child::{ChildHandle, ChildState, EraSource, Eras, FailureReport, Known, LastExit, Proof, Tenancy};
 use crate::config::{ChildConfig, OnChildExit, RouterConfig, ServerConfig};
 use crate::jsonrpc::{Message, Span};
 use crate::mcp::ids::meta;
@@ -94,6 +94,7 @@ impl Examination {
             cache: ResponseCache::new(0),
             proof: Proof::default(),
             metrics: ServerMetrics::named(name.as_str()),
+            last_exit: LastExit::default(),
         };
         (self.spawn)(child, router, tenancy)
     }

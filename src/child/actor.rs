@@ -164,7 +164,7 @@ impl<L: Launch> ChildActor<L> {
             proof: tenancy.proof,
             restart: Restart::default(),
             last_status: String::new(),
-            past: Past::default(),
+            past: Past::new(tenancy.last_exit),
             published: ChildState::Starting,
             given_up: false,
             alarm: Alarm::new(),

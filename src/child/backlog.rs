@@ -146,6 +146,11 @@ impl Inner {
         self.lanes.iter().map(Waiting::bytes).sum()
     }
 
+    /// All that waits between a sender and a pipe.
+    fn waiting_bytes(&self) -> usize {
+        self.stdin_bytes().saturating_add(self.in_hand).saturating_add(self.queued)
+    }
+
     fn lane(&mut self, lane: &Lane) -> Option<&mut Waiting> {
         self.lanes.iter_mut().find(|waiting| waiting.lane == lane.number)
     }
@@ -248,6 +253,11 @@ impl Backlog {
         self.limit
     }
 
+    /// How many bytes wait, and how many may.
+    pub(super) fn occupancy(&self) -> (usize, usize) {
+        (self.lock().waiting_bytes(), self.limit)
+    }
+
     /// No more lines for this process: its pump writes what is there and then closes stdin.
     pub(super) fn finish(&self, lane: &Lane) {
         if let Some(waiting) = self.lock().lane(lane).filter(|waiting| waiting.end == End::Open) {
@@ -327,7 +337,7 @@ impl Backlog {
 
     /// Restores the invariant.
     fn settle(&self, inner: &mut Inner) {
-        let waiting = inner.stdin_bytes().saturating_add(inner.in_hand).saturating_add(inner.queued);
+        let waiting = inner.waiting_bytes();
         self.watermark.observe(waiting);
         inner.counted.set(waiting);
         if inner.held > waiting {

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::in_memory::{Pipes, Server};
 use super::scenarios::world::{child_config, router_config};
-use super::{ChildHandle, EraSource, OwnVariables, Proof, Tenancy, spawn_in_memory};
+use super::{ChildHandle, EraSource, LastExit, OwnVariables, Proof, Tenancy, spawn_in_memory};
 use crate::config::ChildConfig;
 use crate::mcp::Era;
 use crate::metrics::ServerMetrics;
@@ -28,6 +28,7 @@ pub(crate) fn playing(era: Era, play: impl FnMut(&Value) -> Vec<String> + Send +
         cache: ResponseCache::new(1 << 20),
         proof: Proof::default(),
         metrics: ServerMetrics::unnamed(),
+        last_exit: LastExit::default(),
     };
     let play = Mutex::new(Some(play));
     let server = Server::new(move |pipes| {

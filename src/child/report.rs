@@ -4,6 +4,8 @@
 //! words, which are of use to people alone. All of it is bounded: stderr by the lines and bytes that are kept for error
 //! texts.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -28,8 +30,10 @@ pub struct Report {
     pub failure: Option<FailureReport>,
     /// The tables of its router.
     pub router: router::Stats,
-    /// Bytes that wait to be written to its stdin.
-    pub queued_bytes: usize,
+    /// Bytes that wait for its stdin, and how many may.
+    pub waiting_bytes: (usize, usize),
+    /// When the oldest request in flight was accepted; not a subscription, which takes as long as its client likes.
+    pub oldest: Option<Instant>,
 }
 
 /// A process.
@@ -67,17 +71,39 @@ pub struct FailureReport {
     pub advice: String,
 }
 
+/// The last exit of any of a server's children, which is known when that child is gone too.
+#[derive(Clone, Debug, Default)]
+pub struct LastExit(Arc<Mutex<Option<ExitReport>>>);
+
+impl LastExit {
+    /// It; none if there was none.
+    pub fn report(&self) -> Option<ExitReport> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, exit: ExitReport) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+    }
+}
+
 /// What an actor keeps of processes that are gone, for its reports.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Past {
     last_exit: Option<ExitReport>,
     failure: Option<FailureReport>,
     restarts: u64,
+    of_server: LastExit,
 }
 
 impl Past {
+    /// None yet; of the last one its server is to know too.
+    pub(super) const fn new(of_server: LastExit) -> Self {
+        Self { last_exit: None, failure: None, restarts: 0, of_server }
+    }
+
     /// A process exited without being asked to.
     pub(super) fn exited(&mut self, exit: ExitReport) {
+        self.of_server.set(exit.clone());
         self.last_exit = Some(exit);
     }
 

@@ -39,6 +39,7 @@ use super::tls::Tls;
 use crate::auth::Remote;
 use crate::config::{ConnectionConfig, ListenConfig};
 use crate::error::StartupError;
+use crate::status::Occupancy;
 
 /// The sockets that are listened on.
 #[derive(Debug)]
@@ -99,7 +100,7 @@ impl Listener {
     }
 
     /// Says how many connections it has, and how many it may have.
-    pub fn occupancy(&self) -> impl Fn() -> (usize, usize) + Send + Sync + 'static {
+    pub fn occupancy(&self) -> impl Fn() -> Occupancy + Send + Sync + 'static {
         self.places.occupancy()
     }
 

@@ -43,12 +43,13 @@ struct Asset {
     text: &'static str,
 }
 
-const ASSETS: [Asset; 5] = [
+const ASSETS: [Asset; 6] = [
     Asset { path: "/", content_type: "text/html; charset=utf-8", text: include_str!("page/page.html") },
     Asset { path: "/status/page.css", content_type: "text/css; charset=utf-8", text: include_str!("page/page.css") },
     Asset { path: "/status/page.js", content_type: JAVASCRIPT, text: include_str!("page/page.js") },
     Asset { path: "/status/charts.js", content_type: JAVASCRIPT, text: include_str!("page/charts.js") },
     Asset { path: "/status/icon.svg", content_type: "image/svg+xml", text: include_str!("page/icon.svg") },
+    Asset { path: "/status/trouble.svg", content_type: "image/svg+xml", text: include_str!("page/trouble.svg") },
 ];
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// The metrics.

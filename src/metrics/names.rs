@@ -223,7 +223,7 @@ pub(super) const GAUGES: &[Family<Gauge>] = &[
     plain(
         "requests_waiting",
         Unit::None,
-        "Requests that wait for a process to be ready or to read its input",
+        "Requests that wait for a process to be ready, or for room in its input (--queue-bytes-max)",
         &[(Gauge::RequestsWaiting, "")],
     ),
     plain(

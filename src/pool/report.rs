@@ -20,6 +20,10 @@ pub struct Report {
     pub places: Option<(usize, usize)>,
     /// How many wait for a place.
     pub waiting: usize,
+    /// Tasks that are known: how many there are and may be.
+    pub tasks: (usize, usize),
+    /// The last exit that nobody asked for, of a child that may be gone.
+    pub last_exit: Option<child::ExitReport>,
     /// The children, those in trouble first, no more than 100.
     pub children: Vec<ChildReport>,
     /// How many more there are.
@@ -67,9 +71,9 @@ impl Pool {
     /// Looks at all children, which disturbs none of them. What one does not say of itself until then is left out.
     pub async fn report(&self, until: Instant) -> Report {
         let health = self.health();
-        let (mut members, waiting) = {
+        let (mut members, waiting, tasks) = {
             let state = self.lock();
-            (state.members.all(), state.waiting.values().sum())
+            (state.members.all(), state.waiting.values().sum(), state.tasks.occupancy())
         };
         // A child that is ready is the last to be looked for among many.
         members.sort_by_key(|(number, member)| (member.standing == Some(Standing::Ready), *number));
@@ -98,7 +102,8 @@ impl Pool {
             Isolation::Shared => None,
             Isolation::Principal | Isolation::Session => Some((self.places_taken(), self.places_max)),
         };
-        Report { isolation: self.config.isolation, health, places, waiting, children, left_out }
+        let (isolation, last_exit) = (self.config.isolation, self.last_exit.report());
+        Report { isolation, health, places, waiting, tasks, last_exit, children, left_out }
     }
 }
 

@@ -148,6 +148,11 @@ impl Tasks {
         free
     }
 
+    /// How many there are, and how many there may be.
+    pub(super) fn occupancy(&self) -> (usize, usize) {
+        (self.tasks.len(), self.bounds.tasks_max)
+    }
+
     /// The task that makes room for another one of this principal's, if there is none.
     fn in_the_way(&self, principal: &Principal) -> Option<Age> {
         let own = self.by_principal.get(principal);

@@ -15,6 +15,11 @@ use super::purpose::Purpose;
 use crate::error::{Awaited, Reject};
 
 impl Router {
+    /// When the oldest request was accepted that is not settled, other than subscriptions.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.requests.oldest(|purpose| *purpose != Purpose::Listen)
+    }
+
     /// Sets a request's deadline to what its phase asks for.
     pub(super) fn renew_deadline(&mut self, id: ChildId, now: Instant) {
         let Some(request) = self.requests.get(id) else { return };

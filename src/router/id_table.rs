@@ -277,6 +277,11 @@ impl IdTable {
         self.requests.values().any(|request| matches!(request.phase, Phase::Written) && such(&request.purpose))
     }
 
+    /// When the oldest of such a purpose was accepted.
+    pub(super) fn oldest(&self, such: impl Fn(&Purpose) -> bool) -> Option<Instant> {
+        self.requests.values().filter(|request| such(&request.purpose)).map(|request| request.accepted).min()
+    }
+
     /// All, oldest first.
     pub(super) fn ids(&self) -> Vec<ChildId> {
         self.requests.keys().copied().collect()

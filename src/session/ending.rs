@@ -77,6 +77,7 @@ impl Session {
         state.touched = now;
         state.validity = caller.validity.clone();
         state.streams.allow_in_flight(caller.allowance.in_flight_max);
+        state.sessions_max = caller.allowance.sessions_max;
     }
 
     /// Takes its place among the sessions of its principal, until it is closed.

@@ -29,6 +29,13 @@ pub struct Report {
     pub streams: usize,
     /// Requests in flight, of all sessions.
     pub in_flight: usize,
+    /// Of the session that has most in flight: how many it has and may have.
+    pub fullest: (usize, usize),
+    /// Of the principal that is nearest to its limit of sessions: how many it has and may have, of all servers. None where there
+    /// is no limit.
+    pub principal_sessions: Option<(usize, usize)>,
+    /// Likewise, of requests in flight.
+    pub principal_in_flight: Option<(usize, usize)>,
 }
 
 /// A session, or the exchange of one request that has none.
@@ -71,6 +78,7 @@ impl Registry {
             .collect();
         ranked.sort_by_key(|(in_flight, idle, session)| (std::cmp::Reverse(*in_flight), *idle, session.key));
         let in_flight = ranked.iter().map(|(in_flight, ..)| in_flight).sum();
+        let fullest = ranked.first().map_or(0, |(in_flight, ..)| *in_flight);
         let left_out = ranked.len().saturating_sub(REPORTED_MAX);
         let now_unix_ms = self.unix_ms(now);
         let sessions = ranked.iter().take(REPORTED_MAX).map(|(.., session)| session.report(now, now_unix_ms));
@@ -85,11 +93,34 @@ impl Registry {
             unread_bytes: unread.used(),
             streams: self.shared.readers.load(Ordering::Relaxed),
             in_flight,
+            fullest: (fullest, self.config.in_flight_max.get()),
+            principal_sessions: nearest(ranked.iter().filter_map(|(.., session)| session.principal_sessions())),
+            principal_in_flight: nearest(ranked.iter().filter_map(|(.., session)| session.principal_in_flight())),
         }
     }
 }
 
+/// Of what is used of limits, that which is nearest to its own.
+pub fn nearest(used: impl IntoIterator<Item = (usize, usize)>) -> Option<(usize, usize)> {
+    used.into_iter().max_by(|(one, of_one), (other, of_other)| {
+        // Two fractions, without dividing.
+        let product = |used: usize, limit: usize| used as u128 * limit as u128;
+        product(*one, *of_other).cmp(&product(*other, *of_one))
+    })
+}
+
 impl Session {
+    /// How many sessions its principal has, and how many it may have; none where there is no limit.
+    fn principal_sessions(&self) -> Option<(usize, usize)> {
+        let state = self.lock();
+        state.sessions_max.map(|max| (state.streams.principal_sessions(), max.get()))
+    }
+
+    /// Likewise, of requests in flight.
+    fn principal_in_flight(&self) -> Option<(usize, usize)> {
+        self.lock().streams.principal_in_flight()
+    }
+
     /// Its requests in flight, and for how long nothing was heard of its client.
     fn activity(&self, now: Instant) -> (usize, Duration) {
         let state = self.lock();
@@ -147,6 +178,38 @@ mod tests {
         let fresh = find(fresh.session().id().tag());
         assert_eq!((fresh.client.as_deref(), fresh.revision, fresh.child), (None, None, None));
         assert!(!format!("{report:?}").contains(&owned.session().id().expose()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_session_and_the_principal_that_are_nearest_to_their_limits_are_reported() {
+        let testing::Shared { registry, pool, .. } = testing::registry(testing::config());
+        let empty = registry.report(Instant::now());
+        assert_eq!((empty.fullest, empty.principal_sessions, empty.principal_in_flight), ((0, 300), None, None));
+        let open = |name: &str, sessions_max: usize, in_flight_max: usize| {
+            let mut caller = crate::auth::Admission::of(Principal::named(name));
+            caller.allowance.sessions_max = std::num::NonZeroUsize::new(sessions_max);
+            caller.allowance.in_flight_max = std::num::NonZeroUsize::new(in_flight_max);
+            let tenant = pool.tenant(&caller, &HeaderMap::new()).unwrap();
+            registry.open(Transport::Streamable, tenant).unwrap()
+        };
+        let (unlimited, busy, _full) = (open("ann", 0, 0), open("bob", 100, 2), open("eve", 2, 50));
+        let hold = |session: &Session, requests: usize| {
+            let mut state = session.lock();
+            let room = state.streams.admit(super::super::Asked::Requests(requests)).unwrap();
+            state.streams.open_post(crate::router::StreamId(1), room, super::super::PostForm::Streamable);
+        };
+        hold(unlimited.session(), 5);
+        hold(busy.session(), 2);
+        let report = registry.report(Instant::now());
+        assert_eq!((report.fullest, report.in_flight), ((5, 300), 7));
+        assert_eq!((report.principal_sessions, report.principal_in_flight), (Some((1, 2)), Some((2, 2))));
+    }
+
+    #[test]
+    fn the_nearest_is_not_the_largest() {
+        assert_eq!(nearest([(50, 100), (2, 3), (1, 2)]), Some((2, 3)));
+        assert_eq!(nearest([(0, 5), (usize::MAX, usize::MAX)]), Some((usize::MAX, usize::MAX)));
+        assert_eq!(nearest([]), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,6 +120,16 @@ impl Streams {
         self.in_flight_max = max;
     }
 
+    /// How many requests its principal has in flight, and how many it may have; none where there is no limit.
+    pub(super) fn principal_in_flight(&self) -> Option<(usize, usize)> {
+        self.in_flight_max.map(|max| (self.usage.in_flight(), max.get()))
+    }
+
+    /// How many sessions its principal has.
+    pub(super) fn principal_sessions(&self) -> usize {
+        self.usage.sessions()
+    }
+
     /// Requests that are not settled.
     pub(super) fn pending(&self) -> usize {
         self.pending.requests()

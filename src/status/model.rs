@@ -7,6 +7,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::history::{Sample, Totals};
+use super::limit::{self, Limit};
+use super::program::Program;
 use crate::child;
 use crate::child::memory::Memory;
 use crate::config::Isolation;
@@ -25,24 +27,6 @@ pub struct Snapshot {
     pub limits: Vec<Limit>,
     /// How often each limit was hit since the start, those that were.
     pub hits: BTreeMap<&'static str, u64>,
-}
-
-/// The program.
-#[derive(Clone, Debug, Serialize)]
-pub struct Program {
-    /// Its version.
-    pub version: &'static str,
-    /// Its pid.
-    pub pid: u32,
-    /// Tells this run from another.
-    pub started_unix_ms: u64,
-    /// When this was true.
-    pub now_unix_ms: u64,
-    /// How its servers are doing, taken together.
-    pub standing: &'static str,
-    /// The memory it has itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
 }
 
 /// A server.
@@ -70,6 +54,13 @@ pub struct Server {
     pub streams: usize,
     /// Requests in flight.
     pub in_flight: usize,
+    /// Bytes that wait for its children's stdin.
+    pub waiting_bytes: u64,
+    /// How often a process was started in the place of one that failed, also for sessions that are over.
+    pub restarts: u64,
+    /// The last exit that nobody asked for, also of a child that is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
     /// What has been counted of its requests; none before the first sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
@@ -92,7 +83,7 @@ pub struct Requests {
     pub total: u64,
     /// Those of them that failed.
     pub errors: u64,
-    /// How many had each outcome.
+    /// How many had each outcome that any had.
     pub outcomes: BTreeMap<&'static str, u64>,
     /// The same in the samples that are kept.
     pub lately: BTreeMap<&'static str, u64>,
@@ -132,8 +123,13 @@ pub struct Child {
     pub restarts: u64,
     /// Requests in flight.
     pub in_flight: usize,
+    /// For how long the oldest of them has been, subscriptions aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_seconds: Option<u64>,
     /// Of these and of notifications, those that it was not given yet.
     pub queued: usize,
+    /// Bytes that wait for its stdin.
+    pub waiting_bytes: usize,
     /// How many have a lease on it.
     pub leases: usize,
     /// The last lines of its stderr, oldest first.
@@ -182,20 +178,6 @@ pub struct Session {
     pub child: Option<u64>,
 }
 
-/// A limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Limit {
-    /// The flag that sets it, without dashes.
-    pub name: &'static str,
-    /// How much of it is used.
-    pub used: usize,
-    /// How much there is.
-    pub limit: usize,
-    /// What is counted, if not things.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<&'static str>,
-}
-
 /// The history, as far as it is new to who asks.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recent {
@@ -214,19 +196,9 @@ pub struct Recent {
 impl Requests {
     /// Of these counts.
     pub fn new(totals: &Totals, lately: BTreeMap<&'static str, u64>) -> Self {
-        Self { total: totals.requests(), errors: totals.errors(), outcomes: totals.outcomes.clone(), lately }
-    }
-}
-
-impl Limit {
-    /// So many of so many.
-    pub const fn new(name: &'static str, (used, limit): (usize, usize)) -> Self {
-        Self { name, used, limit, unit: None }
-    }
-
-    /// Bytes.
-    pub const fn bytes(name: &'static str, (used, limit): (usize, usize)) -> Self {
-        Self { name, used, limit, unit: Some("bytes") }
+        let outcomes = totals.outcomes.iter().filter(|(_, count)| **count > 0);
+        let outcomes = outcomes.map(|(outcome, count)| (*outcome, *count)).collect();
+        Self { total: totals.requests(), errors: totals.errors(), outcomes, lately }
     }
 }
 
@@ -244,6 +216,9 @@ impl Server {
             sessions_total: 0,
             streams: 0,
             in_flight: 0,
+            waiting_bytes: 0,
+            restarts: 0,
+            last_exit: None,
             requests: None,
             children: Vec::new(),
             children_left_out: 0,
@@ -256,12 +231,8 @@ impl Server {
     /// Takes in what its parts say of themselves.
     #[must_use]
     pub fn with_parts(self, pool: pool::Report, sessions: session::Report, memory: &Memory, now: Instant) -> Self {
-        let pool::Report { isolation, health, places, waiting, children, left_out } = pool;
-        let session::Report { places: session_places, parked, parked_bytes, unread_bytes: _, .. } = sessions;
-        let mut limits = vec![Limit::new("sessions-max", session_places)];
-        limits.extend(places.map(|places| Limit::new("children-max", places)));
-        limits.push(Limit::new("parked-max", parked));
-        limits.push(Limit::bytes("parked-bytes-max", parked_bytes));
+        let limits = limit::of_server(&pool, &sessions);
+        let pool::Report { isolation, health, places: _, waiting, tasks: _, last_exit, children, left_out } = pool;
         Self {
             isolation: Some(match isolation {
                 Isolation::Shared => "shared",
@@ -271,9 +242,10 @@ impl Server {
             ready: health.ready,
             total: health.total,
             waiting,
-            sessions_total: session_places.0,
+            sessions_total: sessions.places.0,
             streams: sessions.streams,
             in_flight: sessions.in_flight,
+            last_exit: last_exit.map(|exit| Exit::new(exit, now)),
             children: children.into_iter().map(|one| Child::new(one, memory, now)).collect(),
             children_left_out: left_out,
             sessions: sessions.sessions.into_iter().map(Session::from).collect(),
@@ -318,7 +290,9 @@ impl Child {
             memory_bytes: None,
             restarts: 0,
             in_flight: 0,
+            oldest_seconds: None,
             queued: 0,
+            waiting_bytes: 0,
             leases,
             stderr: Vec::new(),
             last_exit: None,
@@ -330,7 +304,7 @@ impl Child {
     }
 
     fn with_details(self, details: child::Report, memory: &Memory, now: Instant) -> Self {
-        let child::Report { process, others, revision, restarts, last_exit, failure: _, router, queued_bytes: _ } =
+        let child::Report { process, others, revision, restarts, last_exit, failure: _, router, waiting_bytes, oldest } =
             details;
         let pids = process.iter().map(|process| process.pid).chain(others);
         let memory_bytes = pids.filter_map(|pid| memory.by_group.get(&pid)).copied().reduce(u64::saturating_add);
@@ -342,16 +316,19 @@ impl Child {
             memory_bytes,
             restarts,
             in_flight: router.in_flight,
+            oldest_seconds: oldest.map(since),
             queued: router.queued,
+            waiting_bytes: waiting_bytes.0,
             stderr: process.map(|process| process.stderr).unwrap_or_default(),
-            last_exit: last_exit.map(|exit| Exit {
-                pid: exit.pid,
-                ago_seconds: since(exit.at),
-                status: exit.status,
-                stderr: exit.stderr,
-            }),
+            last_exit: last_exit.map(|exit| Exit::new(exit, now)),
             ..self
         }
+    }
+}
+
+impl Exit {
+    fn new(child::ExitReport { pid, at, status, stderr }: child::ExitReport, now: Instant) -> Self {
+        Self { pid, ago_seconds: now.saturating_duration_since(at).as_secs(), status, stderr }
     }
 }
 

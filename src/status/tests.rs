@@ -36,7 +36,8 @@ fn world() -> World {
         let count = counter.load(Ordering::Relaxed);
         Totals { outcomes: BTreeMap::from([("ok", count), ("timeout", count / 10)]), durations: vec![(0.1, count)] }
     };
-    let status = Status::new(servers, Box::new(counting), Box::new(|| (3, 20)), TaskTracker::new());
+    let connections = Box::new(|| Occupancy { all: (3, 20), of_address: (2, 10) });
+    let status = Status::new(servers, Box::new(counting), connections, TaskTracker::new());
     World { status, shared, counted }
 }
 
@@ -72,10 +73,40 @@ async fn a_session_is_shown_by_its_tag_and_what_its_client_says_is_a_text_withou
     assert_eq!(session["client"], json!("<script>alert(1)</script>[2J 1"));
     assert_eq!(session["principal"], json!("anonymous"));
     assert_eq!(server["children"][0]["state"], json!("ready"));
-    assert!(
-        server["limits"].as_array().expect("limits").contains(&json!({"name": "sessions-max", "used": 1, "limit": 8}))
-    );
-    assert_eq!(shown["limits"][0], json!({"name": "connections-max", "used": 3, "limit": 20}));
+}
+
+#[tokio::test]
+async fn how_near_limits_are_is_told_of_whoever_is_nearest() {
+    let world = world();
+    let _owned = world.open("a client");
+    let shown = world.json(None, 0).await;
+    let limits = [&shown["limits"], &shown["servers"][0]["limits"]].map(|limits| limits.as_array().expect("limits"));
+    for expected in [
+        json!({"name": "connections-max", "used": 3, "limit": 20}),
+        json!({"name": "connections-per-address-max", "used": 2, "limit": 10, "of": "fullest address"}),
+        json!({"name": "sessions-max", "used": 1, "limit": 8}),
+        json!({"name": "in-flight-max", "used": 0, "limit": 300, "of": "fullest session"}),
+        json!({"name": "tasks-max", "used": 0, "limit": 16384}),
+    ] {
+        assert!(limits.iter().any(|limits| limits.contains(&expected)), "{expected}: {limits:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_that_no_request_had_is_not_told_of() {
+    let world = world();
+    world.counted.store(5, Ordering::Relaxed);
+    world.status.sample();
+    assert_eq!(world.json(None, 0).await["servers"][0]["requests"]["outcomes"], json!({"ok": 5}));
+}
+
+#[tokio::test]
+async fn restarts_are_counted_for_a_server_whose_children_are_gone() {
+    let world = world();
+    world.shared.pool.metrics().add(Counter::ChildRestarts, 3);
+    let shown = world.json(None, 0).await;
+    assert_eq!(shown["servers"][0]["restarts"], json!(3));
+    assert_eq!((&shown["program"]["enabled"], &shown["program"]["failing"]), (&json!(1), &json!(0)));
 }
 
 #[tokio::test(start_paused = true)]

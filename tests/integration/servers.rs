@@ -209,7 +209,8 @@ async fn the_program_ends_when_no_server_works_also_when_that_took_long_to_find_
 async fn whoever_wakes_a_server_that_does_not_start_is_told_that() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mcp.json");
-    let bad = |isolation: &str| json!({ "command": "sh", "args": ["-c", "exit 3"], "lazy": true, "isolation": isolation });
+    let bad =
+        |isolation: &str| json!({ "command": "sh", "args": ["-c", "exit 3"], "lazy": true, "isolation": isolation });
     write(&file, &json!({ "mcpServers": { "a": bad("shared"), "b": bad("session") } }).to_string());
     let mux = Mux::start_command(bare(&file)).await;
     let client = mux.client();

@@ -135,9 +135,11 @@ def running(command: list[str], *flags: str, errors_expected: bool = False):
 
 
 def start(binary: str, command: list[str], *flags: str) -> Mux:
+    """In front of `command`; of none where the flags say what is to be served."""
     port = [] if "--port" in flags else ["--port", "0"]
+    spawn = ["--spawn", shlex.join(command)] if command else []
     process = subprocess.Popen(
-        [binary, *port, "--log-format", "json", *flags, "--spawn", shlex.join(command)],
+        [binary, *port, "--log-format", "json", *flags, *spawn],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -49,7 +51,7 @@ class Client:
 
 
 def base(server) -> str:
-    return server.mcp_url.removesuffix("mcp")
+    return re.match(r"https?://[^/]+/", server.mcp_url).group()
 
 
 def child(server):
@@ -66,6 +68,18 @@ def says(page, selector: str, pattern: str) -> str:
     read = f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"
     page.until(f"new RegExp({json.dumps(pattern)}).test({read})")
     return text(page, selector)
+
+
+def opened(server, count: int, name: str) -> list[Client]:
+    """So many sessions, all at the same time."""
+    clients = []
+    threads = [threading.Thread(target=lambda: clients.append(Client(server.mcp_url, name))) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(clients) == count
+    return clients
 
 
 def assert_clean(page, server) -> None:
@@ -92,13 +106,19 @@ def test_a_session_appears_a_call_is_counted_and_a_child_crashes_and_comes_back(
         page.until(f"parseInt(document.querySelector('#t-rate-more').innerText.replace(',', '')) >= {before + 5}")
         says(page, "#errors", r"ok\s+\d")
         says(page, "#t-p95", "ms|s")
-        assert page.evaluate("document.querySelectorAll('#c-latency path').length") > 0
+        assert page.evaluate("document.querySelectorAll('#c-latency :is(path, circle)').length") > 0
 
         pid = child(server)["pid"]
         assert str(pid) in text(page, "#children tbody tr")
         os.kill(pid, signal.SIGKILL)
-        says(page, "#changes", r"Child 1 was started again after signal: 9 \(SIGKILL\)")
+        says(page, "#troubles", r"Child 1 was started again after signal: 9 \(SIGKILL\)")
         row = says(page, "#children tbody tr", "ready")
+        assert "2025-11-25 (legacy)" in row, row
+        # The server has had it too, whatever becomes of the child.
+        assert text(page, "#servers tbody tr").rstrip().endswith("1")
+        page.evaluate("document.querySelector('#servers .open').click()")
+        says(page, "#servers .more", rf"Process {pid} ended at .* ago: signal: 9 \(SIGKILL\)")
+        assert re.search("p50.*p95.*p99", text(page, "#c-latency figcaption"), re.DOTALL)
         assert str(pid) not in row and row.rstrip().endswith("1"), row
         # The session lives on.
         assert "result" in client.call("echo", {"value": "again"})
@@ -125,6 +145,8 @@ def test_the_keyboard_alone_will_do(page):
         page.until("document.querySelectorAll('#sessions tbody tr').length === 1")
         page.press("Escape")
         page.until("document.querySelectorAll('#sessions tbody tr').length === 2")
+        page.press("ArrowDown")
+        assert page.evaluate(f"{focused}.innerText") == "default"
         page.press("ArrowDown")
         assert page.evaluate(f"{focused}.innerText") == "1"
         page.press("Enter")
@@ -157,7 +179,7 @@ def test_nothing_is_beyond_the_edge_of_a_narrow_screen(page, scheme):
         page.until(LIVE)
         Client(server.mcp_url, "a-client-with-a-very-long-name-" * 8)
         says(page, "#sessions tbody tr", "very-long")
-        page.evaluate("document.querySelector('.open').click()")
+        page.evaluate("document.querySelector('#children .open').click()")
         says(page, "#children .more", "Last lines of process")
         for width in [400, 320, 700, 1280]:
             page.size(width)
@@ -166,6 +188,9 @@ def test_nothing_is_beyond_the_edge_of_a_narrow_screen(page, scheme):
             beyond = f"""[...document.querySelectorAll('main *')].filter(one =>
                 one.getBoundingClientRect().right > {width} + 1 && !one.closest('.hidden, thead, pre')).length"""
             assert page.evaluate(beyond) == 0
+            # A hash or a revision is not broken because of a long name beside it.
+            broken = "[...document.querySelectorAll('#sessions .value.whole')].filter(one => one.getClientRects().length > 1).length"
+            assert width < 1280 or page.evaluate(broken) == 0
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", ground))) < 300) == (scheme == "dark"), ground
         assert_clean(page, server)
@@ -178,13 +203,103 @@ def test_a_lost_connection_is_said_and_its_return(page):
         page.until(LIVE)
     says(page, "#link", "connection lost")
     assert page.evaluate("document.querySelector('#main').classList.contains('stale')")
+    assert page.evaluate("document.title") == "lost – mcp-mux"
+    assert "connection lost" in text(page, "#t-state")
     with mux.running(mux.notes_server(), "--port", port):
         page.until(LIVE)
         says(page, "#changes", "is back after")
-        says(page, "#changes", "was started again")
+        says(page, "#troubles", "was started again")
+        assert page.evaluate("document.title") == "mcp-mux" and "ready" in text(page, "#t-state")
         assert not page.evaluate("document.querySelector('#main').classList.contains('stale')")
     # Of which the browser complains by itself.
     assert all("status.json" in complaint for complaint in page.complaints), page.complaints
+
+
+def test_that_servers_fail_is_the_first_thing_to_be_seen_and_why(page, tmp_path):
+    python = sys.executable
+    lines = "import sys; [print('line', n, '<b>', file=sys.stderr) for n in range(3)]; sys.exit(3)"
+    servers = {
+        "bad": {"command": python, "args": ["-c", lines]},
+        "good": {"command": python, "args": mux.notes_server()[1:]},
+        "idle": {"command": python, "args": mux.notes_server()[1:], "lazy": True},
+        "off": {"command": "none", "disabled": True},
+    }
+    config = tmp_path / "servers.json"
+    config.write_text(json.dumps({"mcpServers": servers}))
+    with mux.running([], "--config", str(config), errors_expected=True) as server:
+        page.open(base(server))
+        page.until(LIVE)
+        assert says(page, "#t-state", "fail") == "1 of 3 servers fails"
+        assert page.evaluate("document.querySelector('#t-state .state').dataset.state") == "failed"
+        assert page.evaluate("document.title") == "1 of 3 servers fails – mcp-mux"
+        assert "trouble" in page.evaluate("document.querySelector('#icon').href")
+        assert "bad; 1 of 1 child ready" in text(page, "#t-state-more")
+        # A line of stderr is a line, and no markup.
+        why = says(page, "#servers .why", "exit status: 3")
+        assert "line 0 <b>\n" in why, why
+        page.evaluate("document.querySelector('#servers .open').click()")
+        assert "line 2 <b>" in says(page, "#servers .more", "Why it does not work")
+        assert page.evaluate("document.querySelectorAll('main b').length") == 0
+        # Whether requests can be answered is another question.
+        with urllib.request.urlopen(base(server) + "readyz", timeout=30) as answer:
+            assert answer.status == 200
+        page.until("[...document.querySelector('#server').options].some(option => option.value === 'good')")
+        page.evaluate("(chosen => { chosen.value = 'good'; chosen.dispatchEvent(new Event('change')); })(document.querySelector('#server'))")
+        assert says(page, "#t-state", "ready") == "ready"
+        assert page.complaints == []
+
+
+def test_a_child_that_does_not_read_is_no_healthy_child(page):
+    with mux.running([*mux.notes_server(), "--stderr"]) as server:
+        page.open(base(server))
+        page.until(LIVE)
+        clients = opened(server, 15, "big")
+        pid = child(server)["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            calls = [threading.Thread(target=one.call, args=("echo", {"value": "x" * 1_000_000})) for one in clients]
+            for call in calls:
+                call.start()
+            row = says(page, "#children tbody tr", "of its input wait")
+            assert re.search(r"1\d\.\d MiB", row) and re.search(r"15, for \d+ s", row), row
+            says(page, "#limits", r"--queue-bytes-max \(fullest child\)\s+1\d\.\d MiB of 64\.0 MiB")
+            says(page, "#limits", r"--in-flight-max \(fullest session\)\s+1 of")
+            says(page, "#t-flight-more", "MiB not read by children yet")
+            says(page, "#troubles", "Child 1 does not read its input")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        for call in calls:
+            call.join()
+        page.until("!document.querySelector('#children tbody').innerText.includes('input')")
+        assert_clean(page, server)
+
+
+def test_many_sessions_bury_neither_what_went_wrong_nor_the_rest_of_the_page(page):
+    with mux.running([*mux.notes_server(), "--stderr"]) as server:
+        page.size(400)
+        page.open(base(server))
+        page.until(LIVE)
+        os.kill(child(server)["pid"], signal.SIGKILL)
+        says(page, "#troubles", "was started again")
+        clients = opened(server, 45, "one of many")
+        says(page, "#changes", r"\d+ sessions were opened")
+        says(page, "#n-sessions", "45 sessions")
+        assert page.evaluate("document.querySelectorAll('#changes li').length") <= 12
+        says(page, "#troubles", "was started again")
+        rows = "document.querySelectorAll('#sessions tbody tr').length"
+        assert page.evaluate(rows) == 20 and text(page, "#a-sessions") == "Show all 45"
+        above = "document.querySelector('{}').getBoundingClientRect().top < document.querySelector('#sessions').getBoundingClientRect().top"
+        assert all(page.evaluate(above.format(one)) for one in ["#errors", "#limits", "#troubles"])
+        page.evaluate("document.querySelector('#a-sessions').focus()")
+        page.press("Enter")
+        page.until(f"{rows} === 45")
+        page.press("Enter")
+        page.until(f"{rows} === 20")
+        # Nobody asks anything any more: what was measured before is not what is now.
+        assert "result" in clients[0].call("echo", {"value": 1})
+        says(page, "#t-p95-more", "p50 .* p99")
+        assert says(page, "#t-p95-more", "no requests in the last 10 s") and text(page, "#t-p95") == "–"
+        assert_clean(page, server)
 
 
 def test_where_clients_have_to_say_who_they_are_so_has_the_page(page, tmp_path):

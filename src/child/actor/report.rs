@@ -13,6 +13,8 @@ impl<L: Launch> ChildActor<L> {
             stderr: running.tail.lines(),
         });
         let retiring = self.retiring.iter().map(|retiring| &retiring.tenure);
+        let oldest =
+            [&self.current].into_iter().chain(retiring.clone()).filter_map(|tenure| tenure.router.oldest()).min();
         let others = self.successor.iter().chain(retiring.clone());
         Report {
             process,
@@ -22,7 +24,8 @@ impl<L: Launch> ChildActor<L> {
             last_exit: self.past.last_exit(),
             failure: self.past.failure(),
             router: retiring.fold(self.current.router.stats(), |sum, tenure| sum.and(tenure.router.stats())),
-            queued_bytes: self.current.router.queued_bytes(),
+            waiting_bytes: self.backlog.occupancy(),
+            oldest,
         }
     }
 }

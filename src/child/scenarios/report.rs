@@ -65,3 +65,40 @@ async fn a_child_that_was_given_up_says_why() {
     assert_eq!(failure.stderr, ["no \\u{1b}[1mdatabase"]);
     assert_eq!(failure.advice, "run the command by itself in a terminal to see what it misses");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_does_not_read_says_how_much_waits_and_for_how_long() {
+    let (world, mut child) = World::with(&[], 64).becomes_ready().await;
+    let report = world.report().await;
+    assert_eq!((report.waiting_bytes, report.oldest), ((0, 1000), None));
+    let before = Instant::now();
+    world.sends(7, &"x".repeat(300)).await.expect("there is room");
+    assert_eq!(world.report().await.router.in_flight, 1);
+    tokio::time::advance(Duration::from_secs(40)).await;
+    world.sends(8, &"x".repeat(300)).await.expect("there is room");
+    let report = world.report().await;
+    let (waiting, limit) = report.waiting_bytes;
+    assert!((600..800).contains(&waiting) && limit == 1000, "{waiting} of {limit}");
+    assert_eq!((report.oldest, report.router.queued), (Some(before), 0));
+    // It has the first.
+    let request = child.reads().await;
+    child.answers(&request).await;
+    child.reads().await;
+    let report = world.report().await;
+    assert_eq!((report.waiting_bytes, report.oldest.map(|at| at - before)), ((0, 1000), Some(Duration::from_secs(40))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_a_process_ended_is_known_when_its_child_is_gone_too() {
+    let last_exit = crate::child::LastExit::default();
+    let (world, mut child) = World::telling(last_exit.clone()).becomes_ready().await;
+    child.complains("out of memory\n").await;
+    assert!(last_exit.report().is_none());
+    child.exits(3);
+    let mut world = world;
+    let next = world.starts().await;
+    let stop = world.handle.stop();
+    tokio::join!(stop, async { next.goes(exit(0)) });
+    let exit = last_exit.report().expect("nobody asked for it");
+    assert_eq!((exit.status.as_str(), exit.stderr.as_slice()), ("exit status: 3", &["out of memory".to_owned()][..]));
+}

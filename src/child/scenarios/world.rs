@@ -193,12 +193,24 @@ pub(super) fn shared() -> Tenancy {
         cache: ResponseCache::new(10_000),
         proof: Proof::default(),
         metrics: ServerMetrics::unnamed(),
+        last_exit: LastExit::default(),
     }
 }
 
 impl World {
     pub(super) fn new() -> Self {
         Self::with(&[], 1024)
+    }
+
+    /// A world whose server has that for the last exit of its children.
+    pub(super) fn telling(last_exit: LastExit) -> Self {
+        let (tracker, (started, starts)) = (TaskTracker::new(), mpsc::channel(100));
+        let launcher =
+            FakeLauncher { started, failures: VecDeque::new(), pipe_bytes: 1024, liveness: |_| Liveness::Exiting };
+        let tenancy = Tenancy { last_exit, ..shared() };
+        let config = child_config(&["/usr/bin/fake"]);
+        let handle = spawn_with(&config, &router_config(), tenancy, launcher, &tracker);
+        Self::around(handle, tracker, starts)
     }
 
     pub(super) fn with(failures: &[bool], pipe_bytes: usize) -> Self {
@@ -226,6 +238,7 @@ impl World {
             cache: ResponseCache::new(10_000),
             proof: Proof::default(),
             metrics: ServerMetrics::unnamed(),
+            last_exit: LastExit::default(),
         };
         let handle = spawn_with(config, &router_config(), tenancy, launcher, &tracker);
         Self::around(handle, tracker, starts)

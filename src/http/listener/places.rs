@@ -20,6 +20,7 @@ use super::activity::{Activity, Phase};
 use crate::auth::Remote;
 use crate::config::ListenConfig;
 use crate::metrics::{self, Limit, OpenConnection, limit_hit};
+use crate::status::Occupancy;
 use crate::telemetry::watermark::Watermark;
 
 /// Room for so many connections.
@@ -44,8 +45,8 @@ struct Table {
 struct State {
     next: u64,
     connections: HashMap<u64, Arc<Activity>, FxBuildHasher>,
-    /// How many connections these have.
-    remotes: HashMap<Remote, usize>,
+    /// Those that have connections.
+    remotes: HashMap<Remote, Crowd>,
     /// How many connections have ended.
     ended: u64,
     /// Who may be dismissed next, the first of them last.
@@ -70,6 +71,14 @@ struct Dismissal {
     at: Instant,
     /// How many connections had ended by then.
     ended: u64,
+}
+
+/// The connections of an address.
+#[derive(Debug, Default)]
+struct Crowd {
+    connections: usize,
+    /// It may have any number, as far as was seen of the first of them.
+    is_exempt: bool,
 }
 
 /// A connection's place, until this is dropped.
@@ -103,9 +112,15 @@ impl Places {
     }
 
     /// Says how many connections there are, and how many there may be.
-    pub(super) fn occupancy(&self) -> impl Fn() -> (usize, usize) + Send + Sync + 'static {
-        let (table, connections_max) = (Arc::clone(&self.table), self.connections_max);
-        move || (table.lock().connections.len(), connections_max)
+    pub(super) fn occupancy(&self) -> impl Fn() -> Occupancy + Send + Sync + 'static {
+        let (connections_max, per_address_max) = (self.connections_max, self.per_address_max);
+        let table = Arc::clone(&self.table);
+        move || {
+            let state = table.lock();
+            let limited = state.remotes.values().filter(|crowd| !crowd.is_exempt);
+            let fullest = limited.map(|crowd| crowd.connections).max().unwrap_or(0);
+            Occupancy { all: (state.connections.len(), connections_max), of_address: (fullest, per_address_max) }
+        }
     }
 
     /// These may have any number of connections.
@@ -158,7 +173,7 @@ impl Places {
     fn enter(&self, remote: Remote) -> Entry {
         let counted = remote.counted();
         let mut state = self.table.lock();
-        let used = state.remotes.get(&counted).copied().unwrap_or(0);
+        let used = state.remotes.get(&counted).map_or(0, |crowd| crowd.connections);
         if used >= self.per_address_max && !(self.is_exempt)(remote.to_canonical()) {
             return Entry::RemoteFull;
         }
@@ -168,7 +183,9 @@ impl Places {
         let number = state.next;
         state.next += 1;
         let activity = Activity::new(Instant::now());
-        state.remotes.insert(counted, used + 1);
+        let is_exempt = || (self.is_exempt)(remote.to_canonical());
+        let crowd = state.remotes.entry(counted);
+        crowd.or_insert_with(|| Crowd { connections: 0, is_exempt: is_exempt() }).connections += 1;
         state.connections.insert(number, Arc::clone(&activity));
         let used = state.connections.len();
         drop(state);
@@ -273,9 +290,9 @@ impl Drop for Place {
         let mut state = self.table.lock();
         state.connections.remove(&self.number);
         state.ended += 1;
-        if let Some(used) = state.remotes.get_mut(&self.remote) {
-            *used -= 1;
-            if *used == 0 {
+        if let Some(crowd) = state.remotes.get_mut(&self.remote) {
+            crowd.connections -= 1;
+            if crowd.connections == 0 {
                 state.remotes.remove(&self.remote);
             }
         }
@@ -338,6 +355,22 @@ mod tests {
             tokio::time::advance(MAKE_ROOM_INTERVAL).await;
             places.make_room();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_address_that_has_most_is_told_of_if_it_may_not_have_any_number() {
+        let mut places = Places::new(&listen("127.0.0.1", 0, 10));
+        let proxy = Remote::Address(IpAddr::V6("2001:db8::1".parse().expect("an address")));
+        places.exempt(move |remote| remote == proxy);
+        let told = places.occupancy();
+        let mut taken = Vec::new();
+        for remote in [proxy, proxy, proxy, HERE, HERE, Remote::User(7)] {
+            taken.push(places.take(remote).await.expect("a place"));
+        }
+        let limit = places.per_address_max;
+        assert_eq!(told(), Occupancy { all: (6, 10), of_address: (2, limit) });
+        taken.clear();
+        assert_eq!(told(), Occupancy { all: (0, 10), of_address: (0, limit) });
     }
 
     #[tokio::test(start_paused = true)]

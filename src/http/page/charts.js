@@ -2,6 +2,7 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 const HEIGHT = 170;
+const FEW = 3;
 const MARGIN = { top: 10, right: 6, bottom: 20, left: 46 };
 
 function element(name, attributes, text) {
@@ -32,15 +33,16 @@ export function logarithmic(values) {
   return { at: value => Math.max(0, (Math.log10(value) - low) / (high - low)), ticks };
 }
 
-/** A line through the points that there are: broken where there is none, a dot where one is alone. */
+/** A line through the points that there are, broken where there is none; and those that are too few for a line to be seen. */
 function line(points) {
-  let path = '', drawing = false;
+  const runs = [[]];
   for (const point of points) {
-    if (point === null) { drawing = false; continue; }
-    path += `${drawing ? 'L' : 'M'}${point[0].toFixed(1)} ${point[1].toFixed(1)}${drawing ? '' : 'h0'}`;
-    drawing = true;
+    if (point !== null) runs.at(-1).push(point);
+    else if (runs.at(-1).length) runs.push([]);
   }
-  return path;
+  const long = runs.filter(run => run.length > 1);
+  const path = long.map(run => `M${run.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L')}`).join('');
+  return { path, alone: runs.filter(run => run.length <= FEW).flat() };
 }
 
 /** What is between two lines. */
@@ -51,7 +53,7 @@ function area(upper, lower) {
 }
 
 /**
- * A chart in a figure. `layers(samples)` says what is drawn: `{ scale, format, paths: [{ className, values | base }] }`;
+ * A chart in a figure. `layers(samples)` says what is drawn: `{ scale, format, paths: [{ className, values, base?, dot? }] }`;
  * `describe(sample, index)` says a sample in words. Keys and the pointer choose a sample.
  */
 export class Chart {
@@ -120,10 +122,11 @@ export class Chart {
     for (const [share, text, anchor] of [[0, '10 min ago', 'start'], [0.5, '5 min', 'middle'], [1, 'now', 'end']]) {
       parts.push(element('text', { x: MARGIN.left + share * inner.width, y: HEIGHT - 4, 'text-anchor': anchor }, text));
     }
-    for (const { className, values, base } of paths) {
+    for (const { className, values, base, dot = 2.5 } of paths) {
       const points = values.map((value, at) => value === null ? null : [x(at), y(value)]);
-      const path = base ? area(points, base.map((value, at) => [x(at), y(value)])) : line(points);
+      const { path, alone } = base ? { path: area(points, base.map((value, at) => [x(at), y(value)])), alone: [] } : line(points);
       if (path) parts.push(element('path', { class: className, d: path }));
+      for (const [cx, cy] of alone) parts.push(element('circle', { class: className, cx: cx.toFixed(1), cy: cy.toFixed(1), r: dot }));
     }
     const sample = this.samples[this.cursor ?? this.samples.length - 1];
     if (this.cursor !== null && sample) {

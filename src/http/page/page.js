@@ -8,6 +8,15 @@ import { Chart, linear, logarithmic } from './charts.js';
 const PERIOD = 2000;
 const PATIENCE = 6000;
 const CHANGES_MAX = 12;
+const TROUBLES_MAX = 30;
+/** More of a kind at a time are told of in one line. */
+const APART_MAX = 3;
+/** The first rows of a long table. */
+const ROWS_MAX = 20;
+/** The first lines of a long reason. */
+const WHY_LINES_MAX = 4;
+/** The samples that are "now": ten seconds. */
+const RECENT = 5;
 const $ = id => document.getElementById(id);
 
 // --- numbers and times ---------------------------------------------------------------------------------------------
@@ -87,9 +96,11 @@ function fill(cell, value) {
     let element = cell.querySelector('.state');
     if (!element) cell.replaceChildren(element = make('span', { class: 'state' }), make('span', { class: 'why' }));
     element.dataset.state = value.state;
-    say(element, STATES[value.state] ?? value.state);
-    say(element.nextSibling, value.why ?? '');
+    say(element, value.text ?? STATES[value.state] ?? value.state);
+    const lines = (value.why ?? '').split('\n');
+    say(element.nextSibling, lines.length > WHY_LINES_MAX ? [...lines.slice(0, WHY_LINES_MAX), '…'].join('\n') : lines.join('\n'));
     element.nextSibling.hidden = !value.why;
+    element.nextSibling.classList.toggle('warn', value.state === 'ready');
   } else if (value && value.share !== undefined) {
     let bar = cell.querySelector('.bar');
     if (!bar) cell.replaceChildren(make('span'), bar = make('span', { class: 'bar', 'aria-hidden': 'true' }, make('span')));
@@ -98,18 +109,22 @@ function fill(cell, value) {
     bar.dataset.near = value.near;
   } else {
     say(cell, value ?? '–');
+    if (cell.classList.contains('short')) cell.title = cell.textContent;
   }
 }
 
 const STATES = {
   ready: 'ready', starting: 'starting', restarting: 'restarting', 'circuit-open': 'circuit open', failed: 'failed',
   stopped: 'stopped', stopping: 'stopping', asleep: 'asleep', waiting: 'waiting its turn', disabled: 'disabled',
-  invalid: 'invalid configuration', over: 'ending'
+  invalid: 'invalid configuration', over: 'ending', lost: 'connection lost'
 };
+const FAILED = ['failed', 'circuit-open', 'invalid'];
+const firstLine = text => text.split('\n')[0].replace(/:$/, '');
 
 /**
- * A table. A column is `{ title, number?, value(item, now), open? }`; the first is the row's header. With `details(item, into)` a row
- * opens.
+ * A table. A column is `{ title, number?, form?, value(item, now) }`; the first is the row's header; its form is `free` where a word may be
+ * broken, `short` where it may be cut. With `details(item, into)` a row opens. Of a table with a button for all only the first rows
+ * are shown until that is pressed.
  */
 class Table {
   constructor(id, columns, { key, details } = {}) {
@@ -124,9 +139,23 @@ class Table {
       head.append(make('th', { scope: 'col', role: 'columnheader', ...(number ? { class: 'num' } : {}) }, title));
     }
     this.table.tHead.append(head);
+    this.all = $(`a-${id}`);
+    this.all?.addEventListener('click', () => {
+      this.all.setAttribute('aria-pressed', String(this.all.getAttribute('aria-pressed') !== 'true'));
+      show();
+    });
   }
 
-  show(items, now) {
+  /** The first rows, unless all are wanted. */
+  first(items) {
+    const all = this.all.getAttribute('aria-pressed') === 'true';
+    this.all.hidden = items.length <= ROWS_MAX;
+    say(this.all, all ? `Show the first ${ROWS_MAX} only` : `Show all ${number(items.length)}`);
+    return all ? items : items.slice(0, ROWS_MAX);
+  }
+
+  show(every, now) {
+    const items = this.all ? this.first(every) : every;
     const keep = new Set();
     let at = this.body.firstChild;
     for (const item of items) {
@@ -161,13 +190,13 @@ class Table {
   build(key) {
     const main = make('tr', { role: 'row' });
     const row = { main, cells: [], more: null };
-    this.columns.forEach(({ title, number }, index) => {
+    this.columns.forEach(({ title, number, form = 'whole' }, index) => {
       const attributes = index === 0 ? { scope: 'row', role: 'rowheader' } : { role: 'cell', 'data-label': title };
       const cell = make(index === 0 ? 'th' : 'td', attributes);
       if (number) cell.className = 'num';
       main.append(cell);
       // On a narrow screen the label stands beside the value, which has to be one thing.
-      const inner = index === 0 ? cell : cell.appendChild(make('span', { class: 'value' }));
+      const inner = index === 0 ? cell : cell.appendChild(make('span', { class: `value ${form}` }));
       row.cells.push(inner);
     });
     if (this.details) {
@@ -200,27 +229,33 @@ const ofServer = item => several() ? ` of ${item.server}` : '';
 
 const servers = new Table('servers', [
   { title: 'Server', value: item => item.name },
-  { title: 'State', value: item => ({ state: item.state, why: item.why }) },
+  { title: 'State', form: 'free', value: item => ({ state: item.state, why: item.why }) },
   { title: 'Children', value: item => item.isolation ? `${item.ready} of ${item.total} ready${shared(item.isolation)}` : '–' },
   { title: 'Sessions', number: true, value: item => number(item.sessions_total) },
   { title: 'In flight', number: true, value: item => number(inFlight(item)) },
   { title: 'Streams', number: true, value: item => number(item.streams) },
   { title: 'Requests', number: true, value: item => number(item.requests?.total ?? 0) },
   { title: 'Failed', number: true, value: item => number(item.requests?.errors ?? 0) },
-  { title: 'Restarts', number: true, value: item => number(sum(item.children, child => child.restarts)) }
-], { key: item => item.name });
+  { title: 'Restarts', number: true, value: item => number(item.restarts) }
+], { key: item => item.name, details: serverDetails });
 
 const children = new Table('children', [
   { title: 'Child', value: item => `${item.number}${ofServer(item)}` },
-  { title: 'State', value: item => ({ state: item.state, why: item.why }) },
-  { title: 'For', value: item => item.principal ?? WHOSE[item.whose] ?? item.whose },
+  { title: 'State', form: 'free', value: item => ({ state: item.state, why: item.why ?? stuck(item) }) },
+  { title: 'For', form: 'short', value: item => item.principal ?? WHOSE[item.whose] ?? item.whose },
   { title: 'Process', number: true, value: item => item.pid === undefined ? '–' : String(item.pid) },
-  { title: 'Speaks', value: item => item.revision ?? item.era ?? '–' },
+  { title: 'Speaks', value: item => item.revision && item.era ? `${item.revision} (${item.era})` : item.revision ?? item.era ?? '–' },
   { title: 'Age', number: true, value: (item, now) => item.age_seconds === undefined ? '–' : time(item.age_seconds, now) },
   { title: 'Memory', number: true, value: item => bytes(item.memory_bytes) },
-  { title: 'In flight', number: true, value: item => number(item.in_flight) },
+  { title: 'In flight', number: true, value: item => number(item.in_flight) + (item.oldest_seconds ? `, for ${age(item.oldest_seconds)}` : '') },
+  { title: 'Not read yet', number: true, value: item => item.waiting_bytes ? bytes(item.waiting_bytes) : '–' },
   { title: 'Restarts', number: true, value: item => number(item.restarts) }
 ], { key: item => `${item.server} ${item.number}`, details: childDetails });
+
+/** Why a child that should do well does not, as far as can be seen. */
+function stuck({ waiting_bytes: waiting, oldest_seconds: oldest }) {
+  return waiting && oldest >= PATIENCE / 1000 ? `${bytes(waiting)} of its input wait for it to read them` : undefined;
+}
 
 const WHOSE = { everybody: 'everybody', session: 'one session', spare: 'the next session', trial: 'nobody (a trial)' };
 const TRANSPORTS = {
@@ -229,8 +264,8 @@ const TRANSPORTS = {
 
 const sessions = new Table('sessions', [
   { title: 'Session', value: item => item.tag },
-  { title: 'Client', value: item => item.client ?? 'not known yet' },
-  { title: 'Principal', value: item => item.principal },
+  { title: 'Client', form: 'free', value: item => item.client ?? 'not known yet' },
+  { title: 'Principal', form: 'short', value: item => item.principal },
   { title: 'Transport', value: item => TRANSPORTS[item.transport] ?? item.transport },
   { title: 'Speaks', value: item => item.revision ?? '–' },
   { title: 'Child', number: true, value: item => item.child === undefined ? '–' : `${item.child}${ofServer(item)}` },
@@ -246,10 +281,16 @@ const errors = new Table('errors', [
 ], { key: item => item.outcome });
 
 const limits = new Table('limits', [
-  { title: 'Limit', value: item => `--${item.name}` + (item.server && several() ? ` (${item.server})` : '') },
-  { title: 'Used', value: item => item.limit === undefined ? '–' : usage(item) },
+  { title: 'Limit', value: item => `--${item.name}` + among(item) },
+  { title: 'Used', form: 'free', value: item => item.limit === undefined ? '–' : usage(item) },
   { title: 'Hit', number: true, value: item => item.hits ? `${plural(item.hits, 'time')}` : 'never' }
 ], { key: item => `${item.server ?? ''} ${item.name}` });
+
+/** Of whom a limit is, where there are several. */
+function among({ of, server }) {
+  const parts = [of, several() ? server : undefined].filter(Boolean);
+  return parts.length ? ` (${parts.join(' of ')})` : '';
+}
 
 function usage({ used, limit, unit }) {
   const share = limit > 0 ? used / limit : 0;
@@ -257,23 +298,41 @@ function usage({ used, limit, unit }) {
   const near = share >= 1 ? 'reached' : share >= 0.9 ? 'near' : 'far';
   const word = { reached: ', reached', near: ', nearly reached', far: '' }[near];
   const percent = used === 0 ? '0' : share < 0.01 ? 'under 1' : String(Math.floor(share * 100));
-  return { share, near, text: `${show(used)} of ${show(limit)} (${percent} %${word})` };
+  return { share, near, text: `${show(used)} of ${show(limit)} (${percent}\u00a0%${word})` };
 }
 
 const shared = isolation => ({ shared: ', shared by all', principal: ', one a principal', session: ', one a session' })[isolation];
 const sum = (items, of) => items.reduce((total, item) => total + of(item), 0);
 const inFlight = server => server.in_flight;
 
+const SILENT = 'It has written nothing to stderr.';
+
+/** How a process ended, and what it said last: a title and lines. */
+function exitPart({ pid, status, ago_seconds: ago, stderr }, now) {
+  const when = clock(new Date(now - ago * 1000));
+  return ['exit', `Process ${pid} ended at ${when}, ${age(ago)} ago: ${status}. Its last lines`, stderr.join('\n') || SILENT];
+}
+
 function childDetails(child, into, now) {
+  const title = child.pid === undefined ? 'There is no process now' : `Last lines of process ${child.pid}`;
+  const parts = [['now', title, child.stderr.join('\n') || SILENT]];
+  if (child.last_exit) parts.push(exitPart(child.last_exit, now));
+  blocks(parts, into);
+}
+
+function serverDetails(server, into, now) {
   const parts = [];
-  const block = (id, title, lines) => {
-    parts.push([`${id}-title`, 'h3', title], [id, 'pre', lines.length ? lines.join('\n') : 'It has written nothing to stderr.']);
-  };
-  block('now', child.pid === undefined ? 'There is no process now' : `Last lines of process ${child.pid}`, child.stderr);
-  if (child.last_exit) {
-    const { pid, status, ago_seconds, stderr } = child.last_exit;
-    const when = clock(new Date(now - ago_seconds * 1000));
-    block('exit', `Process ${pid} ended at ${when}, ${age(ago_seconds)} ago: ${status}. Its last lines`, stderr);
+  if (server.why) parts.push(['why', FAILED.includes(server.state) ? 'Why it does not work' : 'Why it did not work', server.why]);
+  if (server.last_exit) parts.push(exitPart(server.last_exit, now));
+  if (!parts.length) parts.push(['well', 'Nothing went wrong', 'None of its processes has ended without being asked to.']);
+  blocks(parts, into);
+}
+
+/** Titles with what is below each, of which only what changes is touched. */
+function blocks(titled, into) {
+  const parts = titled.flatMap(([id, title, text]) => [[`${id}-title`, 'h3', title], [id, 'pre', text]]);
+  for (const element of into.querySelectorAll('[data-part]')) {
+    if (!parts.some(([name]) => name === element.dataset.part)) element.remove();
   }
   for (const [name, tag, text] of parts) {
     let element = into.querySelector(`[data-part="${name}"]`);
@@ -283,7 +342,6 @@ function childDetails(child, into, now) {
     say(element, text);
     if (changed && atEnd) element.scrollTop = element.scrollHeight;
   }
-  if (!child.last_exit) into.querySelectorAll('[data-part^="exit"]').forEach(element => element.remove());
 }
 
 // --- charts ----------------------------------------------------------------------------------------------------------
@@ -318,58 +376,107 @@ const latencies = new Chart($('c-latency'), $('r-latency'), {
   layers: samples => ({
     scale: logarithmic(samples.flatMap(sample => [sample.p50, sample.p99]).filter(value => value > 0)),
     format: latency,
-    paths: ['p50', 'p95', 'p99'].map(className => ({ className, values: samples.map(sample => sample[className]) }))
+    // Of different sizes, so that each is seen where they are all the same.
+    paths: [['p50', 4], ['p95', 3], ['p99', 2]].map(([className, dot]) => ({ className, dot, values: samples.map(sample => sample[className]) }))
   }),
   describe: (sample, chosen) => sample.p50 === null
     ? `${moment(sample, chosen)}: no requests.`
-    : `${moment(sample, chosen)}: half within ${latency(sample.p50)}, 95 of 100 within ${latency(sample.p95)}, 99 within ${latency(sample.p99)}.`
+    : `${moment(sample, chosen)}: p50 (half of them) ${latency(sample.p50)}, p95 ${latency(sample.p95)}, p99 ${latency(sample.p99)}.`
 });
 
 // --- what changes while somebody looks -----------------------------------------------------------------------------
 
+const troubles = new Map();
+
+/** Says what has changed. What is `bad` or a `warn`ing has a list of its own, in which it stays for longer. */
 function note(text, className) {
-  const now = new Date();
+  const now = new Date(), again = className ? troubles.get(text) : undefined;
+  const count = (again?.count ?? 0) + 1;
+  again?.item.remove();
   const item = make('li', className ? { class: className } : {});
-  item.append(make('time', { datetime: now.toISOString(), title: now.toLocaleString() }, clock(now)), make('span', {}, text));
-  $('changes').prepend(item);
-  while ($('changes').children.length > CHANGES_MAX) $('changes').lastChild.remove();
+  const said = count > 1 ? `${text} (${number(count)} times)` : text;
+  item.append(make('time', { datetime: now.toISOString(), title: now.toLocaleString() }, clock(now)), make('span', {}, said));
+  const list = $(className ? 'troubles' : 'changes');
+  list.prepend(item);
+  if (className) {
+    // The last to be noted is the last of the map.
+    troubles.delete(text);
+    troubles.set(text, { item, count });
+    if (troubles.size > TROUBLES_MAX) troubles.delete(troubles.keys().next().value);
+  }
+  while (list.children.length > (className ? TROUBLES_MAX : CHANGES_MAX)) list.lastChild.remove();
+  list.hidden = false;
   $('e-changes').hidden = true;
 }
 
+/** Says the same of several: in one line if they are many. */
+function noteEach(items, one, many) {
+  if (items.length > APART_MAX) note(many(items.length));
+  else items.forEach(item => note(one(item), isBad(item) ? 'bad' : ''));
+}
+
+const isBad = ({ state }) => FAILED.includes(state) || state === 'restarting';
+
+/** Whatever is said last is on top. */
 function compare(before, now) {
-  const byKey = (list, key) => new Map(list.flatMap(server => server[key].map(item => [`${server.name} ${item.number ?? item.tag}`, { ...item, server: server.name }])));
-  const [oldChildren, newChildren] = [byKey(before, 'children'), byKey(now, 'children')];
-  for (const [key, child] of newChildren) {
-    const old = oldChildren.get(key);
-    const name = `Child ${child.number}${several() ? ` of ${child.server}` : ''}`;
-    if (!old) { note(`${name} is there: ${STATES[child.state] ?? child.state}`); continue; }
+  compareSessions(before, now);
+  compareChildren(before, now);
+  compareServers(before, now);
+}
+
+const byKey = (list, key) => new Map(list.flatMap(server => server[key].map(item => [`${server.name} ${item.number ?? item.tag}`, { ...item, server: server.name }])));
+const without = (map, other) => [...map].filter(([key]) => !other.has(key)).map(([, item]) => item);
+
+function compareSessions(before, now) {
+  const lasting = list => new Map([...byKey(list, 'sessions')].filter(([, { transport }]) => transport === 'streamable-http' || transport === 'http-sse'));
+  const [older, newer] = [lasting(before), lasting(now)];
+  // Those that are not among the ones shown may be there all the same.
+  if (now.every(server => server.sessions_left_out === 0)) {
+    noteEach(without(older, newer), ({ tag }) => `Session ${tag} is over`, count => `${number(count)} sessions are over`);
+  }
+  if (before.every(server => server.sessions_left_out === 0)) {
+    const opened = ({ tag, client }) => `Session ${tag} was opened${client ? ` by ${client}` : ''}`;
+    noteEach(without(newer, older), opened, count => `${number(count)} sessions were opened`);
+  }
+}
+
+function compareChildren(before, now) {
+  // Those of a server that does not work come and go with each time it is tried.
+  const working = list => list.filter(server => !server.why);
+  const [older, newer] = [byKey(working(before), 'children'), byKey(working(now), 'children')];
+  const name = child => `Child ${child.number}${ofServer(child)}`;
+  const state = child => STATES[child.state] ?? child.state;
+  noteEach(without(older, newer).map(child => ({ ...child, state: null })), child => `${name(child)} is gone`, count => `${number(count)} children are gone`);
+  noteEach(without(newer, older), child => `${name(child)} is there: ${state(child)}`, count => `${number(count)} children are there that were not`);
+  for (const [key, child] of newer) {
+    const old = older.get(key);
+    if (!old) continue;
     if (child.restarts > old.restarts) {
-      note(`${name} was started again after ${child.last_exit?.status ?? 'it exited'}: ${STATES[child.state] ?? child.state}`, 'warn');
+      note(`${name(child)} was started again after ${child.last_exit?.status ?? 'it exited'}: ${state(child)}`, 'warn');
     } else if (child.state !== old.state) {
-      const bad = ['failed', 'circuit-open', 'restarting'].includes(child.state);
-      note(`${name}: ${STATES[child.state] ?? child.state}${child.why ? ` (${child.why.split('\n')[0]})` : ''}`, bad ? 'bad' : '');
+      note(`${name(child)}: ${state(child)}${child.why ? ` (${firstLine(child.why)})` : ''}`, isBad(child) ? 'bad' : '');
+    } else if (stuck(child) && !stuck(old)) {
+      note(`${name(child)} does not read its input`, 'warn');
     }
   }
-  for (const [key, child] of oldChildren) {
-    if (!newChildren.has(key)) note(`Child ${child.number}${several() ? ` of ${child.server}` : ''} is gone`);
-  }
-  const lasting = item => item.transport === 'streamable-http' || item.transport === 'http-sse';
-  const [oldSessions, newSessions] = [byKey(before, 'sessions'), byKey(now, 'sessions')];
-  for (const [key, session] of newSessions) {
-    if (lasting(session) && !oldSessions.has(key)) note(`Session ${session.tag} was opened${session.client ? ` by ${session.client}` : ''}`);
-  }
-  // Those that are not among the ones shown may still be there.
-  if (now.every(server => server.sessions_left_out === 0)) {
-    for (const [key, session] of oldSessions) if (lasting(session) && !newSessions.has(key)) note(`Session ${session.tag} is over`);
-  }
+}
+
+function compareServers(before, now) {
   const names = list => new Map(list.map(server => [server.name, server]));
-  const [oldServers, newServers] = [names(before), names(now)];
-  for (const [name, server] of newServers) {
-    const old = oldServers.get(name);
-    if (!old) note(`Server ${name} is new`);
-    else if (old.state !== server.state) note(`Server ${name}: ${STATES[server.state] ?? server.state}`);
+  const [older, newer] = [names(before), names(now)];
+  for (const name of older.keys()) if (!newer.has(name)) note(`Server ${name} is gone`);
+  for (const [name, server] of newer) {
+    const old = older.get(name);
+    const bad = FAILED.includes(server.state), why = server.why ? ` (${firstLine(server.why)})` : '';
+    const text = `Server ${name}: ${STATES[server.state] ?? server.state}${why}`;
+    if (!old) note(`Server ${name} is new${bad ? `: ${STATES[server.state]}${why}` : ''}`, bad ? 'bad' : '');
+    else if (bad && (old.state !== server.state || old.why !== server.why)) note(text, 'bad');
+    // One that is tried once more is in the table.
+    else if (old.state !== server.state && !server.why) note(text, server.state === 'restarting' ? 'warn' : '');
+    // Of a child that is gone with its session nobody else says it.
+    const exit = server.last_exit, told = server.children.some(child => child.last_exit?.pid === exit?.pid);
+    if (old && exit && exit.pid !== old.last_exit?.pid && !told) note(`Process ${exit.pid} of ${name} ended: ${exit.status}`, 'warn');
   }
-  for (const name of oldServers.keys()) if (!newServers.has(name)) note(`Server ${name} is gone`);
 }
 
 // --- a snapshot comes ------------------------------------------------------------------------------------------------
@@ -421,42 +528,64 @@ function show() {
   const [someChildren, someSessions] = [allChildren.filter(matches), allSessions.filter(matches)];
 
   say($('program'), `version ${program.version}, process ${program.pid}, up for ${age((now - program.started_unix_ms) / 1000)}`);
-  document.title = program.standing === 'ready' ? 'mcp-mux' : `${STATES[program.standing] ?? program.standing} – mcp-mux`;
+  headline(chosen);
   tiles(chosen, allChildren);
   const shown = view.samples;
   rates.show(shown, view.capacity);
   latencies.show(shown, view.capacity);
 
   servers.show(chosen, now);
-  $('s-servers').hidden = !several();
-  children.show(someChildren, now);
+  // In a long table those that do not do well are the first.
+  const well = child => Number(child.state === 'ready' && !stuck(child));
+  children.show(someChildren.length > ROWS_MAX ? someChildren.sort((a, b) => well(a) - well(b)) : someChildren, now);
   count('children', someChildren, allChildren, sum(chosen, server => server.children_left_out), 'child', 'children');
   sessions.show(someSessions, now);
   count('sessions', someSessions, allSessions, sum(chosen, server => server.sessions_left_out), 'session');
   showOutcomes(chosen);
   showLimits(chosen, snapshot);
-  if (document.activeElement?.dataset.part === undefined) $('main').classList.remove('stale');
+}
+
+/** How it is doing, in the first tile, in the tab's name and in its picture: how the worst of the servers is doing. */
+function headline(chosen) {
+  const { worst, enabled, failing } = view.program;
+  const lost = lostAt !== null, some = enabled > 1 && failing > 0;
+  const whole = some ? `${number(failing)} of ${number(enabled)} servers ${failing === 1 ? 'fails' : 'fail'}` : STATES[worst] ?? worst;
+  const well = !lost && failing === 0 && worst === 'ready';
+  document.title = lost ? 'lost – mcp-mux' : well ? 'mcp-mux' : `${whole} – mcp-mux`;
+  // Where mcp-mux is not to be reached no other picture is to be had.
+  const icon = failing > 0 ? 'status/trouble.svg' : 'status/icon.svg';
+  if (!lost && $('icon').getAttribute('href') !== icon) $('icon').setAttribute('href', icon);
+  const one = view.server ? chosen[0] : undefined;
+  if (lost) {
+    fill($('t-state'), { state: 'lost' });
+    return say($('t-state-more'), `what is shown is as it was at ${clock(new Date(view.updated))}`);
+  }
+  fill($('t-state'), one ? { state: one.state } : { state: worst, text: whole });
+  const ready = sum(chosen, server => server.ready), total = sum(chosen, server => server.total);
+  const bad = chosen.filter(server => server.state !== 'disabled' && (server.why || FAILED.includes(server.state))).map(({ name }) => name);
+  const who = bad.length > APART_MAX ? [...bad.slice(0, APART_MAX), `${bad.length - APART_MAX} more`] : bad;
+  const parts = [`${ready} of ${plural(total, 'child', 'children')} ready`];
+  if (some && !one) parts.unshift(who.join(', '));
+  say($('t-state-more'), parts.join('; '));
 }
 
 function tiles(chosen, allChildren) {
   const { program } = view;
-  const ready = sum(chosen, server => server.ready), total = sum(chosen, server => server.total);
-  fill($('t-state'), { state: view.server ? chosen[0]?.state : program.standing });
-  say($('t-state-more'), `${ready} of ${plural(total, 'child', 'children')} ready`);
-  const recent = view.samples.slice(-5);
+  const recent = view.samples.slice(-RECENT);
   const requests = sum(recent, sample => sample.requests);
   say($('t-rate'), recent.length ? number(requests / (recent.length * view.period)) : '–');
   say($('t-rate-more'), `${number(sum(chosen, server => server.requests?.total ?? 0))} since the start`);
-  const last = view.samples.findLast(sample => sample.p95 !== null);
+  const last = recent.findLast(sample => sample.p95 !== null);
   say($('t-p95'), last ? latency(last.p95) : '–');
-  say($('t-p95-more'), last ? `half ${latency(last.p50)}, 99 of 100 ${latency(last.p99)}` : 'no requests yet');
+  say($('t-p95-more'), last ? `p50 ${latency(last.p50)}, p99 ${latency(last.p99)}` : `no requests in the last ${RECENT * view.period} s`);
   const failed = sum(view.samples, sample => sample.errors), all = sum(view.samples, sample => sample.requests);
   say($('t-failed'), number(failed));
   $('t-failed').className = failed ? 'bad' : '';
   say($('t-failed-more'), `in 10 minutes, ${all ? `${failed ? (failed / all * 100).toPrecision(2) : 0} % of ${number(all)}` : 'of none'}`);
   say($('t-flight'), number(sum(chosen, inFlight)));
-  const waiting = sum(chosen, server => server.waiting);
-  say($('t-flight-more'), waiting ? `${number(waiting)} wait for a child` : 'nobody waits for a child');
+  const waiting = sum(chosen, server => server.waiting), unread = sum(chosen, server => server.waiting_bytes);
+  const waits = [waiting ? `${number(waiting)} wait for a child` : '', unread ? `${bytes(unread)} not read by children yet` : ''];
+  say($('t-flight-more'), waits.filter(Boolean).join(', ') || 'nobody waits for a child');
   say($('t-sessions'), number(sum(chosen, server => server.sessions_total)));
   say($('t-sessions-more'), plural(sum(chosen, server => server.streams), 'open stream'));
   const known = allChildren.filter(child => child.memory_bytes !== undefined);
@@ -467,7 +596,7 @@ function tiles(chosen, allChildren) {
 function count(id, some, all, leftOut, one, many) {
   const hidden = all.length - some.length;
   const parts = [plural(all.length + leftOut, one, many)];
-  if (hidden) parts.push(`${number(some.length)} shown by the filter`);
+  if (hidden) parts.push(`${number(some.length)} found by the filter`);
   if (leftOut) parts.push(`the ${number(all.length)} that matter most are listed`);
   say($(`n-${id}`), parts.join(', '));
   const empty = $(`e-${id}`);
@@ -555,6 +684,7 @@ function lost(error) {
   if (!lostAt && view.snapshot) note('The connection to mcp-mux is lost', 'bad');
   lostAt ??= Date.now();
   $('main').classList.add('stale');
+  show();
   const why = error.name === 'AbortError' ? 'no answer' : error.message.startsWith('mcp-mux') ? error.message : 'not reachable';
   link('lost', `connection lost: since ${clock(new Date(lostAt))} (${why}); what is shown is old. Trying again.`);
 }

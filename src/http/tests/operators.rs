@@ -5,11 +5,12 @@ use crate::auth::tokens::Tokens;
 use crate::config::secret::Secret;
 use crate::http::peer::Reach;
 use crate::http::status_page::{Desk, Door};
-use crate::status::Status;
 use crate::status::history::Totals;
+use crate::status::{Occupancy, Status};
 use tokio_util::task::TaskTracker;
 
-const PAGE: [&str; 5] = ["/", "/status/page.css", "/status/page.js", "/status/charts.js", "/status/icon.svg"];
+const PAGE: [&str; 6] =
+    ["/", "/status/page.css", "/status/page.js", "/status/charts.js", "/status/icon.svg", "/status/trouble.svg"];
 
 struct Operators {
     http: Arc<Http>,
@@ -27,7 +28,7 @@ impl Operators {
         let status = Status::new(
             Arc::clone(&servers),
             Box::new(|_| Totals::default()),
-            Box::new(|| (0, 20)),
+            Box::new(Occupancy::default),
             TaskTracker::new(),
         );
         Self { http: Http::with_status(http, guard(), authenticator, servers, (status, desk)), _shared: shared }
