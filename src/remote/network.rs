@@ -219,7 +219,7 @@ fn redirects_to(status: StatusCode) -> bool {
 
 fn failure(error: &legacy::Error) -> Failure {
     if let Some(why) = certificate_error(error) {
-        let why = if *why == CertificateError::UnknownIssuer {
+        let why = if matches!(why, CertificateError::UnknownIssuer | CertificateError::BadSignature) {
             "none of the authorities known here has issued it (SSL_CERT_FILE names a file of others)".to_owned()
         } else {
             why.to_string()

@@ -30,7 +30,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def note(self, body):
         headers = {name.lower(): value for name, value in self.headers.items()}
-        print(json.dumps({"verb": self.command, "path": self.path, "headers": headers, "body": body}), flush=True)
+        request = {"verb": self.command, "path": self.path, "headers": headers, "body": body}
+        # In one piece: others are noted at the same time.
+        sys.stdout.write(json.dumps(request) + "\n")
+        sys.stdout.flush()
 
     def answer(self, status, body=None, kind="application/json", headers=()):
         data = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()

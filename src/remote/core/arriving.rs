@@ -28,7 +28,7 @@ impl Core {
             Arrival::Head(head) => self.head(id, head),
             Arrival::Event(event) => self.event(id, event, now),
             Arrival::Body(body) => self.body(id, body, now),
-            Arrival::End => self.broken(id, "the server ended the stream before it answered", now),
+            Arrival::End => self.broken(id, "it ended the stream before it answered", now),
             Arrival::Failed(failure) => self.failed(id, &failure, now),
         }
         self.pump(now);

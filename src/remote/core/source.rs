@@ -71,7 +71,7 @@ impl Core {
         self.move_harmless(now);
         self.end_what_was_to_come(&lost(what));
         if matches!(self.phase, Phase::Open) {
-            warn!(why = what, "the stream of the remote server broke");
+            warn!(why = what, "the stream of the remote server broke, and the session with it: opening it again");
             self.begin_reopening(now);
         } else {
             self.forget_session();
