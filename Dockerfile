@@ -23,7 +23,7 @@ COPY src ./src
 # What was downloaded and built stays in the builder's cache, and not in a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --locked --release --bin mcp-mux \
+    cargo build --locked --release --features otel --bin mcp-mux \
     && cp target/release/mcp-mux /usr/local/bin/mcp-mux
 
 # Has the C library and the authorities' certificates, and no shell. Not linked statically: musl's allocator is slow where many

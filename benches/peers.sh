@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures mcp-mux against what else puts a stdio MCP server on the network, at these versions, and prints the tables that
-# README.md has. Needs cargo, node with npm, and python3 with venv. What is passed on: see
+# benches/RESULTS.md has. Needs cargo, node with npm, and python3 with venv. What is passed on: see
 # `cargo bench --bench end_to_end -- peers --help`. Note that supergateway listens on all interfaces while it is measured.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

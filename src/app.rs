@@ -4,7 +4,7 @@
 //! whatever ends the program, the children are stopped first.
 
 mod banner;
-mod configuration;
+pub(crate) mod configuration;
 mod entrance;
 mod urls;
 
@@ -37,6 +37,7 @@ use crate::servers::Servers;
 use crate::shutdown::{self, Parts, Signals, Wish};
 use crate::status::Status;
 use crate::status::history::Totals;
+use crate::telemetry::traces;
 
 /// The running program.
 #[derive(Debug)]
@@ -141,6 +142,8 @@ impl App {
         manager: Notifier,
     ) -> Result<Self, StartupError> {
         raise_open_files_limit();
+        let cannot = |source| StartupError::System { what: "send traces", source };
+        traces::begin(config.telemetry.traces.as_ref()).map_err(cannot)?;
         let mut reloads = Reloads::default();
         let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
         // First, or it might find what it was given among the rest that is the clients'.
@@ -179,7 +182,10 @@ impl App {
         let client_configuration = {
             let names = config.servers.servers.iter().map(|server| server.name.clone());
             let first = listener.bound().find(|bound| matches!(bound, Bound::Tcp { .. }));
-            let urls = first.map(|bound| urls::urls(scheme, bound, &config.http, &mounts));
+            let urls = match &config.http.public_url {
+                Some(base) => Some(urls::below(base, &config.http, &mounts)),
+                None => first.map(|bound| urls::urls(scheme, bound, &config.http, &mounts)),
+            };
             let named = |urls: Vec<String>| names.zip(urls.into_iter().step_by(2)).collect::<Vec<_>>();
             let with_token = config.auth.token_file.is_some() || config.auth.tokens.is_some();
             urls.map(named).map(|servers| banner::client_configuration(&servers, with_token))
@@ -221,8 +227,12 @@ impl App {
         );
         tasks.spawn(Arc::clone(&status).run(sweeper.clone()));
         let desk = if admin.is_some() { Desk::Apart } else { Desk::AmongClients };
-        for url in urls::status_urls(scheme, admin.as_ref().unwrap_or(&listener), desk) {
-            info!(url, "the status page");
+        // Behind a proxy it is not where clients come in.
+        let proxied = config.http.public_url.is_some() || !config.http.forwarded.trusted.is_empty();
+        if desk == Desk::Apart || !proxied {
+            for url in urls::status_urls(scheme, admin.as_ref().unwrap_or(&listener), desk) {
+                info!(url, "the status page");
+            }
         }
         let guard = Guard::new(config.guard);
         let http = Http::with_status(config.http, guard, authenticator, Arc::clone(&servers), (status, desk));

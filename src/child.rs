@@ -62,7 +62,7 @@ use self::entrance::{Entrance, Way};
 pub use self::eras::{CommandEras, EraSource, Eras, Finder, Known};
 pub use self::guard::ChildGuard;
 use self::process::{Launch, Launcher};
-pub use self::report::{ExitReport, LastExit, ProcessReport, Report};
+pub use self::report::{ExitReport, FailureReport, LastExit, ProcessReport, Report};
 use crate::config::{ChildConfig, RouterConfig};
 use crate::error::Reject;
 use crate::jsonrpc::{Kind, Message};

@@ -7,12 +7,14 @@
 //! Invariant: a flag wins over its variable, a variable over the configuration file, that over the default; an empty variable
 //! counts as unset.
 
+mod check;
 mod completions;
 mod connect;
 mod invocation;
 mod origins;
 mod subcommands;
 
+pub use check::{AnswerFormat, CheckCli, check_command};
 pub use completions::{CompletionsCli, Shell, completions};
 pub use connect::{ConnectCli, connect_command};
 pub use invocation::Invocation;
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::secret::Secret;
 use crate::config::{ServerName, Unusable};
@@ -40,8 +42,7 @@ use crate::config::{ServerName, Unusable};
         mcp-mux starts one stdio MCP server as a child process and serves it on one port to any number of clients, \
         over Streamable HTTP and HTTP+SSE at the same time. Every client gets the answers to its own requests and \
         nothing of anybody else's.",
-    after_help = "--help says more, and has all other flags, in groups: limits, TLS, JSON Web Tokens, principals, timeouts.\n\n\
-        Start-up prints the URLs a client needs to stdout, one a line, and nothing else. Logs go to stderr.",
+    after_help = "--help has all flags, in groups: limits, TLS, JSON Web Tokens, principals, timeouts.",
     after_long_help = "Every flag but --help and --version has an environment variable: --body-bytes-max is \
         MCP_MUX_BODY_BYTES_MAX. A flag wins over its variable; an empty variable counts as unset. No MCP_MUX_ variable \
         is passed on to the server. In the file of --config every flag is a key, body-bytes-max; a variable wins over it. \
@@ -61,7 +62,7 @@ pub struct Cli {
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 
-    /// The server's command in one string, split like a shell does
+    /// The server's command line, split as a shell does it
     ///
     /// Quotes and backslashes mean what they mean to a shell; but the server is started without one, so there are no
     /// variables, globs or pipes.
@@ -72,9 +73,9 @@ pub struct Cli {
     #[arg(long, value_name = "FOLDER", help_heading = SERVER)]
     pub cwd: Option<PathBuf>,
 
-    /// A variable for the server's environment (repeatable)
+    /// A variable of the server's (repeatable)
     ///
-    /// MCP_MUX_ENV holds one NAME=VALUE a line. Other people on the machine can read command lines: give secrets by
+    /// It is added to its environment. MCP_MUX_ENV holds one NAME=VALUE a line. Other people on the machine can read command lines: give secrets by
     /// MCP_MUX_ENV or in the file of --config, or let the server inherit them.
     #[arg(long, value_name = "NAME=VALUE", help_heading = SERVER)]
     pub env: Vec<Secret>,
@@ -214,14 +215,16 @@ pub struct Cli {
     #[arg(long, value_name = "HEADER=VARIABLE", help_heading = ISOLATION)]
     pub header_env: Vec<String>,
 
-    /// The address or host name to listen on [default: 127.0.0.1]
+    /// The address to listen on [default: 127.0.0.1]
     ///
-    /// The default is reachable from this machine alone. 0.0.0.0 or :: listens on all interfaces; clients have to
+    /// Or a host name. The default is reachable from this machine alone. 0.0.0.0 or :: listens on all interfaces; clients have to
     /// authenticate then (--auth-token-file), unless --insecure-no-auth says that everybody may enter.
     #[arg(long, value_name = "HOST", help_heading = LISTENING)]
     pub host: Option<String>,
 
-    /// The port to listen on; 0 lets the system choose [default: 8000]
+    /// The port to listen on [default: 8000]
+    ///
+    /// 0 lets the system choose one.
     #[arg(long, value_name = "PORT", help_heading = LISTENING)]
     pub port: Option<String>,
 
@@ -271,7 +274,7 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", help_heading = LISTENING, default_value = "/messages")]
     pub message_path: String,
 
-    /// A host name that clients may use for this server (repeatable)
+    /// A host name that clients may use (repeatable)
     ///
     /// As example.com or example.com:8443, several separated by commas; `*` allows every name. Loopback names, the
     /// address a client connected to and the names given with --host and --listen are always allowed. This is what keeps web pages
@@ -725,7 +728,8 @@ pub struct Cli {
 
     /// The most servers that are starting at once
     ///
-    /// With `mcpServers` in the file of --config; further ones wait for their turn.
+    /// With `mcpServers` in the file of --config; further ones wait for their turn. Those that a client waits for have as many places of
+    /// their own beside these. At most half are for those that are tried again since they could not be started.
     #[arg(long, value_name = "COUNT", help_heading = OPERATING, default_value = "4")]
     pub starts_max: String,
 
@@ -739,12 +743,23 @@ pub struct Cli {
     #[arg(long, value_name = "WHERE", help_heading = OPERATING, default_value = "off")]
     pub access_log: String,
 
-    /// Name the tool, prompt or resource in the access log
+    /// Name the tool, prompt or resource in the access log, and in traces
     ///
     /// These may be private: the name of a resource is often a path.
     #[arg(long, value_name = "BOOL", help_heading = OPERATING, num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", hide_default_value = true)]
     pub access_log_names: String,
+
+    /// Send traces to this OpenTelemetry collector, which takes OTLP over HTTP
+    ///
+    /// As `http://127.0.0.1:4318`, to which /v1/traces is added. Each request is a span, whose parent its client says: in
+    /// `_meta.traceparent` of the message, else in the header traceparent. Sending never holds a request up: spans that do not fit
+    /// are lost, and counted in /metrics. Without the flag OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says
+    /// where to; without any of them there are no traces. OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    /// OTEL_TRACES_SAMPLER and OTEL_SDK_DISABLED mean what they mean elsewhere. Only a mcp-mux that was built with
+    /// `--features otel` has traces; any other does not start with this flag, and ignores these variables.
+    #[arg(long, value_name = "URL", help_heading = OPERATING)]
+    pub otlp_endpoint: Option<String>,
 
     /// How long requests in flight may go on after SIGINT or SIGTERM
     ///
@@ -824,8 +839,17 @@ impl Cli {
         variable: &dyn Fn(&str) -> Option<OsString>,
         kept: Option<&Settings>,
     ) -> Result<Self, clap::Error> {
+        Self::read_as(command(), args, variable, kept).map(|(cli, _)| cli)
+    }
+
+    /// [`Cli::read_keeping`] by a definition that has all flags of this one and may have more, with what clap makes of them.
+    fn read_as(
+        mut command: Command,
+        args: impl IntoIterator<Item = OsString>,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+        kept: Option<&Settings>,
+    ) -> Result<(Self, ArgMatches), clap::Error> {
         let mut args: Vec<OsString> = args.into_iter().collect();
-        let mut command = command();
         let given = command.try_get_matches_from_mut(&args)?;
         let mut origins = Origins::default();
         let not_typed = origins.look_up(&command, &given, variable, kept);
@@ -847,7 +871,8 @@ impl Cli {
         }
         args.splice(at..at, not_typed.args);
 
-        let mut cli = Self::from_arg_matches(&command.try_get_matches_from_mut(&args)?)?;
+        let matches = command.try_get_matches_from_mut(&args)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
         cli.servers = servers;
         if cli.command.is_empty() && cli.spawn.is_none() {
             cli.command = not_typed.command.unwrap_or_default();
@@ -857,7 +882,7 @@ impl Cli {
             return Err(command.error(ErrorKind::MissingRequiredArgument, text));
         }
         cli.origins = origins;
-        Ok(cli)
+        Ok((cli, matches))
     }
 }
 
@@ -869,11 +894,17 @@ pub fn command() -> Command {
         .map(|help| format!("{overview}\n\n{}", help.map(ToString::to_string).unwrap_or_default()));
     let usages = USAGES.iter().map(ToString::to_string).chain(subcommands::usages()).collect::<Vec<_>>();
     let command = command.override_usage(usages.join("\n       ")).after_help(short).after_long_help(long);
-    command.mut_args(|arg| match FIRST.iter().position(|flag| arg.get_long() == Some(flag)) {
+    let command = command.mut_args(|arg| match FIRST.iter().position(|flag| arg.get_long() == Some(flag)) {
         Some(at) => arg.help_heading(MOST_USED).display_order(at),
-        None if flag_with_variable(&arg).is_some() => arg.hide_short_help(true),
-        None => arg,
-    })
+        None if arg.get_id() == COMMAND => arg.help_heading(MOST_USED).hide_short_help(true),
+        None => arg.hide_short_help(true),
+    });
+    // What people look for stands first, and what every program has last.
+    let (help, version) = (Arg::new("help").short('h').action(ArgAction::Help), Arg::new("version").short('V'));
+    command.disable_help_flag(true).disable_version_flag(true).args([
+        help.long("help").help_heading(MORE).help("Print this, or more of it with --help"),
+        version.long("version").action(ArgAction::Version).help_heading(MORE).help("Print version"),
+    ])
 }
 
 /// A definition whose help says every flag's variable, which begins with `prefix`, and its default.
@@ -893,6 +924,7 @@ fn described(command: Command, prefix: &str) -> Command {
 const FIRST: [&str; 10] =
     ["spawn", "config", "port", "host", "isolation", "pool", "env", "auth-token-file", "allow-host", "log-level"];
 const MOST_USED: &str = "Most used";
+const MORE: &str = "More";
 /// How mcp-mux is used without a subcommand.
 const USAGES: [&str; 3] = [
     "mcp-mux [OPTIONS] -- <COMMAND>...",
@@ -908,7 +940,7 @@ fn variable_name(flag: &str) -> String {
 }
 
 fn flag_with_variable(arg: &Arg) -> Option<&str> {
-    arg.get_long().filter(|flag| !matches!(*flag, "help" | "version"))
+    arg.get_long().filter(|flag| !matches!(*flag, "help" | "version" | FORMAT))
 }
 
 /// The flags that are keys of the configuration file too.
@@ -917,6 +949,10 @@ pub(crate) fn flag_with_key(arg: &Arg) -> Option<&str> {
 }
 
 const CONFIG: &str = "config";
+/// The words after `--`, as an argument and as a key.
+const COMMAND: &str = "command";
+/// Of `mcp-mux check` alone: how its answer looks is for whoever asks to say, each time.
+const FORMAT: &str = "format";
 
 #[cfg(test)]
 mod tests;

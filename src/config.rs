@@ -21,6 +21,7 @@ mod values;
 
 pub use bounds::Bounds;
 pub use connect::{ConnectConfig, RemoteConfig};
+pub(crate) use load::TRACES_VARIABLES;
 pub use problem::{ConfigErrors, Problem};
 pub use server_name::ServerName;
 pub(crate) use source::Again;
@@ -552,6 +553,21 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// What is written of each request.
     pub access: AccessLogConfig,
+    /// Where its spans go; none: there are no traces.
+    pub traces: Option<TracesConfig>,
+}
+
+/// Where spans go (`--otlp-endpoint`, or OpenTelemetry's own variables).
+#[derive(Clone, Debug)]
+pub struct TracesConfig {
+    /// The URL that they are posted to; http or https. Its query may be a secret.
+    pub url: Secret,
+    /// How long the collector may take for those of one POST, and for all attempts at it.
+    pub timeout: Duration,
+    /// Whether spans name tools, prompts and resources.
+    pub names: AccessLogNames,
+    /// Variables whose values are of no use, and what is done instead.
+    pub doubts: Vec<String>,
 }
 
 /// What is written of each request.
@@ -575,7 +591,7 @@ pub enum AccessLogTo {
     File(PathBuf),
 }
 
-/// Whether the access log names tools, prompts and resources (`--access-log-names`).
+/// Whether the access log and traces name tools, prompts and resources (`--access-log-names`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessLogNames {
     /// It does not.

@@ -158,6 +158,7 @@ async fn first<R: AsyncRead + Unpin>(
         let read = tokio::select! {
             read = input.next() => read?,
             () = stop.cancelled() => return None,
+            () = output.closed() => return None,
         };
         match read {
             remote::Read::Message(message) => return Some(message),

@@ -172,7 +172,7 @@ pub enum Reject {
     #[error("the server is not available: {0}")]
     ChildUnavailable(String),
     /// The child fails again and again, and is left alone for a while.
-    #[error("the server failed too often in a row; it is tried again in {retry_after:.0?}")]
+    #[error("the server has failed and is left alone for now; it is tried again in {retry_after:.0?}")]
     CircuitOpen {
         /// Until when.
         retry_after: Duration,

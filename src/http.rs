@@ -18,6 +18,7 @@ mod listing;
 mod modern;
 mod observe;
 pub mod peer;
+mod place;
 mod request;
 pub mod sse;
 pub mod status_page;
@@ -36,21 +37,25 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
+use tokio::time::Instant;
 use tracing::debug;
 
 use self::body::Body;
+use self::entrance::NotAdmitted;
 use self::forwarded::Way;
 use self::guard::Guard;
-use self::observe::{Exchange, Record};
+use self::observe::{Exchange, HttpAsked, Passage};
 use self::peer::Peer;
+use self::place::Place;
+pub use self::place::mount;
 use self::request::{EVENT_STREAM, Refusal};
-use self::status_page::{DATA_PATH, Desk, Door};
+use self::status_page::{DATA_PATH, Desk, Door, METRICS_PATH};
 use crate::auth::{Admission, Authenticator};
-use crate::config::{HttpConfig, ServerName};
+use crate::config::HttpConfig;
 use crate::error::Reject;
 use crate::metrics;
 use crate::pool::Tenant;
-use crate::servers::{Server, Servers, Visit};
+use crate::servers::{Servers, Visit};
 use crate::status::Status;
 
 /// Whom a request is from.
@@ -155,21 +160,29 @@ impl Http {
             return Refusal::from(reject).into_response();
         }
         let way = Way::of(&self.config.forwarded, peer, &request.headers);
-        let cors = match self.guard.check(&request.headers, &request.uri, peer.local_ip(), way.host.as_deref()) {
+        let path = request.uri.path();
+        // Client configurations often carry a slash too many.
+        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+        let (since, asked, client) = (Instant::now(), self.asked(&request.method, path), way.client);
+        let passage = |principal| Passage { asked, client, principal, server: None, session: None, since };
+        let (headers, uri, host) = (&request.headers, &request.uri, way.host.as_deref());
+        let checked = self.guard.check(headers, uri, peer.local_ip(), host);
+        let for_operators = self.is_for_operators(door, path);
+        let cors = match checked
+            .and_then(|cors| if for_operators { Guard::only_own(&cors, headers, uri, host) } else { Ok(cors) })
+        {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");
+                let kind = reject.wire().kind;
                 let response = Refusal::from(reject).into_response();
-                observe::refused(way.client, None, &response);
+                passage(None).refused(&response, kind);
                 return response;
             }
         };
         if request.method == Method::OPTIONS {
             return self.guard.preflight(&cors, &request.headers).map(|()| Body::empty());
         }
-        let path = request.uri.path();
-        // Client configurations often carry a slash too many.
-        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         let has_status = self.has_status(door, peer, &request.headers);
         let page = if has_status { self.page(door, path, request) } else { None };
         let answered = match page.or_else(|| self.open_to_all(path, request, &way)) {
@@ -179,16 +192,17 @@ impl Http {
                     let caller = Caller { admission: caller, way };
                     let answered = match path {
                         DATA_PATH if has_status => self.status_data(request).await,
-                        "/metrics" if self.has_metrics(door) => metrics(request),
+                        METRICS_PATH if self.has_metrics(door) => metrics(request),
                         "/servers" => self.list_servers(&request.method),
                         _ if door == Door::Operators => Err(Reject::NotFound.into()),
-                        _ => self.route(path, request, body, &caller).await,
+                        _ => self.route(path, request, body, &caller, &passage(None)).await,
                     };
-                    answered.or_else(|refusal| Ok(refuse(refusal, &caller)))
+                    answered.or_else(|refusal| Ok(refuse(refusal, &passage(Some(&caller.admission.principal)))))
                 }
-                Err(response) => {
-                    observe::refused(way.client, None, &response);
-                    Ok(*response)
+                Err(refused) => {
+                    let NotAdmitted { response, kind, principal } = *refused;
+                    passage(principal.as_ref()).refused(&response, kind);
+                    Ok(response)
                 }
             },
         };
@@ -203,6 +217,24 @@ impl Http {
         response
     }
 
+    /// What is asked for, in words of mcp-mux's own.
+    fn asked(&self, method: &Method, path: &str) -> HttpAsked {
+        const METHODS: [&str; 6] = ["GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT"];
+        let http_method = METHODS.into_iter().find(|known| method == known).unwrap_or("other");
+        let HttpConfig { path: streamable, sse_path, message_path, .. } = &self.config;
+        let endpoint = match Place::of(path).path {
+            path if path == streamable => "mcp",
+            path if path == sse_path => "sse",
+            path if path == message_path => "messages",
+            METRICS_PATH => "metrics",
+            "/servers" => "servers",
+            "/" | DATA_PATH => "status",
+            "/healthz" | "/readyz" => "health",
+            _ => "other",
+        };
+        HttpAsked { http_method, endpoint }
+    }
+
     /// What nobody has to authenticate for; none for anything else.
     fn open_to_all(&self, path: &str, request: &Parts, way: &Way) -> Option<Result<Response<Body>, Refusal>> {
         match path {
@@ -213,89 +245,8 @@ impl Http {
         }
     }
 
-    async fn route<B>(
-        &self,
-        path: &str,
-        request: &Parts,
-        body: Pin<&mut B>,
-        caller: &Caller,
-    ) -> Result<Response<Body>, Refusal>
-    where
-        B: HttpBody<Data = Bytes>,
-    {
-        let (server, place) = self.find(path)?;
-        let known = [&self.config.path, &self.config.sse_path, &self.config.message_path];
-        if !known.into_iter().any(|known| known == place.path) {
-            return Err(Reject::NotFound.into());
-        }
-        if !self.takes_messages(place.path, &request.method) {
-            let endpoint = Endpoint { http: self, service: self.visit(&server, path).await?, mount: place.mount };
-            return endpoint.route(place.path, request, body, caller, Exchange::none()).await;
-        }
-        // From now on it is seen, also if the server cannot be visited.
-        let exchange = Exchange::begin(server.metrics(), Record::of(caller));
-        match self.visit(&server, path).await {
-            Ok(service) => {
-                let endpoint = Endpoint { http: self, service, mount: place.mount };
-                endpoint.route(place.path, request, body, caller, exchange).await
-            }
-            Err(reject) => exchange.conclude(Err(reject.into())),
-        }
-    }
-
-    /// Whether something is sent that may become a request of JSON-RPC.
-    fn takes_messages(&self, path: &str, method: &Method) -> bool {
-        *method == Method::POST && (path == self.config.path || path == self.config.message_path)
-    }
-
     fn list_servers(&self, method: &Method) -> Result<Response<Body>, Refusal> {
         get(method, || request::json(StatusCode::OK, listing::listing(&self.servers, &self.config)))
-    }
-
-    /// Visits the server that a path is for.
-    async fn visit(&self, server: &Arc<Server>, path: &str) -> Result<Visit, Reject> {
-        match server.visit().await {
-            // It was taken out just now; another may be in its place.
-            Err(Reject::NotFound) => self.find(path)?.0.visit().await,
-            visit => visit,
-        }
-    }
-
-    /// The server that a path is for, and where it is in that.
-    fn find<'a>(&self, path: &'a str) -> Result<(Arc<Server>, Place<'a>), Reject> {
-        let place = Place::of(path);
-        let server = match &place.server {
-            Some(name) => self.servers.named(name).ok_or(Reject::ServerUnknown)?,
-            None if [&self.config.path, &self.config.sse_path, &self.config.message_path]
-                .iter()
-                .all(|known| *known != path) =>
-            {
-                return Err(Reject::NotFound);
-            }
-            None => self.servers.only().ok_or(Reject::ServerUnnamed)?,
-        };
-        Ok((server, place))
-    }
-}
-
-/// A path, taken apart: `/servers/NAME` and what is below it, or all of it.
-#[derive(Debug)]
-struct Place<'a> {
-    /// None where it is the only one's.
-    server: Option<ServerName>,
-    /// What stands before the endpoint's own path; empty, or with a slash at its beginning and none at its end.
-    mount: &'a str,
-    path: &'a str,
-}
-
-impl<'a> Place<'a> {
-    fn of(path: &'a str) -> Self {
-        let named = path.strip_prefix(SERVERS_PATH).and_then(|rest| {
-            let (name, _) = rest.split_once('/')?;
-            let (mount, path) = path.split_at_checked(SERVERS_PATH.len() + name.len())?;
-            Some(Self { server: Some(ServerName::parse(name)?), mount, path })
-        });
-        named.unwrap_or(Self { server: None, mount: "", path })
     }
 }
 
@@ -329,14 +280,6 @@ impl Endpoint<'_> {
     }
 }
 
-/// What stands before the paths of a server's endpoint.
-pub fn mount(server: &ServerName) -> String {
-    format!("{SERVERS_PATH}{server}")
-}
-
-/// Where each server is found under its name.
-const SERVERS_PATH: &str = "/servers/";
-
 /// Answers GET and HEAD.
 fn get(method: &Method, answer: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Refusal> {
     if method != Method::GET && method != Method::HEAD {
@@ -362,12 +305,12 @@ fn metrics(request: &Parts) -> Result<Response<Body>, Refusal> {
 }
 
 /// The response to a request that is refused.
-fn refuse(refusal: Refusal, caller: &Caller) -> Response<Body> {
-    debug!(kind = refusal.reject.wire().kind, reason = %refusal.reject, "request refused");
-    let seen = refusal.seen;
+fn refuse(refusal: Refusal, passage: &Passage<'_>) -> Response<Body> {
+    let (kind, seen) = (refusal.reject.wire().kind, refusal.seen);
+    debug!(kind, reason = %refusal.reject, "request refused");
     let response = refusal.into_response();
     if !seen {
-        observe::refused(caller.way.client, caller.admission.principal.label(), &response);
+        passage.refused(&response, kind);
     }
     response
 }

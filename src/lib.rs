@@ -21,6 +21,7 @@
 //! | module | sole responsibility |
 //! |---|---|
 //! | [`init`] | what process 1 of a container does beside being mcp-mux |
+//! | [`check`] | each server started once, and what it speaks |
 //! | [`connect`] | the way back: a stdio server in front of a remote one |
 //! | [`app`], `reload`, `shutdown` | every part built from the configuration; start-up, what is read again, the stop sequence |
 //! | [`notify`] | what a service manager is told of that |
@@ -38,7 +39,7 @@
 //! | [`mcp`] | the protocol's words; *the* table of the places that carry ids |
 //! | [`cli`], [`config`] | what the user can type; what it means |
 //! | [`error`] | why the program ends; why a message is refused, and how that looks on the wire |
-//! | [`telemetry`], [`metrics`] | the log; every metric's name and labels |
+//! | [`telemetry`], [`metrics`] | the log, the access log, traces; every metric's name and labels |
 //! | `outbound` | connections to others: whom they trust |
 //!
 //! # Invariants
@@ -58,6 +59,7 @@
 pub mod init;
 
 pub mod app;
+pub mod check;
 pub mod connect;
 mod reload;
 mod shutdown;

@@ -13,7 +13,7 @@ use std::io;
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::jsonrpc::SalvageId;
+use crate::jsonrpc::{RawId, SalvageId};
 
 /// How much is read at once while lines are short.
 const READ_BYTES: usize = 16 * 1024;
@@ -29,6 +29,8 @@ pub(crate) enum Line {
     Overlong {
         /// The id of the request that it answered, if it looked like a response.
         id: Option<u64>,
+        /// The id of the request that it was, if it looked like one.
+        request: Option<RawId>,
         /// How long it was.
         bytes: usize,
     },
@@ -59,7 +61,7 @@ impl Overlong {
     }
 
     fn into_line(self) -> Line {
-        Line::Overlong { id: self.salvage.id(), bytes: self.bytes }
+        Line::Overlong { id: self.salvage.id(), request: self.salvage.request_id(), bytes: self.bytes }
     }
 }
 
@@ -209,7 +211,8 @@ mod tests {
     async fn the_id_of_an_overlong_answer_is_found() {
         let line = format!(r#"{{"jsonrpc":"2.0","id":42,"result":"{}"}}"#, "x".repeat(100_000));
         let mut reader = LineReader::new(line.as_bytes(), 1000);
-        let Some(Line::Overlong { id, bytes }) = reader.next().await.expect("memory does not fail") else {
+        let Some(Line::Overlong { id, bytes, request: None }) = reader.next().await.expect("memory does not fail")
+        else {
             panic!("it is too long");
         };
         assert_eq!((id, bytes), (Some(42), line.len()));
@@ -240,7 +243,9 @@ mod tests {
             child.write_all(b"\n").await.expect("it is read");
         };
         let (line, ()) = tokio::join!(reader.next(), write);
-        assert!(matches!(line, Ok(Some(Line::Overlong { id: None, bytes })) if bytes == 64 * 1024 * 1024));
+        assert!(
+            matches!(line, Ok(Some(Line::Overlong { id: None, bytes, request: None })) if bytes == 64 * 1024 * 1024)
+        );
         assert!(reader.buffer.capacity() <= 2 * 1024 * 1024);
     }
 }

@@ -64,6 +64,12 @@ pub(crate) fn access_line_lost() {
     METRICS.access_lines_lost.inc();
 }
 
+/// So many spans of traces are lost.
+#[cfg(feature = "otel")]
+pub(crate) fn spans_lost(count: usize) {
+    METRICS.spans_lost.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+}
+
 /// So many bytes more are left unread.
 pub(crate) fn unread_held(bytes: usize) {
     METRICS.unread_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -178,6 +184,8 @@ struct Metrics {
     connections: gauge::Gauge,
     unread_bytes: gauge::Gauge,
     access_lines_lost: counter::Counter,
+    #[cfg(feature = "otel")]
+    spans_lost: counter::Counter,
 }
 
 /// The program has begun.
@@ -215,8 +223,23 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         "Lines of the access log that were lost, since it could not be written fast enough or at all",
         access_lines_lost.clone(),
     );
+    // In builds without traces too: dashboards and alerts are the same.
+    let spans_lost: counter::Counter = counter::Counter::default();
+    registry.register(
+        "lost_spans",
+        "Spans of traces that were lost, since the collector did not take them, or not fast enough",
+        spans_lost.clone(),
+    );
     registry.register_collector(Box::new(collect::Servers));
-    Metrics { registry: whole, limit_hits, connections, unread_bytes, access_lines_lost }
+    Metrics {
+        registry: whole,
+        limit_hits,
+        connections,
+        unread_bytes,
+        access_lines_lost,
+        #[cfg(feature = "otel")]
+        spans_lost,
+    }
 });
 
 #[cfg(test)]

@@ -1,25 +1,70 @@
 //! Connections to others: whom they trust, and that nothing of them outlives the program.
 
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use tower_service::Service;
 use tracing::debug;
 
-/// Connects over https and http.
-pub(crate) type Connector = HttpsConnector<HttpConnector>;
+/// Connects over https and http, or gives up in time.
+#[derive(Clone, Debug)]
+pub(crate) struct Connector {
+    https: HttpsConnector<HttpConnector>,
+    timeout: Duration,
+}
 
-/// One that trusts these roots, and takes no longer than `timeout` to reach an address.
+/// There is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no connection within {} s", .0.as_secs_f32())]
+struct TooSlow(Duration);
+
+/// One that trusts these roots, and takes no longer than `timeout` for a connection, its TLS handshake included.
 pub(crate) fn connector(roots: RootCertStore, timeout: Duration) -> Connector {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(timeout));
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls(roots)).https_or_http().enable_http1();
-    connector.wrap_connector(http)
+    Connector { https: connector.wrap_connector(http), timeout }
+}
+
+impl Service<Uri> for Connector {
+    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.https.poll_ready(context)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let (connecting, limit) = (self.https.call(target), self.timeout);
+        Box::pin(async move { timeout(limit, connecting).await.map_err(|_| TooSlow(limit))? })
+    }
+}
+
+/// What is wrong with the certificate of the server, if that is why there is no connection.
+pub(crate) fn certificate_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return Some(why);
+        }
+        // An `io::Error` skips what is in it.
+        let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = within.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
 }
 
 /// Those whom the system trusts, or SSL_CERT_FILE and SSL_CERT_DIR.
@@ -57,4 +102,20 @@ fn read_system_roots() -> RootCertStore {
     let (added, ignored) = roots.add_parsable_certificates(found.certs);
     debug!(added, ignored, "root certificates of the system");
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handshake_that_hangs_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let url = format!("https://{}/", listener.local_addr().expect("bound")).parse().expect("a URL");
+        let mut connector = connector(RootCertStore::empty(), Duration::from_millis(50));
+        let failed = connector.call(url).await.map(|_| ()).expect_err("nobody answers");
+        assert_eq!(failed.to_string(), "no connection within 0.05 s");
+    }
 }

@@ -52,6 +52,7 @@ pub use self::report::{ChildReport, Report, Tenancy as ReportedTenancy};
 pub use self::tasks::TaskNews;
 use self::tasks::Tasks;
 pub use self::tenant::Tenant;
+pub(crate) use self::tenant::absent;
 use self::upkeep::Ladder;
 use crate::auth::{Admission, Principal};
 use crate::child::in_memory::Server;
@@ -141,7 +142,7 @@ impl Pool {
     ) -> Arc<Self> {
         let sharing = sharing(config.isolation, sessions);
         let (tasks, era) = (tracker.clone(), child.era);
-        let probe = Probe::new(&child, tenant::absent(&config.header_env), guard.clone(), tracker);
+        let probe = Probe::new(&child, absent(&config.header_env), guard.clone(), tracker);
         let ask: Ask = Box::new(move || {
             let probe = probe.clone();
             Box::pin(async move { probe.ask(Question::Initialize).await })

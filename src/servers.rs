@@ -40,7 +40,7 @@ pub(crate) use self::shared_timeout::SharedTimeout;
 use self::starts::Starts;
 use crate::child::ChildGuard;
 use crate::config::{Arrangement, EndpointConfig, ServerName, ServersConfig, Unusable};
-use crate::error::StartupError;
+use crate::error::{Reject, StartupError};
 use crate::pool::{Health, Pool, Standing};
 use crate::session::{Registry, UnreadTotal};
 
@@ -152,6 +152,19 @@ impl Servers {
     /// comes beside it, and after it no other takes its place: its clients would talk to a stranger.
     pub fn only(&self) -> Option<Arc<Server>> {
         self.named(self.unnamed.get()?)
+    }
+
+    /// Its name.
+    pub fn unnamed(&self) -> Option<&ServerName> {
+        self.unnamed.get()
+    }
+
+    /// Visits what is left of the servers of that name that are served no more, the last one first, to finish what they have. Whoever
+    /// wants to begin something there is told `otherwise`.
+    pub fn remains(&self, name: &ServerName, otherwise: &Reject) -> Vec<Visit> {
+        let leaving = self.leaving();
+        let named = leaving.iter().rev().filter(|server| server.name() == name);
+        named.filter_map(|server| server.visit_remains(otherwise)).collect()
     }
 
     fn choose_unnamed(&self, table: &BTreeMap<ServerName, Entry>) {

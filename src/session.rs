@@ -259,6 +259,12 @@ impl Session {
         self.transport
     }
 
+    /// The revision agreed on, once there is one.
+    pub fn agreed(&self) -> Option<Revision> {
+        let state = self.lock();
+        state.record.revision.filter(|_| state.phase != Phase::New)
+    }
+
     /// The revision agreed on; before that, what a client without one is assumed to speak.
     pub fn revision(&self) -> Revision {
         self.lock().record.revision.unwrap_or(Revision::ASSUMED)

@@ -17,6 +17,7 @@ use tracing::{debug, error, info};
 
 use crate::http::listener::Stop;
 use crate::servers::Servers;
+use crate::telemetry::traces;
 
 /// What a stop has to do with.
 #[derive(Debug)]
@@ -39,7 +40,8 @@ impl Parts {
     /// The longest that [`stop`] takes.
     pub(crate) fn stop_at_most(&self) -> Duration {
         let children = children_at_most(self.stop_timeout.max(self.servers.stop_timeout()));
-        self.drain_timeout.saturating_add(children).saturating_add(FAREWELL_TIMEOUT).saturating_add(TASKS_TIMEOUT)
+        let end = FAREWELL_TIMEOUT + TASKS_TIMEOUT + traces::FLUSH_TIMEOUT;
+        self.drain_timeout.saturating_add(children).saturating_add(end)
     }
 }
 
@@ -77,7 +79,9 @@ pub(crate) async fn stop(parts: Parts, mut hurry: impl AsyncFnMut()) {
         connections.wait().await;
         tasks.wait().await;
     });
-    match ended.await {
+    let ended = ended.await;
+    traces::end().await;
+    match ended {
         Ok(()) => info!("stopped"),
         Err(_) => error!(connections = connections.len(), tasks = tasks.len(), "tasks did not end; leaving them"),
     }
@@ -190,7 +194,8 @@ mod tests {
             drain_timeout: Duration::ZERO,
             stop_timeout,
         };
-        assert_eq!(parts.stop_at_most(), stop_timeout * 2 + LADDER_MARGIN + FAREWELL_TIMEOUT + TASKS_TIMEOUT);
+        let end = FAREWELL_TIMEOUT + TASKS_TIMEOUT + traces::FLUSH_TIMEOUT;
+        assert_eq!(parts.stop_at_most(), stop_timeout * 2 + LADDER_MARGIN + end);
         let begun = Instant::now();
         let mut signals = 0;
         stop(parts, async || {

@@ -5,7 +5,14 @@
 
 pub(crate) mod access;
 pub(crate) mod flood;
+#[cfg(feature = "otel")]
+pub(crate) mod traces;
+#[cfg(not(feature = "otel"))]
+pub(crate) mod untraced;
 pub(crate) mod watermark;
+
+#[cfg(not(feature = "otel"))]
+pub(crate) use untraced as traces;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -35,13 +42,14 @@ pub fn init(config: &TelemetryConfig) -> io::Result<Log> {
     std::thread::Builder::new().name("log".to_owned()).spawn(move || write_queued(&queue, &lost, &mut io::stderr()))?;
 
     let log = Log { writer: writer.clone() };
-    // Colours are on by default, but for NO_COLOR.
+    let has_colours = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
+    // These are on by default, but for NO_COLOR.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&config.log_level))
         .with_writer(move || writer.clone())
         .log_internal_errors(false);
     let started = match config.log_format {
-        LogFormat::Text if io::stderr().is_terminal() => builder.with_target(false).finish().try_init(),
+        LogFormat::Text if has_colours => builder.with_target(false).finish().try_init(),
         LogFormat::Text => builder.with_target(false).with_ansi(false).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).finish().try_init(),
     };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main"],
     &["init"],
-    &["app", "connect", "reload", "shutdown"],
+    &["app", "check", "connect", "reload", "shutdown"],
     &["notify"],
     &["http"],
     &["status"],

@@ -21,11 +21,14 @@ fn text(file: &str) -> String {
     fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The program's flags, without their dashes.
+/// The flags of the program and of its subcommands, without their dashes.
 fn flags() -> BTreeSet<String> {
-    let mut command = cli::command();
-    command.build();
-    command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
+    let commands = cli::SUBCOMMANDS.iter().map(|subcommand| (subcommand.definition)()).chain([cli::command()]);
+    let flags = commands.flat_map(|mut command| {
+        command.build();
+        command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect::<Vec<_>>()
+    });
+    flags.collect()
 }
 
 /// What stands behind each occurrence of `start`, for as long as it could be a name.
@@ -51,8 +54,20 @@ fn names_only_what_there_is(file: &str, text: &str, others: &[&str]) {
 
 #[test]
 fn the_files_for_operators_name_only_flags_and_variables_that_there_are() {
-    let of_docker =
-        ["target", "rm", "init", "time", "from", "mount", "locked", "release", "bin", "yes", "no-install-recommends"];
+    let of_docker = [
+        "target",
+        "rm",
+        "init",
+        "time",
+        "from",
+        "mount",
+        "locked",
+        "release",
+        "features",
+        "bin",
+        "yes",
+        "no-install-recommends",
+    ];
     names_only_what_there_is("Dockerfile", &text("Dockerfile"), &of_docker);
     for unit in [SERVICE, SOCKET] {
         names_only_what_there_is(unit, &text(unit), &["now"]);
@@ -76,6 +91,63 @@ fn the_tables_for_those_who_come_from_others_name_only_flags_that_there_are() {
             row.split(" | ").collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("two columns: {row}"));
         names_only_what_there_is("README", ours, &[]);
     }
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let mut fenced = false;
+    let headings = document.lines().filter_map(|line| {
+        fenced ^= line.starts_with("```");
+        line.strip_prefix('#').filter(|_| !fenced).map(|rest| rest.trim_start_matches('#').trim())
+    });
+    let anchor = |heading: &str| -> String {
+        let kept = heading.chars().filter(|character| character.is_alphanumeric() || " -_".contains(*character));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+/// The links of a document: what can be read, and where it leads.
+fn links(document: &str) -> Vec<(&str, &str)> {
+    let links = document.match_indices("](").filter_map(|(at, _)| {
+        let text = document[..at].rsplit_once('[')?.1;
+        Some((text, document[at + 2..].split_once(')')?.0))
+    });
+    links.collect()
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere_and_the_tests_that_they_name_are_there() {
+    let mut named = 0;
+    for file in ["README.md", "SECURITY.md", "benches/RESULTS.md"] {
+        let document = text(file);
+        for (shown, target) in links(&document) {
+            let (target, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if target.starts_with("https://") {
+                continue;
+            }
+            let target = match target {
+                "" => path(file),
+                target => path(file).parent().unwrap().join(target),
+            };
+            assert!(target.exists(), "{file}: {shown}: there is no {}", target.display());
+            if !anchor.is_empty() {
+                let there = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(there.contains(anchor), "{file}: {shown}: there is no #{anchor}");
+            }
+            // A test is a link whose text is its name.
+            if let Some(name) = shown.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'))
+                && name.contains('_')
+                && name.chars().all(|character| character.is_ascii_lowercase() || "_0123456789".contains(character))
+            {
+                let source = fs::read_to_string(&target).unwrap();
+                let there = ["fn", "def"].iter().any(|start| source.contains(&format!("{start} {name}(")));
+                assert!(there, "{file}: there is no {name} in {}", target.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 30, "{named}");
 }
 
 #[test]
@@ -257,5 +329,34 @@ fn the_readme_has_every_metric_in_its_table() {
     }
     for outcome in Outcome::ALL {
         assert!(readme.contains(&format!("| `{}` |", outcome.as_str())), "{outcome:?} is not in the README");
+    }
+}
+
+/// What bash offers where the cursor stands behind these words, the last of which may be the beginning of one.
+fn offered(words: &[&str]) -> Vec<String> {
+    let script = path("packaging/completions/mcp-mux.bash");
+    let [.., before, last] = words else { panic!("two words at least") };
+    let line = r#"source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mcp__mux mcp-mux "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}""#;
+    assert!(!before.is_empty() && !last.contains(' '));
+    let done = Command::new("bash").arg("-c").arg(line).arg(script).args(words).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_flags_words_and_subcommands() {
+    for (words, expected) in [
+        (&["mcp-mux", "--isol"][..], &["--isolation"][..]),
+        (&["mcp-mux", "--isolation", ""], &["shared", "principal", "session"]),
+        (&["mcp-mux", "--log-format", "j"], &["json"]),
+        (&["mcp-mux", "con"], &["connect"]),
+        (&["mcp-mux", "connect", "--auth"], &["--auth-token-file"]),
+        (&["mcp-mux", "check", "--child-era", "m"], &["modern"]),
+        (&["mcp-mux", "completions", ""], &["bash", "zsh", "fish"]),
+        (&["mcp-mux", "hel"], &[]),
+    ] {
+        let offered = offered(words);
+        assert!(expected.iter().all(|word| offered.iter().any(|offer| offer == word)), "{words:?}: {offered:?}");
+        assert!(!expected.is_empty() || offered.is_empty(), "{words:?}: {offered:?}");
     }
 }

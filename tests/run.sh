@@ -77,12 +77,13 @@ if has fmt rustfmt; then check format cargo fmt --check; fi
 can_lint=no
 if has clippy clippy; then can_lint=yes; fi
 
-# What only compiles, and checks that: it gets what the others leave of the processors.
+# What only compiles, and checks that: it gets what the others leave of the processors. All features are in what is linted and
+# tested, none is in the release build, which the suites over the network use, and in the fuzzers: so each is built once.
 compile() {
-    if [ "$can_lint" = yes ]; then check lint cargo clippy --locked --all-targets -- -D warnings; fi
-    check docs env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
+    if [ "$can_lint" = yes ]; then check lint cargo clippy --locked --all-features --all-targets -- -D warnings; fi
+    check docs env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --all-features --no-deps --document-private-items
     # Where these fail, so do the steps that they are for.
-    step tests-build cargo test --locked --no-run || true
+    step tests-build cargo test --locked --all-features --no-run || true
     step fuzzers-build tests/fuzz.sh 0 || true
     suite '^[0-9]+ passed, [0-9]+ failed' dependencies tests/deny.sh
 }
@@ -97,6 +98,8 @@ set +m
 
 # Half of their time these wait: for servers and clients that start, for packages, for deadlines.
 check build cargo build --locked --release
+# Without features too there are none; clippy has seen the rest.
+check build-warnings bash -c '! grep -A 10 "^warning" "$0"' "$logs/build"
 MCP_MUX_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/mcp-mux
 export MCP_MUX_BIN
 suite '^[0-9]+ passed, [0-9]+ failed' chaos tests/chaos.sh short
@@ -106,7 +109,7 @@ suite '^[0-9]+ passed, [0-9]+ failed' eras tests/eras/run.sh
 
 wait "$compiling"
 compiling=
-suite '^test result:' tests cargo test --locked --no-fail-fast
+suite '^test result:' tests cargo test --locked --all-features --no-fail-fast
 suite '^[0-9]+ passed, [0-9]+ failed' fuzzers tests/fuzz.sh
 
 read -r passed failed < <(awk '{p += $1; f += $2} END {print p + 0, f + 0}' "$logs/counted")

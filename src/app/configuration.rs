@@ -36,7 +36,7 @@ pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &A
 
 /// What is said of a configuration that works, for it may not be what was meant; nothing twice in a row.
 #[derive(Debug)]
-pub(super) struct Remarks {
+pub(crate) struct Remarks {
     authenticated: bool,
     said: Mutex<Said>,
 }
@@ -49,11 +49,11 @@ struct Said {
 }
 
 impl Remarks {
-    pub(super) fn new(auth: &AuthConfig) -> Self {
+    pub(crate) fn new(auth: &AuthConfig) -> Self {
         Self { authenticated: auth.is_required(), said: Mutex::default() }
     }
 
-    pub(super) fn say(&self, servers: &ServersConfig, exposed: Option<&Path>, foreign: &[ForeignKey]) {
+    pub(crate) fn say(&self, servers: &ServersConfig, exposed: Option<&Path>, foreign: &[ForeignKey]) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let by_principal = |server: &ServerConfig| server.pool.isolation == Isolation::Principal;
         let shared = !self.authenticated && servers.servers.iter().any(by_principal);

@@ -16,7 +16,11 @@ use crate::http::status_page::Desk;
 /// Those of one socket, of each server below one of `mounts`: Streamable HTTP, then HTTP+SSE. None for a socket that is nowhere in
 /// the file system.
 pub(super) fn urls(scheme: &str, bound: &Bound, http: &HttpConfig, mounts: &[String]) -> Vec<String> {
-    let Some(base) = base(scheme, bound) else { return Vec::new() };
+    base(scheme, bound).map(|base| below(&base, http, mounts)).unwrap_or_default()
+}
+
+/// The same for where clients see mcp-mux.
+pub(super) fn below(base: &str, http: &HttpConfig, mounts: &[String]) -> Vec<String> {
     let of_one = |mount: &String| [&http.path, &http.sse_path].map(|path| format!("{base}{mount}{path}"));
     mounts.iter().flat_map(of_one).collect()
 }

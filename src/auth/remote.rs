@@ -22,6 +22,15 @@ impl Remote {
         }
     }
 
+    /// Its address, where it has one.
+    #[must_use]
+    pub const fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::User(_) => None,
+        }
+    }
+
     /// An IPv4 address inside an IPv6 one is the IPv4 address.
     #[must_use]
     pub fn to_canonical(self) -> Self {

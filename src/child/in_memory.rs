@@ -73,7 +73,7 @@ impl Launch for Launcher {
             // Nobody may be there any more to be told.
             let _ = exited.send(Exit { status: status.to_owned(), exit_code: None, signal: None, ended_by });
         };
-        self.tracker.spawn(supervise.instrument(tracing::info_span!(parent: None, "child_in_memory")));
+        self.tracker.spawn(supervise.instrument(tracing::info_span!(parent: None, "remote")));
         let (stdin, stdout, stderr) = (Box::new(stdin), Box::new(stdout), Box::new(empty()));
         Ok(Process { pid: 0, liveness: |_| Liveness::Exiting, stdin, stdout, stderr, orders, exit })
     }

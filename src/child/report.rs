@@ -26,6 +26,8 @@ pub struct Report {
     pub restarts: u64,
     /// The last exit that nobody asked for.
     pub last_exit: Option<ExitReport>,
+    /// Why it was given up, if it was.
+    pub failure: Option<FailureReport>,
     /// The tables of its router.
     pub router: router::Stats,
     /// Bytes that wait for its stdin, and how many may.
@@ -73,10 +75,22 @@ impl LastExit {
     }
 }
 
+/// Why no process will come any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailureReport {
+    /// What it did, without the subject: `did not start: …`. Some of it may be the server's own words.
+    pub what: String,
+    /// The last lines of its stderr, as above.
+    pub stderr: Vec<String>,
+    /// What to do about it; empty where `what` says it.
+    pub advice: String,
+}
+
 /// What an actor keeps of processes that are gone, for its reports.
 #[derive(Debug)]
 pub(super) struct Past {
     last_exit: Option<ExitReport>,
+    failure: Option<FailureReport>,
     restarts: u64,
     of_server: LastExit,
 }
@@ -84,13 +98,18 @@ pub(super) struct Past {
 impl Past {
     /// None yet; of the last one its server is to know too.
     pub(super) const fn new(of_server: LastExit) -> Self {
-        Self { last_exit: None, restarts: 0, of_server }
+        Self { last_exit: None, failure: None, restarts: 0, of_server }
     }
 
     /// A process exited without being asked to.
     pub(super) fn exited(&mut self, exit: ExitReport) {
         self.of_server.set(exit.clone());
         self.last_exit = Some(exit);
+    }
+
+    /// No process will come any more.
+    pub(super) fn failed(&mut self, failure: FailureReport) {
+        self.failure = Some(failure);
     }
 
     /// A process was started: a restart, unless it is the first.
@@ -106,6 +125,10 @@ impl Past {
 
     pub(super) fn last_exit(&self) -> Option<ExitReport> {
         self.last_exit.clone()
+    }
+
+    pub(super) fn failure(&self) -> Option<FailureReport> {
+        self.failure.clone()
     }
 }
 

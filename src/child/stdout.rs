@@ -59,7 +59,7 @@ pub(super) enum Reading {
 pub(super) fn read(line: Line, line_bytes_max: usize) -> Reading {
     let line = match line {
         Line::Whole(line) => line,
-        Line::Overlong { id, bytes } => {
+        Line::Overlong { id, bytes, request: _ } => {
             limit_hit(Limit::LineBytesMax);
             let Some(id) = id else { return Reading::Overlong { bytes } };
             let what = format!("it has {bytes} bytes, more than {line_bytes_max} (--line-bytes-max)");
@@ -214,7 +214,7 @@ mod tests {
         };
         assert_eq!(id, 12);
         assert!(what.contains("not valid JSON"), "{what}");
-        let overlong = read(Line::Overlong { id: Some(12), bytes: 2000 }, 1000);
+        let overlong = read(Line::Overlong { id: Some(12), request: None, bytes: 2000 }, 1000);
         let Reading::Unusable { id: 12, what } = overlong else { panic!("it is an answer") };
         assert_eq!(what, "it has 2000 bytes, more than 1000 (--line-bytes-max)");
     }
@@ -243,7 +243,10 @@ mod tests {
             assert!(matches!(reading(noise), Reading::Noise(_)), "{noise}: {:?}", reading(noise));
         }
         assert!(matches!(read(Line::Whole(Bytes::from_static(b"\xff\xfe")), 1000), Reading::Noise(_)));
-        assert!(matches!(read(Line::Overlong { id: None, bytes: 9 }, 5), Reading::Overlong { bytes: 9 }));
+        assert!(matches!(
+            read(Line::Overlong { id: None, request: None, bytes: 9 }, 5),
+            Reading::Overlong { bytes: 9 }
+        ));
         assert!(matches!((reading(""), reading(" \t")), (Reading::Blank, Reading::Blank)));
     }
 

@@ -234,7 +234,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn whoever_has_closed_its_stdout_is_exiting_or_not() {
-        let mut closes = start("echo ready; exec >&-; cat; exit 0").await;
+        // Its stdin stays open. (`cat` would not wait for it: it has nothing to write to.)
+        let mut closes = start("echo ready; exec >&-; read line; exit 0").await;
         assert_eq!(deadline(closes.lines.next_line()).await.expect("readable"), None);
         assert_eq!(Liveness::of(closes.pid().try_into().expect("a pid")), Liveness::Running);
 

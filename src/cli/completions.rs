@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Generator as _;
 
@@ -67,12 +68,39 @@ pub(super) fn completions_command() -> Command {
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell.generator(), &mut everything(), PROGRAM, &mut script);
-    script
+    // Where it looks for a subcommand's words, the generator for bash takes the dash of the program's name for the beginning of a
+    // subcommand; where it goes there, it does not.
+    let script = String::from_utf8_lossy(&script).replace("mcp__subcmd__mux", "mcp__mux");
+    script.into_bytes()
 }
 
 /// The definition with all subcommands in it, which is not how it is read: see [`Invocation`](super::Invocation).
 pub(super) fn everything() -> Command {
-    command().subcommands(SUBCOMMANDS.iter().map(|subcommand| (subcommand.definition)().name(subcommand.name)))
+    let subcommands = SUBCOMMANDS.iter().map(|subcommand| with_words((subcommand.definition)().name(subcommand.name)));
+    with_words(command()).disable_help_subcommand(true).subcommands(subcommands)
 }
+
+/// With the words that there are for the values of some flags.
+fn with_words(command: Command) -> Command {
+    command.mut_args(|arg| {
+        let words = arg.get_long().and_then(|flag| WORDS.iter().find(|(of, _)| *of == flag));
+        match words {
+            Some((_, words)) => arg.value_parser(PossibleValuesParser::new(*words)),
+            None => arg,
+        }
+    })
+}
+
+/// The flags whose value is mostly one of a few words.
+const WORDS: [(&str, &[&str]); 8] = [
+    ("isolation", &["shared", "principal", "session"]),
+    ("child-era", &["auto", "legacy", "modern"]),
+    ("on-child-exit", &["restart", "exit"]),
+    ("on-ambiguous", &["reject", "serialize"]),
+    ("forwarded-header", &["x-forwarded", "forwarded"]),
+    ("tls-client-auth", &["required", "optional"]),
+    ("log-format", &["text", "json"]),
+    ("log-level", &["off", "error", "warn", "info", "debug", "trace"]),
+];
 
 const PROGRAM: &str = "mcp-mux";

@@ -5,13 +5,15 @@
 
 use std::ffi::OsString;
 
-use super::{Cli, ConnectCli, SUBCOMMANDS, Shell};
+use super::{CheckCli, Cli, ConnectCli, SUBCOMMANDS, Shell};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub enum Invocation {
     /// Serve a server: `mcp-mux [OPTIONS] -- COMMAND`.
     Serve(Box<Cli>),
+    /// Start each server once and show what it speaks: `mcp-mux check [OPTIONS] [-- COMMAND]`.
+    Check(CheckCli),
     /// Be a server in front of a remote one: `mcp-mux connect URL`.
     Connect(Box<ConnectCli>),
     /// Print what a shell needs to complete the command line: `mcp-mux completions SHELL`.

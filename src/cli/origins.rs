@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use super::{CONFIG, Whose, flag_with_variable, variable_name};
+use super::{COMMAND, CONFIG, Whose, flag_with_variable, variable_name};
 use crate::config::file::{File, FileValues, Kind, ServerValues};
 use crate::config::principals::PrincipalConfig;
 use crate::config::secret::Secret;
-use crate::config::{ForeignKey, Problem, ServerName, Unusable};
+use crate::config::{ForeignKey, Problem, ServerName, TRACES_VARIABLES, Unusable};
 
 /// Where the values came from that were not typed, and what is wrong with the file and the variables themselves.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,8 @@ pub(crate) struct Origins {
     pub(crate) foreign: Vec<ForeignKey>,
     /// `MCP_MUX_AUTH_TOKENS`, which has no flag: other people on the machine can read command lines.
     pub(crate) auth_tokens: Option<Secret>,
+    /// The variables that OpenTelemetry has for traces, those that are set.
+    pub(crate) otel: BTreeMap<&'static str, Secret>,
     /// What is wrong with the file, and with variables that could not be used.
     pub(crate) problems: Vec<Problem>,
 }
@@ -129,6 +131,11 @@ impl Origins {
             Some(Err(_)) => self.problems.push(not_utf8(AUTH_TOKENS)),
             None => {}
         }
+        let otel = TRACES_VARIABLES.iter().filter_map(|name| {
+            let value = environment(name)?.into_string().ok()?;
+            Some((*name, Secret::new(value.trim().to_owned()))).filter(|(_, value)| !value.expose().is_empty())
+        });
+        self.otel = otel.collect();
         let typed_path = typed.get_one::<PathBuf>(CONFIG).cloned();
         let path = typed_path.map(|path| (path, format!("--{CONFIG}")));
         let path = path.or_else(|| variable(CONFIG).map(|path| (path.into(), variable_name(CONFIG))));
@@ -243,8 +250,6 @@ fn not_utf8(flag: &str) -> Problem {
     Problem { origin: variable_name(flag), value: None, wanted: "valid UTF-8".to_owned() }
 }
 
-/// The name of the words after `--`, as a key too.
-const COMMAND: &str = "command";
 const TYPED_COMMAND: &str = "the command after --";
 const SPAWN: &str = "spawn";
 

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use clap::Command;
 
 use super::completions::{CompletionsCli, completions_command};
-use super::{ConnectCli, Invocation, connect_command};
+use super::{CheckCli, ConnectCli, Invocation, check_command, connect_command};
 
 /// One of mcp-mux's works beside serving.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,11 @@ pub(super) type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// All of them, in the order in which they are shown.
 pub const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "check",
+        definition: check_command,
+        read: |args, variable| CheckCli::read(args, variable).map(Invocation::Check),
+    },
     Subcommand {
         name: "connect",
         definition: connect_command,

@@ -118,6 +118,51 @@ fn a_subcommand_is_the_first_word_and_nothing_else_is() {
 }
 
 #[test]
+fn a_check_takes_what_serving_takes_and_says_how_its_answer_looks() {
+    let variables = [("MCP_MUX_PORT", "1"), ("MCP_MUX_FORMAT", "json")];
+    let check = |args: &[&str]| {
+        let args = ["mcp-mux", "check"].iter().chain(args).map(Into::into);
+        Invocation::read(args, |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+    };
+    let Ok(Invocation::Check(CheckCli { cli, format })) = check(&["--pool", "2", "--", "a", "-b"]) else {
+        panic!("a check")
+    };
+    assert_eq!((format, cli.command.as_slice()), (AnswerFormat::Text, &["a".to_owned(), "-b".to_owned()][..]));
+    assert_eq!(
+        (cli.pool.as_str(), cli.port.as_deref(), cli.origins.origin("port").as_str()),
+        ("2", Some("1"), "MCP_MUX_PORT")
+    );
+    // All that is as for serving, but for how much is logged.
+    let served = read(&["--pool", "2", "--", "a", "-b"], &variables).unwrap();
+    assert_eq!((cli.log_level.as_str(), served.log_level.as_str()), ("warn", "info"));
+    let cli = Cli { log_level: "info".to_owned(), ..*cli };
+    assert_eq!(format!("{cli:?}"), format!("{served:?}"));
+
+    let Ok(Invocation::Check(CheckCli { cli, format })) = check(&["--format", "json", "--log-level=off", "--", "a"])
+    else {
+        panic!("a check")
+    };
+    assert_eq!((format, cli.log_level.as_str()), (AnswerFormat::Json, "off"));
+    for (args, text) in [
+        (&["--format", "xml", "--", "a"][..], "[possible values: text, json]"),
+        (&[], "no server to run"),
+        (&["--prot", "1", "--", "a"], "unexpected argument '--prot'"),
+    ] {
+        let error = check(args).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(text), "{error}");
+    }
+    assert!(read(&["--format", "json", "--", "a"], &[]).is_err());
+
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    fs::write(file.path(), "command = [\"a\"]\nformat = \"json\"\npool = 3\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let Ok(Invocation::Check(CheckCli { cli, .. })) = check(&["--config", path]) else { panic!("a check") };
+    let problems = Config::load(*cli).unwrap_err().to_string();
+    let served = Config::load(read(&["--config", path], &variables).unwrap()).unwrap_err().to_string();
+    assert!(problems == served && problems.contains(": format"), "{problems}");
+}
+
+#[test]
 fn the_help_text_is_the_one_in_the_repository() {
     let long = command().term_width(100).render_long_help().to_string();
     expect_file("tests/snapshots/help.txt", &long);

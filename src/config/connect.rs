@@ -111,6 +111,7 @@ fn read(cli: &ConnectCli, problems: &mut Vec<Problem>) -> Option<ConnectConfig> 
             log_level: log_level?,
             log_format: log_format?,
             access: AccessLogConfig::default(),
+            traces: None,
         },
     })
 }
@@ -169,7 +170,7 @@ mod tests {
         let read = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
         match Invocation::read(args, read).expect("it can be read") {
             Invocation::Connect(cli) => ConnectConfig::load(*cli).map_err(|error| error.to_string()),
-            Invocation::Serve(_) | Invocation::Completions(_) => panic!("it is another one"),
+            Invocation::Serve(_) | Invocation::Check(_) | Invocation::Completions(_) => panic!("it is another one"),
         }
     }
 

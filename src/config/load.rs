@@ -8,6 +8,9 @@ mod principals;
 mod servers;
 mod session;
 mod tls;
+mod traces;
+
+pub(crate) use traces::VARIABLES as TRACES_VARIABLES;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -127,6 +130,9 @@ fn read(mut cli: Cli, reader: &mut Reader) -> Option<Config> {
     let log_format = reader.read("log-format", &cli.log_format, values::log_format);
     let access_log = reader.read("access-log", &cli.access_log, values::access_log);
     let access_log_names = reader.read("access-log-names", &cli.access_log_names, values::switch);
+    let access_log_names =
+        access_log_names.map(|shown| if shown { AccessLogNames::Shown } else { AccessLogNames::Hidden });
+    let traces = traces::read(&cli, reader, access_log_names);
     let drain_timeout = reader.read("drain-timeout", &cli.drain_timeout, values::duration);
     let reread = read_reread(&cli, reader);
     let servers = servers::read(&cli, entries, reader);
@@ -144,10 +150,8 @@ fn read(mut cli: Cli, reader: &mut Reader) -> Option<Config> {
         telemetry: TelemetryConfig {
             log_level: log_level?,
             log_format: log_format?,
-            access: AccessLogConfig {
-                to: access_log?,
-                names: if access_log_names? { AccessLogNames::Shown } else { AccessLogNames::Hidden },
-            },
+            access: AccessLogConfig { to: access_log?, names: access_log_names? },
+            traces: traces?,
         },
         drain_timeout: drain_timeout?,
         principals: principals?,

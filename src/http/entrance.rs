@@ -17,35 +17,47 @@ use super::peer::Peer;
 use super::request::Refusal;
 use super::{Http, Place, request};
 use crate::auth::metadata::{self, Challenge};
-use crate::auth::{Admission, Denial};
+use crate::auth::{Admission, Denial, Principal};
 use crate::config::HttpConfig;
 use crate::error::Reject;
+
+/// Somebody may not enter, or not now.
+pub(super) struct NotAdmitted {
+    /// What is answered.
+    pub(super) response: Response<Body>,
+    /// Why, as in the table of errors.
+    pub(super) kind: &'static str,
+    /// Who it is, where that is known.
+    pub(super) principal: Option<Principal>,
+}
+
+impl NotAdmitted {
+    fn of(reject: Reject, principal: Option<Principal>) -> Box<Self> {
+        let kind = reject.wire().kind;
+        Box::new(Self { response: Refusal::from(reject).into_response(), kind, principal })
+    }
+}
 
 impl Http {
     /// Whom a request acts for, if that one may send it now.
     ///
     /// # Errors
-    /// The response for one that may not.
-    pub(super) async fn enter(
-        &self,
-        request: &Parts,
-        peer: &Peer,
-        way: &Way,
-    ) -> Result<Admission, Box<Response<Body>>> {
+    /// What is answered to one that may not.
+    pub(super) async fn enter(&self, request: &Parts, peer: &Peer, way: &Way) -> Result<Admission, Box<NotAdmitted>> {
         let admitted = self.authenticator.admit(&request.headers, peer.certificate(), way.client).await;
         let admission = admitted.map_err(|denial| {
             let challenge = self.challenge(&denial, request, way);
             let reject = reject(denial).counted();
             debug!(client = %way.client, kind = reject.wire().kind, reason = %reject, "not admitted");
-            let mut response = Refusal::from(reject).into_response();
+            let mut refused = NotAdmitted::of(reject, None);
             if let Some(challenge) = challenge {
-                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                refused.response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
-            Box::new(response)
+            refused
         })?;
         admission.usage.request(1, &admission.allowance).map_err(|reject| {
             debug!(client = %way.client, principal = %admission.principal, "over its rate");
-            Box::new(Refusal::from(reject).into_response())
+            NotAdmitted::of(reject, Some(admission.principal.clone()))
         })?;
         Ok(admission)
     }

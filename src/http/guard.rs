@@ -124,6 +124,27 @@ impl Guard {
             })
     }
 
+    /// The same for what is for operators: a page of another origin may not read it, not even one that may use the server. For the
+    /// own page nothing has to be said.
+    ///
+    /// # Errors
+    /// [`Reject::OriginForbidden`].
+    pub fn only_own(cors: &Cors, headers: &HeaderMap, uri: &Uri, forwarded: Option<&str>) -> Result<Cors, Reject> {
+        let own = |origin: &HeaderValue| {
+            let origin = WebOrigin::parse(origin.to_str().ok()?)?;
+            let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+            let names = [host, uri.authority().map(|authority| authority.as_str()), forwarded];
+            // As the browser spelled it: with the same scheme, since that of a proxy is not known.
+            let of_origin =
+                |name: &str| WebOrigin::parse(&format!("{}://{name}", origin.scheme)).as_ref() == Some(&origin);
+            names.into_iter().flatten().any(of_origin).then_some(())
+        };
+        match &cors.origin {
+            Some(origin) if own(origin).is_none() => Err(Reject::OriginForbidden),
+            Some(_) | None => Ok(Cors { origin: None }),
+        }
+    }
+
     /// The answer to `OPTIONS`: to a browser that asks what its page may send (Fetch, CORS-preflight request), or to
     /// anybody else, which methods there are.
     pub fn preflight(&self, cors: &Cors, headers: &HeaderMap) -> Response<()> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use hyper::body::Body as HttpBody;
 use tracing::{Instrument as _, debug};
 
@@ -71,12 +71,7 @@ impl Endpoint<'_> {
         B: HttpBody<Data = Bytes>,
     {
         request::content_type_is_json(&request.headers)?;
-        let id = request
-            .uri
-            .query()
-            .into_iter()
-            .flat_map(|query| query.split('&'))
-            .find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
+        let id = session_id(&request.uri)
             .ok_or_else(|| Reject::InvalidRequest("the sessionId query parameter is missing".to_owned()))?;
         let session = self.service.registry.find(id, Transport::HttpSse, &caller.admission)?;
         exchange.note(|record| record.within(&session));
@@ -90,6 +85,9 @@ impl Endpoint<'_> {
             }
             Err(refusal) => return Err(refusal),
         };
+        if request::asks(&body) {
+            self.service.may_begin()?;
+        }
         match body {
             jsonrpc::Body::Single(message) => {
                 debug!(session = %session.id(), method = message.method(), bytes = message.bytes().len(), "POST");
@@ -206,6 +204,12 @@ impl Endpoint<'_> {
         on_its_way.arrived();
         Ok(())
     }
+}
+
+/// The id of the session that a POST on the messages' path is for.
+pub(super) fn session_id(uri: &Uri) -> Option<&str> {
+    let mut pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    pairs.find_map(|pair| pair.strip_prefix(SESSION_ID)?.strip_prefix('='))
 }
 
 fn refuse(session: &Session, id: RawId, reject: Reject) {

@@ -45,7 +45,7 @@ use crate::jsonrpc::{self, DEPTH_MAX, Frame, Kind, Message};
 use crate::mcp::{Era, MODERN_REVISION, method};
 use crate::router::cache::Lookup;
 use crate::router::permit;
-use crate::servers::Service;
+use crate::servers::{Service, Visit};
 use crate::session::{Answer, Asked, PostForm, Session, StreamReader};
 
 /// What the modern exchanges of a server have in common.
@@ -138,6 +138,16 @@ impl Endpoint<'_> {
         {
             return Ok(self.say(resumed, accept, observed).await);
         }
+        if method::may_require_input(message.method()) && carries_state(message) {
+            for before in self.before() {
+                let Ok(tenant) = before.tenant(headers, caller) else { continue };
+                let who = tenant.of_era(Era::Modern).identity();
+                if let Some(resumed) = before.resume(headers, message, &envelope, &who).await? {
+                    return Ok(before.say(resumed, accept, observed).await);
+                }
+            }
+        }
+        self.service.may_begin()?;
         let client = legacy::initialize_params(&envelope.capabilities, envelope.client_info.as_deref());
         // What is answered without the child, or with no log messages, is no reason for it to write more of them.
         let level = envelope.level.filter(|_| !matches!(message.method(), method::DISCOVER | method::LISTEN));
@@ -194,6 +204,14 @@ impl Endpoint<'_> {
                 Ok(self.say(conversation.await?, accept, observed).await)
             }
         }
+    }
+
+    /// What is left of those that were served here before, and may know a `requestState` that this one does not.
+    fn before(&self) -> impl Iterator<Item = Self> {
+        let remains = self.http.servers.remains(self.service.name(), &Reject::ServerUnknown);
+        let is_this = |visit: &Visit| Arc::ptr_eq(visit.service(), self.service.service());
+        let others: Vec<_> = remains.into_iter().filter(|visit| !is_this(visit)).collect();
+        others.into_iter().map(|service| Self { http: self.http, service, mount: self.mount })
     }
 
     async fn say(&self, exchange: impl steps::Exchange, accept: Accept, observed: &mut Observed) -> Response<Body> {

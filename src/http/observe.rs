@@ -1,9 +1,9 @@
-//! What is seen of each request of a client: counted in the metrics, written to the access log.
+//! What is seen of each request of a client: counted in the metrics, written to the access log, sent as a span.
 //!
 //! An [`Exchange`] begins when a POST comes and comes to an end exactly once: its answer was handed out, it was refused, or it
 //! is dropped because its client has left. What an answer means is found out from as few of its bytes as will do.
 //!
-//! Invariant: where the access log is off, an exchange allocates nothing and takes no lock.
+//! Invariant: where the access log is off and there are no traces, an exchange allocates nothing and takes no lock.
 
 mod audience;
 mod pending;
@@ -15,13 +15,14 @@ use tokio::time::Instant;
 
 pub(super) use self::audience::{Asked, Audience};
 pub(super) use self::pending::Pending;
-pub(super) use self::record::{Record, refused};
+pub(super) use self::record::{Passage, Record};
 pub(super) use self::verdict::Verdict;
 use super::body::Body;
 use super::request::Refusal;
 use crate::jsonrpc::{Frame, Message};
 use crate::metrics::{Counter, Gauge, Method, Outcome, Portion, ServerMetrics};
 use crate::session::Answer;
+pub(super) use crate::telemetry::access::Asked as HttpAsked;
 
 /// A request of a client that has no outcome yet.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ struct Underway {
     since: Instant,
     in_flight: Portion,
     bytes_out: usize,
-    /// Where the access log is on.
+    /// Where the access log is on, or there are traces.
     record: Option<Box<Record>>,
 }
 
@@ -80,7 +81,7 @@ impl Exchange {
         self.0.as_ref().map_or(Method::Other, |underway| underway.method)
     }
 
-    /// What more is known of it, for the access log.
+    /// What more is known of it, for the access log and for traces.
     pub(super) fn note(&mut self, note: impl FnOnce(&mut Record)) {
         if let Some(Underway { record: Some(record), .. }) = &mut self.0 {
             note(record);
@@ -119,7 +120,11 @@ impl Exchange {
     /// The same for what settles it in its session. A rejection has no frame yet.
     pub(super) fn answered_by(&mut self, answer: &Answer) {
         match answer {
-            Answer::Response(frame) | Answer::Initialized(frame, _) => self.answered(frame, None, StatusCode::OK),
+            Answer::Response(frame) => self.answered(frame, None, StatusCode::OK),
+            Answer::Initialized(frame, revision) => {
+                self.note(|record| record.agreed(*revision));
+                self.answered(frame, None, StatusCode::OK);
+            }
             Answer::Rejected(_, reject) => self.end(reject.into(), StatusCode::OK),
         }
     }

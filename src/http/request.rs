@@ -12,7 +12,7 @@ use hyper::body::Body as HttpBody;
 use super::body::Body;
 use crate::config::EndpointConfig;
 use crate::error::Reject;
-use crate::jsonrpc::{self, ParseError, RawId};
+use crate::jsonrpc::{self, Kind, ParseError, RawId};
 use crate::mcp::{MODERN_REVISION, Revision, header};
 use crate::metrics::{Counter, Limit, ServerMetrics, limit_hit};
 
@@ -230,6 +230,14 @@ pub(super) fn protocol_version(headers: &HeaderMap) -> Result<Option<Revision>, 
 pub(super) fn is_modern(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::PROTOCOL_VERSION).iter();
     values.next().is_some_and(|value| value == MODERN_REVISION) && values.next().is_none()
+}
+
+/// Whether something is asked for, and not only answered or told.
+pub(super) fn asks(body: &jsonrpc::Body) -> bool {
+    match body {
+        jsonrpc::Body::Single(message) => message.kind() == Kind::Request,
+        jsonrpc::Body::Batch(elements) => elements.iter().flatten().any(|message| message.kind() == Kind::Request),
+    }
 }
 
 /// Reads a body and parses it.

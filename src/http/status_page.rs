@@ -52,12 +52,28 @@ const ASSETS: [Asset; 6] = [
     Asset { path: "/status/trouble.svg", content_type: "image/svg+xml", text: include_str!("page/trouble.svg") },
 ];
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// The metrics.
+pub(super) const METRICS_PATH: &str = "/metrics";
 /// What is shown, as JSON.
 pub(super) const DATA_PATH: &str = "/status.json";
 
+/// What proxies add, each in its own way.
+const PASSED_ON: [&str; 10] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-real-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+];
+
 /// Whether a proxy says that it has passed the request on.
 fn was_passed_on(headers: &HeaderMap) -> bool {
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "via"].iter().any(|name| headers.contains_key(*name))
+    PASSED_ON.iter().any(|name| headers.contains_key(*name))
 }
 
 impl Http {
@@ -83,11 +99,22 @@ impl Http {
         door == Door::Operators || self.desk == Desk::AmongClients
     }
 
+    /// Whether what is at that path is for operators alone, if it is there.
+    pub(super) fn is_for_operators(&self, door: Door, path: &str) -> bool {
+        let of_desk = || path == METRICS_PATH || path == DATA_PATH || ASSETS.iter().any(|asset| asset.path == path);
+        door == Door::Operators || (of_desk() && !self.is_endpoint(path))
+    }
+
+    fn is_endpoint(&self, path: &str) -> bool {
+        [&self.config.path, &self.config.sse_path, &self.config.message_path]
+            .into_iter()
+            .any(|endpoint| endpoint == path)
+    }
+
     /// The part of the page at that path; none if there is none.
     pub(super) fn page(&self, door: Door, path: &str, request: &Parts) -> Option<Result<Response<Body>, Refusal>> {
         // Whoever wants a transport at a path of these is to have it.
-        let endpoints = [&self.config.path, &self.config.sse_path, &self.config.message_path];
-        if door == Door::Clients && endpoints.into_iter().any(|endpoint| endpoint == path) {
+        if door == Door::Clients && self.is_endpoint(path) {
             return None;
         }
         let asset = ASSETS.iter().find(|asset| asset.path == path)?;

@@ -123,6 +123,10 @@ impl Endpoint<'_> {
             version => version,
         };
         let (version, session) = (version?, session?);
+        if request::asks(&body) {
+            let id = if let jsonrpc::Body::Single(message) = &body { message.id() } else { None };
+            self.service.may_begin().map_err(|reject| Refusal::of(reject, id))?;
+        }
         match body {
             jsonrpc::Body::Single(message) => {
                 // An error names the request it is about; the id of a response would be the server's own.
@@ -370,6 +374,7 @@ impl Endpoint<'_> {
         let session = self.named_session(headers, caller)?.ok_or(Reject::SessionMissing)?;
         let last = headers.get(header::LAST_EVENT_ID).filter(|value| !value.is_empty());
         let Some(last) = last else {
+            self.service.may_begin()?;
             let reader = session.open_standing()?;
             debug!(session = %session.id(), stream = reader.stream().0, "GET");
             let first = reader.begin_events();

@@ -3,6 +3,7 @@
 mod admission;
 mod bounds;
 mod connection;
+mod leaving;
 mod legacy;
 mod modern;
 mod observed;
@@ -147,9 +148,14 @@ impl Http {
     async fn ask_as(&self, caller: &Admission, request: Request<Full<Bytes>>) -> Answered {
         let (parts, body) = request.into_parts();
         let way = Way::of(&self.config.forwarded, &peer(), &parts.headers);
+        let (asked, client) = (self.asked(&parts.method, parts.uri.path()), way.client);
+        let (server, session, since) = (None, None, Instant::now());
+        let passage = Passage { asked, client, principal: None, server, session, since };
         let caller = Caller { admission: caller.clone(), way };
         Answered::of(
-            self.route(parts.uri.path(), &parts, pin!(body), &caller).await.unwrap_or_else(Refusal::into_response),
+            self.route(parts.uri.path(), &parts, pin!(body), &caller, &passage)
+                .await
+                .unwrap_or_else(Refusal::into_response),
         )
     }
 }

@@ -1,8 +1,11 @@
 //! Finds the id of a message that cannot be parsed (too long, not UTF-8, cut off), so that whoever waits for it can be
-//! told. Separate from the scanner because it must do with pieces and with garbage: it keeps no bytes but one name, proves
-//! nothing, and rather finds no id than a wrong one.
+//! told. Separate from the scanner because it must do with pieces and with garbage: it keeps no bytes but one name and the
+//! id, proves nothing, and rather finds no id than a wrong one.
+
+use bytes::Bytes;
 
 use super::scan::{Name, Spelling};
+use super::{ID_BYTES_MAX, Message, RawId};
 
 /// Enough for `method` with each letter escaped (`\u006d…`); a longer name is none that matters here.
 const NAME_BYTES_MAX: usize = 36;
@@ -17,6 +20,9 @@ pub struct SalvageId {
     method: bool,
     ids: usize,
     id: Option<u64>,
+    /// What stands behind `"id"`, and whether that has ended.
+    spelled: Vec<u8>,
+    is_spelled: bool,
 }
 
 /// Where in the line it is: at the top level of the message's object, where nothing else is said.
@@ -33,6 +39,10 @@ enum At {
     Colon,
     /// Behind the colon of `id`, and then in its digits.
     Id(Option<u64>),
+    /// In an id that is a string.
+    IdString(Escape),
+    /// In an id that is another number.
+    IdNumber,
     /// In, before or behind any other value.
     Value,
     /// In a container that is a member's value, at any depth.
@@ -70,6 +80,7 @@ impl SalvageId {
                 At::Nested => bytes.iter().take_while(|byte| !matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')).count(),
                 At::End => return,
                 At::Start | At::Member | At::Name(_) | At::Colon | At::Id(_) | At::Value | At::String(Escape::Yes) => 0,
+                At::IdString(_) | At::IdNumber => 0,
             };
             bytes = bytes.get(skip..).unwrap_or_default();
             let Some((byte, rest)) = bytes.split_first() else { return };
@@ -82,6 +93,24 @@ impl SalvageId {
     /// `"id"` has gone by twice.
     pub const fn id(&self) -> Option<u64> {
         if self.method || self.ids != 1 { None } else { self.id }
+    }
+
+    /// The same of a request, a message with `method`: as it is spelled, a string too.
+    pub fn request_id(&self) -> Option<RawId> {
+        if !self.method || self.ids != 1 || !self.is_spelled || self.spelled.len() > ID_BYTES_MAX {
+            return None;
+        }
+        let text = std::str::from_utf8(&self.spelled).ok()?;
+        // Whether it can be one, only the scanner knows.
+        let request = format!(r#"{{"jsonrpc":"2.0","method":"","id":{text}}}"#);
+        Message::parse(Bytes::from(request), 1).ok()?.id()
+    }
+
+    fn spell(&mut self, byte: u8) {
+        // The byte that no longer fits tells an id that is too long.
+        if self.spelled.len() <= ID_BYTES_MAX {
+            self.spelled.push(byte);
+        }
     }
 
     fn step(&mut self, byte: u8) -> At {
@@ -108,22 +137,51 @@ impl SalvageId {
             (At::Colon, _) => At::Colon,
 
             (At::Id(None), _) if space => At::Id(None),
-            (At::Id(None), b'0'..=b'9') => At::Id(Some(u64::from(byte - b'0'))),
+            (At::Id(None), b'"') => {
+                self.spell(byte);
+                At::IdString(Escape::No)
+            }
+            (At::IdString(escape), _) => {
+                self.spell(byte);
+                self.is_spelled = matches!((escape, byte), (Escape::No, b'"'));
+                if self.is_spelled { At::Value } else { At::IdString(escape.next(byte)) }
+            }
+            (At::Id(None), b'-') | (At::Id(Some(_)) | At::IdNumber, b'.' | b'e' | b'E') => {
+                self.spell(byte);
+                At::IdNumber
+            }
+            (At::IdNumber, b'0'..=b'9' | b'+' | b'-') => {
+                self.spell(byte);
+                At::IdNumber
+            }
+            (At::IdNumber, b',' | b'}') => {
+                self.is_spelled = true;
+                if byte == b',' { At::Member } else { At::End }
+            }
+            (At::IdNumber, _) => {
+                self.is_spelled = space;
+                At::Value
+            }
+            (At::Id(None), b'0'..=b'9') => {
+                self.spell(byte);
+                At::Id(Some(u64::from(byte - b'0')))
+            }
             // JSON has no leading zeros.
             (At::Id(Some(value)), b'0'..=b'9') if value != 0 => {
+                self.spell(byte);
                 let longer = value.checked_mul(10).and_then(|value| value.checked_add(u64::from(byte - b'0')));
-                longer.map_or(At::Value, |value| At::Id(Some(value)))
+                longer.map_or(At::IdNumber, |value| At::Id(Some(value)))
             }
             (At::Id(Some(value)), b',' | b'}') => {
-                self.id = Some(value);
+                (self.id, self.is_spelled) = (Some(value), true);
                 if byte == b',' { At::Member } else { At::End }
             }
             (At::Id(Some(value)), _) if space => {
-                self.id = Some(value);
+                (self.id, self.is_spelled) = (Some(value), true);
                 At::Value
             }
 
-            (At::Id(None) | At::Value | At::Nested, b'"') => At::String(Escape::No),
+            (At::Value | At::Nested, b'"') => At::String(Escape::No),
             (At::Id(None) | At::Value | At::Nested, b'{' | b'[') => {
                 self.depth = self.depth.saturating_add(1);
                 At::Nested
@@ -201,6 +259,13 @@ mod tests {
                 Kind::Result | Kind::Error => message.id_as_u64(),
             };
             prop_assert_eq!(fed(text.as_bytes(), &cuts), expected, "{}", text);
+            let expected = match message.kind() {
+                Kind::Request => message.id(),
+                Kind::Notification | Kind::Result | Kind::Error => None,
+            };
+            let mut salvage = SalvageId::default();
+            pieces(text.as_bytes(), &cuts).iter().for_each(|piece| salvage.feed(piece));
+            prop_assert_eq!(salvage.request_id(), expected, "{}", text);
         }
 
         #[test]
@@ -214,6 +279,33 @@ mod tests {
         #[test]
         fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             salvage(&[b"{", &bytes]);
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_request_is_found_as_it_is_spelled() {
+        let long = "x".repeat(ID_BYTES_MAX - 2);
+        for (id, expected) in [
+            ("42", true),
+            ("1e2", true),
+            ("-1.50", true),
+            ("1234567890123456789012345678901234567890", true),
+            (r#""a \"b\u0031 é""#, true),
+            (&format!("\"{long}\""), true),
+            (&format!("\"{long}x\""), false),
+            ("042", false),
+            ("1.", false),
+            ("-", false),
+            ("null", false),
+            ("[1]", false),
+            ("\"\\x\"", false),
+            ("\"cut", false),
+        ] {
+            let text = format!(r#"{{"id" :{id} ,"method":"x","params":["{}"#, "x".repeat(100));
+            let mut salvage = SalvageId::default();
+            salvage.feed(text.as_bytes());
+            assert_eq!(salvage.request_id().as_ref().map(RawId::as_str), expected.then_some(id), "{id}");
+            assert_eq!(salvage.id(), None);
         }
     }
 

@@ -92,7 +92,7 @@ impl Tenant {
 }
 
 /// What stands for a client that brings none of these headers.
-pub(super) fn absent(wanted: &[HeaderEnv]) -> OwnVariables {
+pub(crate) fn absent(wanted: &[HeaderEnv]) -> OwnVariables {
     OwnVariables::new(wanted.iter().map(|one| (one.variable.clone(), None)).collect())
 }
 

@@ -87,6 +87,8 @@ pub(super) struct Head {
     pub(super) status: StatusCode,
     /// What follows.
     pub(super) form: Form,
+    /// Its Content-Type.
+    pub(super) kind: Box<str>,
     /// The session it names.
     pub(super) session: Option<HeaderValue>,
 }
@@ -143,6 +145,8 @@ struct Waiting {
     message: Message,
     /// Whether it was sent before, in a session that the server did not know any more.
     moved: bool,
+    /// Since when it waits.
+    since: Instant,
 }
 
 impl Core {
@@ -178,7 +182,7 @@ impl Core {
     /// When [`Core::handle_timeout`] wants to be called.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let exchanges = self.exchanges.values().filter_map(|exchange| exchange.due);
-        exchanges.chain(self.closing.until()).min()
+        exchanges.chain(self.closing.until()).chain(self.patience_until()).min()
     }
 
     /// Something of [`Core::poll_timeout`] is due.
@@ -188,6 +192,7 @@ impl Core {
         for id in ids {
             self.exchange_due(id, now);
         }
+        self.refuse_overdue(now);
         self.pump(now);
         self.advance_closing(now);
     }

@@ -75,10 +75,10 @@ impl<R: AsyncRead + Unpin> Input<R> {
                     Ok(Body::Batch(messages)) => self.ahead.extend(messages.into_iter().map(read)),
                     Err(error) => return Some(read(Err(error))),
                 },
-                Ok(Some(Line::Overlong { bytes, .. })) => {
+                Ok(Some(Line::Overlong { bytes, request, id: _ })) => {
                     let what =
                         format!("a message of {bytes} bytes, more than {} (--message-bytes-max)", self.bytes_max);
-                    return Some(wrong(None, code::INVALID_REQUEST, &what));
+                    return Some(wrong(request.as_ref(), code::INVALID_REQUEST, &what));
                 }
                 Ok(None) => return None,
                 Err(error) => {
@@ -107,7 +107,8 @@ fn read(parsed: Result<Message, ParseError>) -> Read {
 }
 
 fn wrong(id: Option<&crate::jsonrpc::RawId>, code: i32, what: &str) -> Read {
-    let data = json!({"source": "mcp-mux", "kind": "invalid-request"});
+    let kind = if code == code::PARSE_ERROR { "parse-error" } else { "invalid-request" };
+    let data = json!({"source": "mcp-mux", "kind": kind});
     Read::Wrong(error_response(id, &json!({"code": code, "message": what, "data": data})).into_bytes())
 }
 
@@ -180,9 +181,12 @@ enum Event<'a> {
 
 impl Driver {
     async fn run<R: AsyncRead + Unpin>(mut self, input: &mut Input<R>, output: &mpsc::Sender<Bytes>) -> Ending {
-        let (mut reads, mut stops) = (true, true);
+        let (mut reads, mut stops, mut writes) = (true, true, true);
         loop {
             self.flush();
+            if !writes {
+                self.unwritten.clear();
+            }
             if let Some(ending) = self.core.take_ending() {
                 // Whoever does not read its answers does not get them.
                 let _ = timeout(FAREWELL, self.write_rest(output)).await;
@@ -190,8 +194,9 @@ impl Driver {
             }
             let due = self.core.poll_timeout();
             let event = tokio::select! {
-                room = output.reserve(), if !self.unwritten.is_empty() => Event::Room(room),
+                room = output.reserve(), if writes && !self.unwritten.is_empty() => Event::Room(room),
                 () = self.link.stop.cancelled(), if stops => Event::Stop,
+                () = output.closed(), if writes => Event::Room(Err(mpsc::error::SendError(()))),
                 read = input.next(), if reads && self.unwritten.len() < UNWRITTEN_MAX => Event::Read(read),
                 arrived = self.arrivals.recv(), if self.unwritten.is_empty() => Event::Arrived(arrived),
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => Event::Due,
@@ -201,8 +206,7 @@ impl Driver {
                 Event::Room(Ok(permit)) => permit.send(lines(&mut self.unwritten)),
                 Event::Room(Err(_)) => {
                     debug!("the client has closed its end");
-                    self.unwritten.clear();
-                    (reads, stops) = (false, false);
+                    (reads, stops, writes) = (false, false, false);
                     self.core.close(Duration::ZERO, now);
                 }
                 Event::Read(Some(Read::Message(message))) => self.core.handle_message(message, now),
@@ -290,16 +294,17 @@ async fn exchange(
     let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let streams = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(EVENT_STREAM));
     let form = if streams && parts.status.is_success() { Form::Events } else { Form::Whole };
+    let kind = kind.chars().take(KIND_CHARACTERS_MAX).collect::<String>().into_boxed_str();
     debug!(status = %parts.status, ?form, "answer");
     let session = parts.headers.get(header::SESSION_ID).cloned();
-    tell(Arrival::Head(Head { status: parts.status, form, session })).await?;
+    tell(Arrival::Head(Head { status: parts.status, form, kind, session })).await?;
     let broken = |what: String, reached| Arrival::Failed(Failure { what, reached });
     if form == Form::Whole {
         let whole = Limited::new(body, bytes_max).collect().await;
         return tell(match whole {
             Ok(body) => Arrival::Body(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => {
-                broken("its answer is larger than --message-bytes-max".to_owned(), Reached::Refused)
+                broken("its answer is larger than --message-bytes-max".to_owned(), Reached::Unusable)
             }
             Err(error) => broken(format!("its answer broke off: {error}"), Reached::Perhaps),
         })
@@ -318,7 +323,7 @@ async fn exchange(
             tell(Arrival::Event(event)).await?;
         }
         if let Err(error) = fed {
-            return tell(broken(error.to_string(), Reached::Refused)).await;
+            return tell(broken(error.to_string(), Reached::Unusable)).await;
         }
     }
 }
@@ -327,6 +332,8 @@ async fn exchange(
 const ARRIVALS_MAX: usize = 16;
 /// So many answers of mcp-mux's own may wait for a client that does not read, before it is not read either.
 const UNWRITTEN_MAX: usize = 256;
+/// As much of a Content-Type is told.
+const KIND_CHARACTERS_MAX: usize = 100;
 /// About how much is written at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// For a client that has gone but may be reading still.

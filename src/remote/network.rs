@@ -4,6 +4,7 @@
 //!
 //! Spec: RFC 9110, 15.4 (redirects); RFC 6750, 2.1 (the token).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -12,17 +13,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy;
-use rustls::RootCertStore;
+use rustls::{CertificateError, RootCertStore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::place::refer;
 use super::service::{AnswerBody, Answering, Broken, Failure, Reached, Service};
 use crate::config::RemoteConfig;
-use crate::outbound::{Connector, Tracked, connector};
+use crate::outbound::{Connector, Tracked, certificate_error, connector};
 use crate::telemetry::with_sources;
 
 /// Sends requests across the network.
@@ -35,6 +36,8 @@ struct Inner {
     has_roots: bool,
     headers: HeaderMap,
     token: Option<Token>,
+    /// Where the server has said that something is.
+    moved: Mutex<BTreeMap<String, Uri>>,
     tracker: TaskTracker,
 }
 
@@ -85,8 +88,9 @@ impl Network {
         let client = builder
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(hyper_util::rt::TokioTimer::new())
-            .build(connector(roots, CONNECT_TIMEOUT));
-        Self(Arc::new(Inner { client, has_roots, headers: config.headers.clone(), token, tracker: tracker.clone() }))
+            .build(connector(roots, config.retry_timeout.clamp(CONNECT_TIMEOUT_MIN, CONNECT_TIMEOUT)));
+        let (headers, moved, tracker) = (config.headers.clone(), Mutex::default(), tracker.clone());
+        Self(Arc::new(Inner { client, has_roots, headers, token, moved, tracker }))
     }
 }
 
@@ -100,12 +104,16 @@ impl Service for Network {
 impl Inner {
     async fn call(&self, mut request: Request<Bytes>) -> Result<Response<AnswerBody>, Failure> {
         let refused = |what: &str| Failure { what: what.to_owned(), reached: Reached::Refused };
+        let asked = request.uri().clone();
         if request.uri().scheme_str() == Some("https") && !self.has_roots {
             return Err(refused(
                 "there is no root certificate to check its own with: install the system's, or name a file in SSL_CERT_FILE",
             ));
         }
         request.headers_mut().extend(self.headers.clone());
+        if let Some(target) = self.moved(&asked) {
+            *request.uri_mut() = target;
+        }
         let (mut redirects, mut renewed) = (0, false);
         loop {
             let token = self.token.as_ref().map(Token::header);
@@ -122,20 +130,56 @@ impl Inner {
                 warn!("the remote server wants authentication (401): see --auth-token-file");
             }
             if !redirects_to(status) {
+                if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) || status.is_server_error() {
+                    // The next one asks again where to go.
+                    self.forget_move(&asked);
+                }
                 return Ok(answer.map(|body| body.map_err(|error| Broken(with_sources(&error))).boxed_unsync()));
             }
             let place = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok());
-            let Some(target) = place.and_then(|place| refer(request.uri(), place)) else {
-                return Err(refused("it answers with a redirect to another origin, which is not followed"));
+            let Some(place) = place else {
+                return Err(refused(&format!("it answers with a redirect ({status}) that does not say where to")));
+            };
+            let named: String = place.chars().take(PLACE_CHARACTERS_MAX).collect();
+            let Some(target) = refer(request.uri(), place) else {
+                let what =
+                    format!("it answers with a redirect ({status}) to another origin, which is not followed: {named}");
+                return Err(refused(&what));
             };
             let keeps_method = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+            if !keeps_method && request.method() != Method::GET {
+                let method = request.method();
+                let what = format!(
+                    "it redirects a {method} with {status}, which is not followed (only 307 and 308 are), to {named}"
+                );
+                return Err(refused(&what));
+            }
             redirects += 1;
-            if redirects > REDIRECTS_MAX || !keeps_method && request.method() != Method::GET {
-                return Err(refused("it answers with a redirect that cannot be followed"));
+            if redirects > REDIRECTS_MAX {
+                return Err(refused(&format!("it answers with too many redirects, the last of them to {named}")));
             }
             debug!(%status, "redirect within the origin");
+            if keeps_method {
+                self.remember_move(&asked, &target);
+            }
             *request.uri_mut() = target;
         }
+    }
+
+    fn moved(&self, asked: &Uri) -> Option<Uri> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).get(&asked.to_string()).cloned()
+    }
+
+    fn remember_move(&self, asked: &Uri, target: &Uri) {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = asked.to_string();
+        if moved.len() < MOVES_MAX || moved.contains_key(&asked) {
+            moved.insert(asked, target.clone());
+        }
+    }
+
+    fn forget_move(&self, asked: &Uri) {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).remove(&asked.to_string());
     }
 
     /// Whether there is another token than the one that was not good.
@@ -174,11 +218,26 @@ fn redirects_to(status: StatusCode) -> bool {
 }
 
 fn failure(error: &legacy::Error) -> Failure {
+    if let Some(why) = certificate_error(error) {
+        let why = if *why == CertificateError::UnknownIssuer {
+            "none of the authorities known here has issued it (SSL_CERT_FILE names a file of others)".to_owned()
+        } else {
+            why.to_string()
+        };
+        return Failure { what: format!("its certificate is not trusted: {why}"), reached: Reached::Refused };
+    }
     let reached = if error.is_connect() { Reached::Nobody } else { Reached::Perhaps };
     Failure { what: with_sources(error), reached }
 }
 
+/// The most time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What it gets at least, however short `--retry-timeout` is.
+const CONNECT_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+/// As much of where a redirect leads to is told.
+const PLACE_CHARACTERS_MAX: usize = 200;
+/// So many places are remembered to be elsewhere.
+const MOVES_MAX: usize = 16;
 /// Servers close connections that nobody uses; most wait longer than this.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const REDIRECTS_MAX: usize = 5;

@@ -25,7 +25,11 @@ use crate::mcp::{Era, MODERN_REVISION, code, method};
 /// Asks; none if the server could not be reached, or does not say.
 pub(crate) async fn era(service: &dyn Service, url: &Uri) -> Option<Era> {
     let found = timeout(TIMEOUT, ask(service, url)).await.ok().flatten();
-    info!(era = ?found, "what the remote server speaks");
+    match found {
+        Some(Era::Modern) => info!("the remote server speaks 2026-07-28"),
+        Some(Era::Legacy) => info!("the remote server speaks an older revision than 2026-07-28"),
+        None => info!("the remote server does not say what it speaks"),
+    }
     found
 }
 

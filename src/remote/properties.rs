@@ -1,5 +1,7 @@
 //! Whatever a client says and a server answers, in whatever order: the core's invariants, on random lists of operations.
 
+mod recovery;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -66,6 +68,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         Reply::Unreachable(Reached::Nobody),
         Reply::Unreachable(Reached::Perhaps),
         Reply::Unreachable(Reached::Refused),
+        Reply::Unreachable(Reached::Unusable),
         Reply::Endpoint,
     ];
     prop_oneof![
@@ -155,7 +158,7 @@ impl World {
     fn head(&mut self, id: ExchangeId, status: u16, form: Form) {
         let status = StatusCode::from_u16(status).expect("a status");
         let session = Some(HeaderValue::from_static("s-1"));
-        self.arrive(id, Arrival::Head(Head { status, form, session }));
+        self.arrive(id, Arrival::Head(Head { status, form, kind: Box::default(), session }));
         if form == Form::Events {
             self.streams.insert(id);
         }

@@ -39,6 +39,8 @@ pub(crate) enum Reached {
     Nobody,
     /// Perhaps to the server.
     Perhaps,
-    /// Nowhere, and the next one will not come further: it was not even tried, or the server's answer cannot be used.
+    /// Nowhere, and the next one will not come further.
     Refused,
+    /// To the server, whose answer cannot be used.
+    Unusable,
 }

@@ -63,17 +63,33 @@ impl Play {
     }
 }
 
-/// A server that knows nothing but its handshake.
+/// A server that asks its client something for the tool `ask`, and does not answer another one.
 pub(crate) async fn answer(pipes: Pipes, silent: bool) {
     let Pipes { stdin, mut stdout } = pipes;
     let mut lines = BufReader::new(stdin).lines();
+    let mut asked = None;
     while let Ok(Some(line)) = lines.next_line().await {
         let message: Value = serde_json::from_str(&line).unwrap();
         if message["method"] == "initialize" && !silent {
-            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}});
+            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
             let response = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
             let _ = stdout.write_all(format!("{response}\n").as_bytes()).await;
         }
+        let asks = message["params"]["name"] == "ask";
+        let said = match (message["method"].as_str(), message["id"].as_str()) {
+            (Some("tools/list"), _) => json!({"jsonrpc": "2.0", "id": message["id"], "result": {"tools": []}}),
+            (Some("tools/call"), _) if asks => {
+                asked = Some(message["id"].clone());
+                let params = json!({"message": "well?", "requestedSchema": {"type": "object", "properties": {}}});
+                json!({"jsonrpc": "2.0", "id": "question", "method": "elicitation/create", "params": params})
+            }
+            (None, Some("question")) => {
+                let result = json!({"content": [], "structuredContent": message["result"]});
+                json!({"jsonrpc": "2.0", "id": asked.take(), "result": result})
+            }
+            _ => continue,
+        };
+        let _ = stdout.write_all(format!("{said}\n").as_bytes()).await;
     }
 }
 

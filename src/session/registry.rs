@@ -221,6 +221,11 @@ impl Registry {
         Ok(session)
     }
 
+    /// Whether there is a session of that id, whosever it is.
+    pub fn holds(&self, id: &str) -> bool {
+        SessionId::from_client(id).is_some_and(|id| self.lock().contains_key(&id))
+    }
+
     /// Closes a session and forgets it.
     pub fn close(&self, session: &Session, reason: CloseReason) {
         let left = {

@@ -304,7 +304,8 @@ impl Child {
     }
 
     fn with_details(self, details: child::Report, memory: &Memory, now: Instant) -> Self {
-        let child::Report { process, others, revision, restarts, last_exit, router, waiting_bytes, oldest } = details;
+        let child::Report { process, others, revision, restarts, last_exit, failure: _, router, waiting_bytes, oldest } =
+            details;
         let pids = process.iter().map(|process| process.pid).chain(others);
         let memory_bytes = pids.filter_map(|pid| memory.by_group.get(&pid)).copied().reduce(u64::saturating_add);
         let since = |at: Instant| now.saturating_duration_since(at).as_secs();

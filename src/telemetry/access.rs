@@ -23,20 +23,30 @@ use crate::metrics;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Entry<'a> {
     /// The name of the server it was for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server: Option<&'a str>,
-    /// Who sent it; none where nobody has to say who one is.
+    /// Who sent it; none where that was not found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) principal: Option<&'a str>,
     /// A hash of its session's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session: Option<&'a str>,
     /// The client's address.
     pub(crate) client: &'a str,
     /// How it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) transport: Option<&'static str>,
     /// The protocol's revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revision: Option<&'a str>,
+    /// The method of HTTP and what its path is of, where it is no message of JSON-RPC.
+    #[serde(flatten)]
+    pub(crate) asked: Option<Asked>,
     /// The method of JSON-RPC; none of one that was refused before it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) method: Option<&'a str>,
     /// The tool, prompt or resource, where that may be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<&'a str>,
     /// The size of the message.
     pub(crate) bytes_in: usize,
@@ -46,10 +56,24 @@ pub(crate) struct Entry<'a> {
     pub(crate) duration_seconds: f64,
     /// As in the metrics.
     pub(crate) outcome: &'static str,
+    /// What kind of error mcp-mux refused it with, where nothing of JSON-RPC was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<&'static str>,
     /// The HTTP status; none where the client had left.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
     /// The code of the JSON-RPC error that was the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<i32>,
+}
+
+/// What was asked for by HTTP, in words that no client has chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Asked {
+    /// `other` for one that the transports do not have.
+    pub(crate) http_method: &'static str,
+    /// `mcp`, `sse`, `messages`, what else mcp-mux has, or `other`.
+    pub(crate) endpoint: &'static str,
 }
 
 #[derive(Serialize)]
@@ -152,11 +176,13 @@ pub(crate) fn write(entry: &Entry<'_>) {
     match target {
         Target::Log => {
             let &Entry { server, principal, session, client, transport, revision, method, name, .. } = entry;
-            let &Entry { bytes_in, bytes_out, duration_seconds, outcome, status, code, .. } = entry;
+            let &Entry { bytes_in, bytes_out, duration_seconds, outcome, status, code, kind, .. } = entry;
+            let (http_method, endpoint) =
+                entry.asked.map(|Asked { http_method, endpoint }| (http_method, endpoint)).unzip();
             tracing::info!(
                 target: "mcp_mux::access",
-                server, principal, session, client, transport, revision, method, name, bytes_in, bytes_out, duration_seconds,
-                outcome, status, code, "request"
+                server, principal, session, client, transport, revision, http_method, endpoint, method, name, bytes_in,
+                bytes_out, duration_seconds, outcome, kind, status, code, "request"
             );
         }
         Target::File { queue, .. } => match queue.try_send(Item::Line(line(entry, SystemTime::now()))) {
@@ -168,17 +194,9 @@ pub(crate) fn write(entry: &Entry<'_>) {
 
 fn line(entry: &Entry<'_>, now: SystemTime) -> Vec<u8> {
     let time = humantime::format_rfc3339_millis(now).to_string();
-    let mut line = serde_json::to_vec(&without_nulls(&Line { time, entry })).unwrap_or_default();
+    let mut line = serde_json::to_vec(&Line { time, entry }).unwrap_or_default();
     line.push(b'\n');
     line
-}
-
-fn without_nulls(line: &Line<'_>) -> serde_json::Value {
-    let mut value = serde_json::to_value(line).unwrap_or_default();
-    if let Some(members) = value.as_object_mut() {
-        members.retain(|_, value| !value.is_null());
-    }
-    value
 }
 
 /// Others of the group may read it, and nobody else: it says who does what.
@@ -241,12 +259,14 @@ mod tests {
             client: "127.0.0.1",
             transport: Some("streamable-http"),
             revision: Some("2025-11-25"),
+            asked: None,
             method: Some("tools/call"),
             name: None,
             bytes_in: 70,
             bytes_out: 90,
             duration_seconds: 0.25,
             outcome: "ok",
+            kind: None,
             status: Some(200),
             code: None,
         }
@@ -257,6 +277,7 @@ mod tests {
         let text = String::from_utf8(line(&entry(), SystemTime::UNIX_EPOCH)).unwrap();
         assert!(text.ends_with("}\n") && text.matches('\n').count() == 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(text.starts_with("{\"time\":"), "{text}");
         assert_eq!(
             value,
             serde_json::json!({

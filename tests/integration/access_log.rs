@@ -24,6 +24,7 @@ async fn a_file_has_a_line_for_each_request_and_is_opened_again_when_it_was_move
     mux.logged("files=\"access log\"").await;
     client.call(json!(2), "tools/list", json!({})).await;
     client.send(hyper::Method::GET, "/nowhere", &[], "").await;
+    assert!(client.delete().await.is_success());
     let session = client.session.clone().unwrap();
     let (_, _, log) = mux.stop().await;
 
@@ -34,17 +35,20 @@ async fn a_file_has_a_line_for_each_request_and_is_opened_again_when_it_was_move
     let (before, after) = (lines(&before), lines(&after));
     let methods = |lines: &[Value]| lines.iter().map(|line| line["method"].clone()).collect::<Vec<_>>();
     assert_eq!(methods(&before), [json!("initialize"), json!("tools/call")]);
-    assert_eq!(methods(&after), [json!("tools/list"), Value::Null]);
+    assert_eq!(methods(&after), [json!("tools/list"), Value::Null, Value::Null]);
     let call = &before[1];
     assert_eq!(
         [&call["server"], &call["client"], &call["transport"], &call["revision"], &call["name"], &call["outcome"]],
         ["default", "127.0.0.1", "streamable-http", "2025-11-25", "echo", "ok"]
     );
-    assert_eq!((&call["status"], call.get("code"), call.get("principal")), (&json!(200), None, None));
+    assert_eq!((&call["status"], call.get("code"), &call["principal"]), (&json!(200), None, &json!("anonymous")));
     assert!(call["bytes_in"].as_u64().unwrap() > 50 && call["bytes_out"].as_u64().unwrap() > 20);
     assert!(call["duration_seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(call["session"], before[0]["session"]);
-    assert_eq!((&after[1]["status"], &after[1]["outcome"]), (&json!(404), &json!("invalid")));
+    let http = |line: &Value| ["http_method", "endpoint", "status", "outcome", "kind"].map(|key| line[key].clone());
+    assert_eq!(http(&after[1]), [json!("GET"), json!("other"), json!(404), json!("invalid"), json!("not-found")]);
+    assert_eq!(http(&after[2]), [json!("DELETE"), json!("mcp"), json!(204), json!("ok"), Value::Null]);
+    assert_eq!([&after[2]["session"], &after[2]["server"]], [&call["session"], &json!("default")]);
 }
 
 #[tokio::test]

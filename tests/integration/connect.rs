@@ -17,8 +17,12 @@ struct Connect {
 
 impl Connect {
     fn start(url: &str, flags: &[&str]) -> Self {
+        Self::start_with(url, flags, &[])
+    }
+
+    fn start_with(url: &str, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-mux"));
-        command.arg("connect").arg(url).args(flags).kill_on_drop(true);
+        command.arg("connect").arg(url).args(flags).envs(variables.iter().copied()).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -50,6 +54,12 @@ impl Connect {
                 return message;
             }
         }
+    }
+
+    /// The next line, after this one.
+    async fn call_line(&mut self, line: &str) -> Value {
+        self.write(line).await;
+        serde_json::from_str(&self.line().await).unwrap()
     }
 
     /// Introduces a legacy client.
@@ -335,6 +345,16 @@ async fn redirects_are_followed_within_the_origin_alone() {
     assert_eq!(remote.got("POST", Some("initialize")).await["path"], "/mcp");
     let moved = remote.got("POST", Some("initialize")).await;
     assert_eq!((&moved["path"], &moved["headers"]["x-api-key"]), (&json!("/new"), &json!("secret")));
+    // It is not asked for again.
+    client.call(&call(json!(1), "x")).await;
+    assert_eq!(remote.got("POST", Some("tools/call")).await["path"], "/new");
+    client.end().await;
+
+    let remote = Remote::start("found").await;
+    let mut client = Connect::start(&remote.url, &[]);
+    let refused = client.call(&initialize("2025-11-25", json!({}))).await;
+    let why = refused["error"]["message"].as_str().unwrap();
+    assert!(why.contains("302 Found") && why.contains("only 307 and 308 are") && why.ends_with(" to /new"), "{why}");
     client.end().await;
 
     let remote = Remote::start("elsewhere").await;
@@ -358,9 +378,95 @@ async fn a_server_that_is_not_there_is_an_error_for_each_request() {
     }
     let early = client.call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await;
     assert_eq!(early["error"]["code"], -32600);
-    client.write("nonsense").await;
-    assert!(client.line().await.contains("-32700"));
+    let nonsense = client.call_line("nonsense").await;
+    assert_eq!(
+        (&nonsense["error"]["code"], &nonsense["error"]["data"]["kind"]),
+        (&json!(-32700), &json!("parse-error"))
+    );
     client.end().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_an_error_for_its_request() {
+    let remote = Remote::start("legacy").await;
+    let mut client = Connect::start(&remote.url, &["--message-bytes-max", "1MiB"]);
+    client.initialize("2025-11-25").await;
+    for id in [r#""a \u0031""#, "1e2"] {
+        let name = "x".repeat(2 << 20);
+        let request = format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{{"name":"{name}"}},"id":{id}}}"#);
+        client.write(&request).await;
+        let answer = client.line().await;
+        assert!(answer.contains(&format!(r#""id":{id},"#)), "{answer}");
+        assert!(answer.contains("-32600") && answer.contains("(--message-bytes-max)"), "{answer}");
+    }
+    assert_eq!(client.call(&call(json!(3), "x")).await["result"]["content"][0]["text"], "x session-1");
+    client.end().await;
+}
+
+#[tokio::test]
+async fn a_web_page_is_said_to_be_one() {
+    let remote = Remote::start("page").await;
+    let mut client = Connect::start(&remote.url, &[]);
+    let refused = client.call(&initialize("2025-11-25", json!({}))).await;
+    let (kind, why) = (&refused["error"]["data"]["kind"], refused["error"]["message"].as_str().unwrap());
+    assert_eq!(kind, "remote-answer-unusable");
+    assert!(why.contains("(200 OK, text/html; charset=utf-8: is this the MCP endpoint?)"), "{why}");
+    client.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_of_no_use() {
+    let script = r#"
+handshake({"tools": {}})
+while True:
+    message = read()
+    reply(message, {"content": [{"type": "text", "text": "x" * int(message["params"]["name"])}]})
+"#;
+    let mux = Mux::start(&["--sse-after", "1ms"], python(script)).await;
+    let mut client = Connect::start(&mux.urls[0], &["--message-bytes-max", "1MiB"]);
+    client.initialize("2025-11-25").await;
+    let refused = client.call(&call(json!(1), "2000000")).await;
+    assert_eq!(refused["error"]["data"]["kind"], "remote-answer-unusable", "{refused}");
+    assert!(client.call(&call(json!(2), "2")).await.get("result").is_some());
+    client.end().await;
+}
+
+#[tokio::test]
+async fn it_is_said_once_that_the_server_is_tried_again() {
+    let remote = Remote::start("busy").await;
+    let mut client = Connect::start(&remote.url, &[]);
+    client.initialize("2025-11-25").await;
+    let (_, log) = client.end().await;
+    assert_eq!(log.matches("the remote server is tried again").count(), 1, "{log}");
+    assert!(log.contains("503 Service Unavailable") && log.contains("answers again"), "{log}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_not_tried_again() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for (of, name) in [("server", "127.0.0.1"), ("other", "localhost")] {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        std::fs::write(path(&format!("{of}.pem")), made.cert.pem()).unwrap();
+        std::fs::write(path(&format!("{of}.key")), made.signing_key.serialize_pem()).unwrap();
+    }
+    let mux = Mux::start(&["--tls-cert", &path("server.pem"), "--tls-key", &path("server.key")], echo_server()).await;
+    let mut client = Connect::start_with(&mux.urls[0], &[], &[("SSL_CERT_FILE", &path("other.pem"))]);
+    let refused = client.call(&initialize("2025-11-25", json!({}))).await;
+    let why = refused["error"]["message"].as_str().unwrap();
+    assert!(why.contains("its certificate is not trusted: none of the authorities known here"), "{why}");
+    let (_, log) = client.end().await;
+    assert!(!log.contains("tried again"), "{log}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_any_more_ends_it_with_the_first_line_for_it() {
+    let remote = Remote::start("legacy").await;
+    let Connect { mut process, mut stdin, stdout } = Connect::start(&remote.url, &[]);
+    drop(stdout);
+    let first = format!("{}\n", initialize("2025-11-25", json!({})));
+    within("stdin", stdin.write_all(first.as_bytes())).await.unwrap();
+    assert!(within("the end", process.wait()).await.unwrap().success());
 }
 
 #[tokio::test]

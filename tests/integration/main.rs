@@ -13,6 +13,7 @@
 mod harness;
 
 mod access_log;
+mod check;
 mod child_process;
 mod command_line;
 mod configuration_file;
@@ -31,3 +32,5 @@ mod servers;
 mod service_manager;
 mod streamable;
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;

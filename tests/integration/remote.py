@@ -2,7 +2,8 @@
 
 Prints its port, and then each request that it gets as one line of JSON. The argument says what it is:
 legacy, modern, open (legacy without sessions), locked (wants the token `good`), elsewhere (redirects to another origin),
-moved (redirects within its own).
+moved (redirects within its own), found (does so with a status that is not for POST), page (is a web site), busy (is not there
+yet for two requests).
 """
 
 import json
@@ -16,6 +17,7 @@ INFO = {"name": "remote", "version": "1"}
 
 class State:
     sessions = 0
+    refused = 0
     asked = {}
     answered = threading.Event()
 
@@ -51,6 +53,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(307, headers=[("location", "http://localhost.localdomain:1/mcp")])
         if KIND == "moved" and self.path != "/new":
             return self.answer(308, headers=[("location", "new")])
+        if KIND == "found":
+            return self.answer(302, headers=[("location", "/new")])
+        if KIND == "page":
+            return self.answer(200, "<html></html>", "text/html; charset=utf-8")
+        if KIND == "busy" and State.refused < 2:
+            State.refused += 1
+            return self.answer(503)
         if KIND == "locked" and self.headers.get("authorization") != "Bearer good":
             return self.answer(401)
         if KIND == "modern":

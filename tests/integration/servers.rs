@@ -163,6 +163,7 @@ async fn a_server_that_cannot_be_started_is_seen_on_the_status_page_in_the_metri
     command.arg("--access-log").arg(&access);
     let mut mux = Mux::start_command(command).await;
     mux.logged("the server cannot be used; the others go on server=bad").await;
+    session(&mux, "good").await;
     let client = mux.client();
     let get = async |path: &str| {
         String::from_utf8(body(client.send(Method::GET, path, &[], "").await).await.to_vec()).unwrap()
@@ -182,7 +183,8 @@ async fn a_server_that_cannot_be_started_is_seen_on_the_status_page_in_the_metri
     assert!(metrics.contains("mcp_mux_server_state{server=\"good\",state=\"started\"} 1\n"), "{metrics}");
     mux.signal(rustix::process::Signal::TERM);
     mux.end().await;
-    let line: Value = serde_json::from_str(fs::read_to_string(&access).unwrap().trim_end()).unwrap();
+    let lines = fs::read_to_string(&access).unwrap();
+    let line: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(
         [&line["server"], &line["outcome"], &line["status"]],
         [&json!("bad"), &json!("child-unavailable"), &json!(503)]
@@ -201,6 +203,27 @@ async fn the_program_ends_when_no_server_works_also_when_that_took_long_to_find_
     assert_eq!(code, Some(69), "{err}");
     assert!(out.contains("/servers/a/mcp"), "{out}");
     assert!(err.contains("none of the servers can be used"), "{err}");
+}
+
+#[tokio::test]
+async fn whoever_wakes_a_server_that_does_not_start_is_told_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let bad =
+        |isolation: &str| json!({ "command": "sh", "args": ["-c", "exit 3"], "lazy": true, "isolation": isolation });
+    write(&file, &json!({ "mcpServers": { "a": bad("shared"), "b": bad("session") } }).to_string());
+    let mux = Mux::start_command(bare(&file)).await;
+    let client = mux.client();
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+    for path in ["/servers/a/mcp", "/servers/b/mcp"] {
+        let refused = client.send(Method::POST, path, &[ACCEPT, JSON], initialize).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let answer: Value = serde_json::from_slice(&body(refused).await).unwrap();
+        let kind = answer["error"]["data"]["kind"].as_str().unwrap();
+        assert!(["circuit-open", "child-unavailable"].contains(&kind), "{answer}");
+    }
+    mux.signal(rustix::process::Signal::TERM);
+    mux.end().await;
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async def test_what_a_cancelled_call_still_logs_reaches_nobody_else(server, tran
         async def on_progress(progress, total, message):
             began.set()
 
-        # Well within the tenth of a second for which last words are kept back (README, How clients are kept apart).
+        # Well within the tenth of a second for which last words are kept back (SECURITY.md, What is not).
         arguments = {"marker": "cancelled", "ending": ending, "ms": 20}
         call = canceller.cancellable("hang", arguments, on_progress)
         with anyio.fail_after(sdk.DEADLINE):

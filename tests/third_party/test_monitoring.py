@@ -93,7 +93,7 @@ async def test_prometheus_takes_the_metrics_and_answers_alerts_and_dashboard(tmp
             await peer.session.call_tool("echo", {"value": 1})
             await peer.session.list_tools()
         base = running.url("http").rsplit("/", 1)[0]
-        content_type, text = fetch(f"{base}/metrics", "text/plain")
+        content_type, text = fetch(f"{base}/metrics", "*/*")
         assert content_type.startswith("text/plain; version=0.0.4")
         promtool("check", "metrics", input=text)
         with prometheus(tmp_path, urllib.parse.urlsplit(base).netloc) as api:

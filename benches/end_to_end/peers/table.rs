@@ -1,4 +1,4 @@
-//! The tables in Markdown, as README.md has them: absolute figures, and for the others how many times mcp-mux's.
+//! The tables in Markdown, as benches/RESULTS.md has them: absolute figures, and for the others how many times mcp-mux's.
 
 use std::fs;
 use std::io::Result;

@@ -18,7 +18,7 @@ use crate::child::probe::{Heard, is_modern_error};
 use crate::child::process::Launch;
 use crate::child::restart::Circuit;
 use crate::child::supervisor::Order;
-use crate::child::{ChildState, ExitReport};
+use crate::child::{ChildState, ExitReport, FailureReport};
 use crate::config::OnChildExit;
 use crate::error::Reject;
 use crate::mcp::Era;
@@ -145,7 +145,8 @@ impl<L: Launch> ChildActor<L> {
     pub(super) fn start_process(&mut self, now: Instant) -> Result<Running, SpawnError> {
         let process = self.launcher.launch()?;
         self.metrics.add(Counter::ChildStarts, 1);
-        tracing::info!(pid = process.pid, "child started");
+        // One that is a task has none.
+        tracing::info!(pid = (process.pid != 0).then_some(process.pid), "child started");
         Ok(Running::new(process, &self.config, &self.name, &self.backlog, &self.tracker, now))
     }
 
@@ -194,7 +195,12 @@ impl<L: Launch> ChildActor<L> {
             self.give_up(&what, &exit.stderr, advice, "it exited before its handshake stood");
         } else {
             let stood = running.stands_since.map(|since| now.saturating_duration_since(since));
-            tracing::warn!(pid, status = exit.status, ?stood, "the child exited");
+            tracing::warn!(
+                pid,
+                status = exit.status,
+                stood = stood.map(|stood| format!("{stood:.1?}")),
+                "the child exited"
+            );
             let (status, stderr) = (exit.status.clone(), exit.stderr.to_vec());
             self.past.exited(ExitReport { pid, at: now, status, stderr });
             self.current.router.handle_child_exit(&exit, &untouched, now);
@@ -233,6 +239,7 @@ impl<L: Launch> ChildActor<L> {
         self.given_up = true;
         self.voice.ask_no_more();
         self.current.router.close(&Reject::ChildUnavailable(public.to_owned()));
+        self.past.failed(FailureReport { what: what.to_owned(), stderr: stderr.to_vec(), advice: advice.to_owned() });
         self.tell(ChildState::Failed(failure(&self.name, what, stderr, advice)));
     }
 

@@ -22,6 +22,7 @@ impl<L: Launch> ChildActor<L> {
             revision: self.current.router.revision(),
             restarts: self.past.restarts(),
             last_exit: self.past.last_exit(),
+            failure: self.past.failure(),
             router: retiring.fold(self.current.router.stats(), |sum, tenure| sum.and(tenure.router.stats())),
             waiting_bytes: self.backlog.occupancy(),
             oldest,

@@ -23,7 +23,7 @@ async fn a_child_says_how_it_is_what_it_said_last_and_how_the_one_before_ended()
     let report = world.report().await;
     assert_eq!((report.revision, report.restarts), (Some("2025-11-25"), 0));
     assert_eq!((report.router.in_flight, report.router.sessions), (1, 1));
-    assert!(report.last_exit.is_none());
+    assert!(report.last_exit.is_none() && report.failure.is_none());
     let said = ["first", "out of \\u{1b}[1mmemory"];
     assert_eq!(report.process.expect("there is one").stderr, said);
 
@@ -87,4 +87,18 @@ async fn how_a_process_ended_is_known_when_its_child_is_gone_too() {
     tokio::join!(stop, async { next.goes(exit(0)) });
     let exit = last_exit.report().expect("nobody asked for it");
     assert_eq!((exit.status.as_str(), exit.stderr.as_slice()), ("exit status: 3", &["out of memory".to_owned()][..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_was_given_up_says_why() {
+    let mut world = World::new();
+    let mut child = world.starts().await;
+    child.complains("no \x1b[1mdatabase\n").await;
+    child.exits(3);
+    let mut state = world.handle.state();
+    within(state.wait_for(|state| matches!(state, ChildState::Failed(_)))).await.expect("it lives");
+    let failure = world.report().await.failure.expect("it was given up");
+    assert_eq!(failure.what, "did not start: it exited (exit status: 3) before its handshake (initialize) stood");
+    assert_eq!(failure.stderr, ["no \\u{1b}[1mdatabase"]);
+    assert_eq!(failure.advice, "run the command by itself in a terminal to see what it misses");
 }

@@ -201,5 +201,5 @@ async fn whoever_asks_for_plain_text_gets_the_older_format() {
     let answer = harness.ask("GET", "/metrics", &[("accept", "text/plain")], "").await;
     assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let text = answer.rest().await;
-    assert!(text.contains("\n# TYPE mcp_mux_limit_hits_total counter\n") && !text.contains("# EOF"));
+    assert!(text.contains("\n# TYPE mcp_mux_limit_hits_total counter\n") && text.ends_with("# EOF\n"));
 }

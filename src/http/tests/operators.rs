@@ -163,6 +163,35 @@ async fn a_name_that_is_pointed_at_this_machine_shows_nothing() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_origin_does_not_read_what_is_for_operators_though_it_may_use_the_server() {
+    let operators = Operators::new(Desk::AmongClients, authenticator(), "/mcp");
+    let from = |method, path, origin: &str| {
+        let mut asked = request(method, path, &[], "");
+        for (name, value) in [("host", "localhost:8000"), ("origin", origin)] {
+            asked.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        asked
+    };
+    for (method, path) in [("GET", "/status.json"), ("GET", "/metrics"), ("GET", "/"), ("OPTIONS", "/status.json")] {
+        for (origin, expected) in [
+            ("http://localhost:8000", true),
+            ("http://LOCALHOST:8000", true),
+            ("http://localhost:3000", false),
+            ("http://127.0.0.1:8000", false),
+            ("https://localhost", false),
+        ] {
+            let answer = operators.ask(Door::Clients, Reach::Machine, from(method, path, origin)).await;
+            assert_eq!(answer.status.is_success(), expected, "{method} {path} {origin}");
+            assert!(expected || answer.status == StatusCode::FORBIDDEN, "{method} {path} {origin}");
+            assert!(!answer.headers.contains_key("access-control-allow-origin"), "{method} {path} {origin}");
+        }
+    }
+    let elsewhere = from("OPTIONS", "/mcp", "http://localhost:3000");
+    let answer = operators.ask(Door::Clients, Reach::Machine, elsewhere).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "http://localhost:3000");
+}
+
+#[tokio::test]
 async fn an_endpoint_at_the_root_is_not_taken_by_the_page() {
     let operators = Operators::new(Desk::AmongClients, authenticator(), "/");
     let answer = operators.ask(Door::Clients, Reach::Machine, request("GET", "/", &[], "")).await;
@@ -173,7 +202,7 @@ async fn an_endpoint_at_the_root_is_not_taken_by_the_page() {
 #[tokio::test]
 async fn who_comes_through_a_proxy_on_this_machine_is_not_this_machine() {
     let operators = Operators::new(Desk::AmongClients, authenticator(), "/mcp");
-    for header in ["forwarded", "x-forwarded-for", "x-forwarded-host", "via"] {
+    for header in ["forwarded", "x-forwarded-for", "x-forwarded-host", "via", "x-forwarded-proto", "x-real-ip"] {
         for path in ["/", "/status.json"] {
             let passed_on = request("GET", path, &[(header, "1.1 somebody")], "");
             let answer = operators.ask(Door::Clients, Reach::Machine, passed_on).await;

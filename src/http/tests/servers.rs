@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::Arrangement;
+use crate::config::{Arrangement, ServerName};
 use crate::metrics::{Gauge, Method as Asked, Outcome};
 use crate::servers::{Service, testing as many};
 

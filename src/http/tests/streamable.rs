@@ -606,10 +606,10 @@ async fn guard_speaks_first_and_health_needs_no_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn metrics_are_openmetrics_text_for_those_who_get() {
+async fn metrics_are_openmetrics_text_for_those_who_ask_for_it() {
     let harness = harness();
     for method in ["GET", "HEAD"] {
-        let answer = harness.ask(method, "/metrics", &[], "").await;
+        let answer = harness.ask(method, "/metrics", &[("accept", "application/openmetrics-text")], "").await;
         assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
         assert!(answer.rest().await.ends_with("# EOF\n"));

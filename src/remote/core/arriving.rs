@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::exchange::{Purpose, Step};
 use super::opening::{Phase, Transport};
@@ -49,8 +49,11 @@ impl Core {
             | Purpose::Over => false,
         };
         if head.status.is_success() {
-            if matches!(exchange.purpose, Purpose::Stream | Purpose::Source) {
+            if matches!(exchange.purpose, Purpose::Stream) {
                 exchange.succeeded();
+            }
+            if std::mem::take(&mut exchange.warned) {
+                info!("the remote server answers again");
             }
             if opens && self.is_legacy() {
                 self.session.id.clone_from(&head.session);
@@ -69,7 +72,10 @@ impl Core {
 
     fn event(&mut self, id: ExchangeId, event: Event, now: Instant) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        exchange.succeeded();
+        // A stream that leads to no session is of no use.
+        if !matches!(exchange.purpose, Purpose::Source) || matches!(self.phase, Phase::Open) {
+            exchange.succeeded();
+        }
         let resumable = self.era == Era::Legacy && self.transport == Transport::Streamable;
         if resumable && let Some(last) = event.id {
             exchange.last_event = Some(last);
@@ -96,8 +102,7 @@ impl Core {
             }
             (Transport::Events { .. } | Transport::Streamable, Some(_)) => {}
             (_, None) => {
-                self.abandon(id);
-                self.source_lost("the server names an endpoint of another origin, or none", now);
+                self.source_failed(id, "it names an endpoint of another origin, or none");
             }
         }
     }
@@ -198,7 +203,8 @@ impl Core {
     /// The whole body of an answer that is no event stream.
     fn body(&mut self, id: ExchangeId, body: Bytes, now: Instant) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
-        let Some(status) = exchange.head.as_ref().map(|head| head.status) else { return };
+        let Some(head) = &exchange.head else { return };
+        let (status, said) = (head.status, said(head));
         if !status.is_success() {
             return self.refused(id, status, &body, now);
         }
@@ -226,7 +232,7 @@ impl Core {
                     .get(&id)
                     .is_some_and(|exchange| exchange.step == Step::Sent && exchange.head.is_some())
                 {
-                    self.unusable(id, "the server's answer is no response to the request", now);
+                    self.unusable(id, &format!("its answer ({said}) is no response to the request"));
                 }
             }
             Purpose::Stream => {
@@ -234,8 +240,7 @@ impl Core {
                 self.end(id);
             }
             Purpose::Source => {
-                self.end(id);
-                self.source_lost("the server has no event stream there", now);
+                self.source_failed(id, &format!("it has no event stream there ({said})"));
             }
             Purpose::Delete | Purpose::Over => {
                 self.end(id);
@@ -247,9 +252,9 @@ impl Core {
     fn refused(&mut self, id: ExchangeId, status: StatusCode, body: &Bytes, now: Instant) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let error = Message::parse(body.clone(), DEPTH_MAX).ok().filter(|message| message.kind() == Kind::Error);
-        let in_session = self.is_legacy() && self.transport == Transport::Streamable && self.session.id.is_some();
         let (purpose, moved) = (exchange.purpose.clone(), exchange.moved);
-        if status == StatusCode::NOT_FOUND && (in_session || exchange.epoch != self.epoch) {
+        let reopening = matches!(self.phase, Phase::Reopening);
+        if status == StatusCode::NOT_FOUND && exchange.in_session {
             match purpose {
                 Purpose::Request { .. } | Purpose::Message | Purpose::Stream | Purpose::Replay => {
                     return self.session_gone(id, now);
@@ -284,7 +289,7 @@ impl Core {
                         self.pass_error(&client_id, &error);
                         self.gave_up(&method);
                     }
-                    None if is_passing(status) && self.retry_if_harmless(id, now) => {}
+                    None if is_passing(status) && self.retry_if_harmless(id, &status_text(status), now) => {}
                     None => self.give_up(id, &status_refusal(status)),
                 }
             }
@@ -292,20 +297,19 @@ impl Core {
                 warn!(%status, "the remote server refused a notification or an answer of the client");
                 self.end(id);
             }
-            Purpose::Stream if is_passing(status) => self.again(id, now),
+            Purpose::Stream if is_passing(status) => self.again(id, &status_text(status), now),
+            Purpose::Source | Purpose::Reopen if is_passing(status) || reopening && status.is_server_error() => {
+                self.again(id, &status_text(status), now);
+            }
             Purpose::Stream => {
                 debug!(%status, "the remote server has no stream for what belongs to no request");
                 self.end(id);
             }
-            Purpose::Source => {
-                self.end(id);
-                self.source_lost(&status_refusal(status).what, now);
-            }
+            Purpose::Source => self.source_failed(id, &status_text(status)),
             Purpose::Replay => {
                 self.end(id);
                 self.replay_next(now);
             }
-            Purpose::Reopen if is_passing(status) => self.again(id, now),
             Purpose::Reopen => {
                 self.end(id);
                 self.reopening_failed(&status_refusal(status));
@@ -356,15 +360,30 @@ fn is_passing(status: StatusCode) -> bool {
     )
 }
 
+/// Of an answer that is not what it should be.
+fn said(head: &Head) -> String {
+    let Head { status, kind, .. } = head;
+    let kind = if kind.is_empty() { "without a Content-Type" } else { kind };
+    let hint = if kind.starts_with("text/html") { ": is this the MCP endpoint?" } else { "" };
+    format!("{status}, {kind}{hint}")
+}
+
 fn status_refusal(status: StatusCode) -> Refusal {
-    let (code, kind, hint) = match status {
-        StatusCode::UNAUTHORIZED => {
-            (code::UNAUTHENTICATED, "remote-unauthenticated", ": give a token that it takes with --auth-token-file")
-        }
-        StatusCode::FORBIDDEN => (code::FORBIDDEN, "remote-forbidden", ": the token or the header may not do that"),
-        _ => (code::CHILD_UNAVAILABLE, "remote-status", ""),
+    let (code, kind) = match status {
+        StatusCode::UNAUTHORIZED => (code::UNAUTHENTICATED, "remote-unauthenticated"),
+        StatusCode::FORBIDDEN => (code::FORBIDDEN, "remote-forbidden"),
+        _ => (code::CHILD_UNAVAILABLE, "remote-status"),
     };
-    Refusal { code, kind, what: format!("the remote server answered with HTTP status {status}{hint}") }
+    Refusal { code, kind, what: format!("the remote server: {}", status_text(status)) }
+}
+
+fn status_text(status: StatusCode) -> String {
+    let hint = match status {
+        StatusCode::UNAUTHORIZED => ": give a token that it takes with --auth-token-file",
+        StatusCode::FORBIDDEN => ": the token or the header may not do that",
+        _ => "",
+    };
+    format!("it answered with HTTP status {status}{hint}")
 }
 
 /// The deepest nesting taken from a server.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exchange::Purpose;
+use super::exchange::{Exchange, Purpose, Step};
 use super::opening::Transport;
 use super::{Core, Ending, ExchangeId, Output, Refusal};
 use crate::jsonrpc::Kind;
@@ -49,11 +49,13 @@ impl Core {
     }
 
     pub(super) fn advance_closing(&mut self, now: Instant) {
-        let waits = |purpose: &Purpose| match purpose {
-            Purpose::Request { .. } | Purpose::Message | Purpose::Reopen | Purpose::Replay | Purpose::Tools(_) => true,
+        let waits = |exchange: &Exchange| match exchange.purpose {
+            Purpose::Request { .. } | Purpose::Message | Purpose::Tools(_) => true,
+            // So that the session can be closed; but not until there is a server again.
+            Purpose::Reopen | Purpose::Replay => exchange.step == Step::Sent,
             Purpose::Stream | Purpose::Source | Purpose::Delete | Purpose::Over => false,
         };
-        let idle = self.queue.is_empty() && !self.exchanges.values().any(|exchange| waits(&exchange.purpose));
+        let idle = self.queue.is_empty() && !self.exchanges.values().any(waits);
         match self.closing {
             Closing::Draining(until) if idle || now >= until => self.leave(now),
             Closing::Leaving => {

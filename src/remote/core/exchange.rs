@@ -60,6 +60,8 @@ pub(super) struct Exchange {
     pub(super) message: Option<Message>,
     /// Of which session.
     pub(super) epoch: u64,
+    /// Whether that session was named in what was sent last.
+    pub(super) in_session: bool,
     /// Whether its message was moved here from a session that was gone.
     pub(super) moved: bool,
     /// The head of the answer that is being read.
@@ -68,9 +70,13 @@ pub(super) struct Exchange {
     pub(super) last_event: Option<Box<str>>,
     /// How long the server wants to be left alone first.
     pub(super) retry: Option<Duration>,
+    /// When it was sent last.
+    pub(super) launched: Option<Instant>,
     /// Attempts in a row that came to nothing, and since when.
     pub(super) attempts: u32,
     pub(super) failing_since: Option<Instant>,
+    /// Whether the log has it that it is tried again.
+    pub(super) warned: bool,
     /// When something has to be done; what, `step` says.
     pub(super) due: Option<Instant>,
     pub(super) step: Step,
@@ -97,12 +103,15 @@ impl Exchange {
             purpose,
             message,
             epoch,
+            in_session: false,
             moved: false,
             head: None,
             last_event: None,
             retry: None,
+            launched: None,
             attempts: 0,
             failing_since: None,
+            warned: false,
             due: None,
             step: Step::Parked,
             acknowledged: false,
@@ -115,9 +124,7 @@ impl Exchange {
         self.attempts = 0;
         self.failing_since = None;
     }
-}
 
-impl Exchange {
     /// How long the server may take; none: as long as the client waits.
     pub(super) const fn patience(&self) -> Option<Duration> {
         match self.purpose {

@@ -18,18 +18,29 @@ impl Core {
     /// There will be no (more) answer.
     pub(super) fn failed(&mut self, id: ExchangeId, failure: &Failure, now: Instant) {
         let streamed = self.exchanges.get(&id).is_some_and(|exchange| exchange.head.is_some());
-        if streamed && failure.reached != Reached::Refused {
+        if streamed && matches!(failure.reached, Reached::Nobody | Reached::Perhaps) {
             return self.broken(id, &failure.what, now);
         }
+        let is_source = self.exchanges.get(&id).is_some_and(|exchange| matches!(exchange.purpose, Purpose::Source));
         let retried = match failure.reached {
-            Reached::Nobody => self.retry(id, now),
-            Reached::Perhaps => self.retry_if_harmless(id, now),
+            Reached::Nobody => {
+                self.failing_since_launch(id);
+                self.retry(id, &failure.what, now)
+            }
+            Reached::Perhaps => self.retry_if_harmless(id, &failure.what, now),
             Reached::Refused => false,
+            Reached::Unusable if is_source => return self.source_broke(id, &failure.what, now),
+            Reached::Unusable => return self.unusable(id, &failure.what),
         };
-        if retried {
-            debug!(why = failure.what, "the remote server is tried again");
-        } else {
-            self.lost(id, &failure.what, now);
+        if !retried {
+            self.lost(id, &failure.what);
+        }
+    }
+
+    /// The attempt that failed took its time too.
+    fn failing_since_launch(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.failing_since = exchange.failing_since.or(exchange.launched);
         }
     }
 
@@ -43,18 +54,20 @@ impl Core {
             return;
         }
         let retried = match exchange.purpose {
-            Purpose::Request { .. } if resumable => self.retry(id, now),
-            Purpose::Stream => self.retry(id, now),
-            Purpose::Request { .. } | Purpose::Reopen | Purpose::Replay => self.retry_if_harmless(id, now),
-            Purpose::Message | Purpose::Source | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => false,
+            // Streams come and go.
+            Purpose::Request { .. } if resumable => self.schedule(id, now),
+            Purpose::Stream => self.schedule(id, now),
+            Purpose::Request { .. } | Purpose::Reopen | Purpose::Replay => self.retry_if_harmless(id, what, now),
+            Purpose::Source => return self.source_broke(id, what, now),
+            Purpose::Message | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => false,
         };
         if !retried {
-            self.lost(id, what, now);
+            self.lost(id, what);
         }
     }
 
     /// Sends it again after a while, if that can be done twice.
-    pub(super) fn retry_if_harmless(&mut self, id: ExchangeId, now: Instant) -> bool {
+    pub(super) fn retry_if_harmless(&mut self, id: ExchangeId, what: &str, now: Instant) -> bool {
         let harmless = self.exchanges.get(&id).is_some_and(|exchange| match &exchange.purpose {
             Purpose::Request { method, .. } => {
                 method::is_safe_to_repeat(method)
@@ -62,28 +75,52 @@ impl Core {
                     || **method == *method::LISTEN
                     || exchange.last_event.is_some()
             }
-            Purpose::Stream | Purpose::Reopen | Purpose::Replay => true,
-            Purpose::Message | Purpose::Source | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => false,
+            Purpose::Stream | Purpose::Source | Purpose::Reopen | Purpose::Replay => true,
+            Purpose::Message | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => false,
         });
-        harmless && self.retry(id, now)
+        harmless && self.retry(id, what, now)
     }
 
-    /// Sends it again after a while, unless that was tried for too long.
-    pub(super) fn retry(&mut self, id: ExchangeId, now: Instant) -> bool {
-        let spread = self.random.f64();
-        let (bound, closing) = (self.bounds.retry_timeout, self.closing.is_on());
+    /// Sends it again after a while, unless that was tried for too long; and says so, once.
+    pub(super) fn retry(&mut self, id: ExchangeId, what: &str, now: Instant) -> bool {
+        if !self.schedule(id, now) {
+            return false;
+        }
         let Some(exchange) = self.exchanges.get_mut(&id) else { return true };
+        if std::mem::replace(&mut exchange.warned, true) {
+            debug!(why = what, "the remote server is tried again");
+        } else {
+            warn!(why = what, "the remote server is tried again");
+        }
+        if matches!(exchange.purpose, Purpose::Source | Purpose::Reopen | Purpose::Replay) {
+            self.kept.failed = Some(what.to_owned());
+        }
+        true
+    }
+
+    /// Has it sent again after a while, unless that was tried for too long.
+    pub(super) fn schedule(&mut self, id: ExchangeId, now: Instant) -> bool {
+        let spread = self.random.f64();
+        let (bound, reopening) = (self.bounds.retry_timeout, matches!(self.phase, Phase::Reopening));
+        let Some(exchange) = self.exchanges.get_mut(&id) else { return true };
+        // It is nobody's request, so nobody waits for it in vain; what waits for a session has a time of its own.
+        let nobodys = match exchange.purpose {
+            Purpose::Stream => true,
+            Purpose::Source | Purpose::Reopen | Purpose::Replay => reopening,
+            Purpose::Request { .. } | Purpose::Message | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => false,
+        };
+        let endless = nobodys && !self.closing.is_on();
         let since = *exchange.failing_since.get_or_insert(now);
-        // It is nobody's request, so nobody waits for it in vain.
-        let endless = matches!(exchange.purpose, Purpose::Stream) && !closing;
-        if now.saturating_duration_since(since) >= bound && !endless {
+        let rest = if endless { Duration::MAX } else { (since + bound).saturating_duration_since(now) };
+        if rest.is_zero() {
             return false;
         }
         exchange.attempts = exchange.attempts.saturating_add(1);
         let least = if exchange.head.is_some() { STREAM_RETRY } else { Duration::ZERO };
-        let asked = exchange.retry.unwrap_or(least);
-        let wait = backoff(exchange.attempts, spread).max(asked.min(RETRY_MAX));
-        exchange.due = Some(now + wait);
+        // The last attempt is made at the very end; but not before the server wants it.
+        let wait = backoff(exchange.attempts, spread).max(least).min(rest);
+        let asked = exchange.retry.unwrap_or_default().min(RETRY_MAX);
+        exchange.due = Some(now + wait.max(asked));
         exchange.step = Step::Backoff;
         exchange.head = None;
         self.outputs.push_back(Output::Drop(id));
@@ -91,9 +128,9 @@ impl Core {
     }
 
     /// [`Core::retry`], or given up.
-    pub(super) fn again(&mut self, id: ExchangeId, now: Instant) {
-        if !self.retry(id, now) {
-            self.lost(id, "the remote server does not recover", now);
+    pub(super) fn again(&mut self, id: ExchangeId, what: &str, now: Instant) {
+        if !self.retry(id, what, now) {
+            self.lost(id, what);
         }
     }
 
@@ -103,13 +140,38 @@ impl Core {
         exchange.due = None;
         let step = exchange.step;
         match step {
-            Step::Backoff if self.waits_for_session(id) => self.move_on(id),
+            Step::Backoff if self.waits_for_session(id) => self.move_on(id, now),
             Step::Backoff => self.launch(id, now),
             Step::Sent => {
                 self.outputs.push_back(Output::Drop(id));
-                self.lost(id, "the remote server does not answer", now);
+                self.silent(id, now);
             }
             Step::Parked => {}
+        }
+    }
+
+    /// The server takes too long.
+    fn silent(&mut self, id: ExchangeId, now: Instant) {
+        const WHAT: &str = "it does not answer";
+        let Some(exchange) = self.exchanges.get(&id) else { return };
+        match (&exchange.purpose, &self.transport) {
+            (Purpose::Reopen | Purpose::Replay, Transport::Events { source, .. }) => {
+                let source = *source;
+                self.source_broke(source, WHAT, now);
+            }
+            (Purpose::Source | Purpose::Reopen | Purpose::Replay, _) => {
+                self.failing_since_launch(id);
+                self.again(id, WHAT, now);
+            }
+            (
+                Purpose::Request { .. }
+                | Purpose::Message
+                | Purpose::Stream
+                | Purpose::Tools(_)
+                | Purpose::Delete
+                | Purpose::Over,
+                _,
+            ) => self.lost(id, WHAT),
         }
     }
 
@@ -120,12 +182,12 @@ impl Core {
     }
 
     /// A request that was to be sent again: it goes to the next session, or comes to its end with the old one.
-    fn move_on(&mut self, id: ExchangeId) {
+    fn move_on(&mut self, id: ExchangeId, now: Instant) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         if matches!(self.phase, Phase::Reopening) && exchange.last_event.is_none() {
             let message = self.end(id).and_then(|exchange| exchange.message);
             if let Some(message) = message {
-                self.enqueue(Waiting { message, moved: true });
+                self.enqueue(Waiting { message, moved: true, since: now });
             }
             return;
         }
@@ -134,7 +196,7 @@ impl Core {
     }
 
     /// Nothing more comes of an exchange.
-    pub(super) fn lost(&mut self, id: ExchangeId, what: &str, now: Instant) {
+    pub(super) fn lost(&mut self, id: ExchangeId, what: &str) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let refusal = Refusal {
             code: code::CHILD_UNAVAILABLE,
@@ -148,8 +210,7 @@ impl Core {
                 self.end(id);
             }
             Purpose::Source => {
-                self.end(id);
-                self.source_lost(what, now);
+                self.source_failed(id, what);
             }
             Purpose::Reopen | Purpose::Replay => {
                 self.end(id);
@@ -166,13 +227,16 @@ impl Core {
     }
 
     /// An answer is of no use.
-    pub(super) fn unusable(&mut self, id: ExchangeId, what: &str, now: Instant) {
+    pub(super) fn unusable(&mut self, id: ExchangeId, what: &str) {
         let is_request = self.exchanges.get(&id).is_some_and(|exchange| exchange.purpose.request().is_some());
         if !is_request {
-            return self.lost(id, what, now);
+            return self.lost(id, what);
         }
-        let refusal =
-            Refusal { code: code::CHILD_ANSWER_UNUSABLE, kind: "remote-answer-unusable", what: what.to_owned() };
+        let refusal = Refusal {
+            code: code::CHILD_ANSWER_UNUSABLE,
+            kind: "remote-answer-unusable",
+            what: format!("the remote server: {what}"),
+        };
         self.give_up(id, &refusal);
     }
 
@@ -189,6 +253,9 @@ impl Core {
     pub(super) fn gave_up(&mut self, method: &str) {
         if method == method::INITIALIZE && self.era == Era::Legacy && matches!(self.phase, Phase::Opening) {
             self.phase = Phase::New;
+            if let Transport::Events { source, .. } = self.transport {
+                self.abandon(source);
+            }
             self.transport = Transport::Streamable;
             self.refuse_queue_of_new();
         }
@@ -201,7 +268,8 @@ fn backoff(attempts: u32, spread: f64) -> Duration {
     full.mul_f64(0.5 + spread.clamp(0.0, 1.0) / 2.0)
 }
 
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// The first of them.
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// The least wait after a stream that broke, where the server says nothing of it.
 const STREAM_RETRY: Duration = Duration::from_millis(500);

@@ -11,7 +11,8 @@ use http::{HeaderValue, Uri};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::exchange::Purpose;
+use super::exchange::{Purpose, Step};
+use super::failing::BACKOFF_MIN;
 use super::{Core, Ending, ExchangeId, Refusal, Waiting};
 use crate::jsonrpc::{Frame, Kind, Message, RawId, decode_str};
 use crate::mcp::ids::Param;
@@ -58,6 +59,9 @@ pub(super) struct Kept {
     pub(super) refused: Option<Refusal>,
     /// The session is to be opened again.
     due: bool,
+    /// Since when that is tried, and what came of the last attempt.
+    pub(super) reopening_since: Option<Instant>,
+    pub(super) failed: Option<String>,
 }
 
 impl Core {
@@ -124,8 +128,13 @@ impl Core {
     }
 
     pub(super) fn refuse_queue(&mut self, refusal: &Refusal) {
-        self.queued_bytes = 0;
-        for Waiting { message, .. } in std::mem::take(&mut self.queue) {
+        let all = std::mem::take(&mut self.queue);
+        self.refuse_all(all, refusal);
+    }
+
+    fn refuse_all(&mut self, those: VecDeque<Waiting>, refusal: &Refusal) {
+        for Waiting { message, .. } in those {
+            self.queued_bytes -= message.bytes().len();
             if let (Kind::Request, Some(id)) = (message.kind(), message.id()) {
                 self.refuse(&id, refusal);
             }
@@ -137,6 +146,7 @@ impl Core {
     pub(super) fn forget_session(&mut self) {
         self.session.id = None;
         self.session.revision = None;
+        self.kept.replay.clear();
     }
 
     /// An exchange was told that there is no such session.
@@ -145,8 +155,7 @@ impl Core {
         let is_old = exchange.epoch != self.epoch;
         if !is_old && matches!(self.phase, Phase::Open) {
             info!("the remote server has forgotten the session: opening it again");
-            self.phase = Phase::Reopening;
-            self.forget_session();
+            self.begin_reopening(now);
             self.end_streams();
             self.reinitialize(now);
         }
@@ -157,8 +166,13 @@ impl Core {
         };
         match (exchange.purpose, exchange.message) {
             (Purpose::Request { .. }, Some(message)) if exchange.last_event.is_none() && !exchange.moved => {
+                if matches!(self.phase, Phase::Lost) {
+                    self.reopen();
+                }
                 self.queued_bytes += message.bytes().len();
-                self.queue.push_front(Waiting { message, moved: true });
+                // Behind what was refused before it, and before what has not been sent at all.
+                let at = self.queue.iter().position(|waiting| !waiting.moved).unwrap_or(self.queue.len());
+                self.queue.insert(at, Waiting { message, moved: true, since: now });
             }
             (Purpose::Request { id, .. }, _) => self.refuse(&id, &lost),
             (Purpose::Replay, _) => self.reopening_failed(&lost),
@@ -190,11 +204,20 @@ impl Core {
         self.kept.due = true;
     }
 
+    /// There is no session until there is another one.
+    pub(super) fn begin_reopening(&mut self, now: Instant) {
+        self.phase = Phase::Reopening;
+        self.forget_session();
+        self.kept.reopening_since = Some(now);
+        self.kept.failed = None;
+    }
+
     /// Begins what [`Core::reopen`] asked for.
     pub(super) fn reopen_if_due(&mut self, now: Instant) {
         if !std::mem::take(&mut self.kept.due) {
             return;
         }
+        self.begin_reopening(now);
         match self.transport {
             Transport::Streamable => self.reinitialize(now),
             Transport::Events { .. } => self.open_source(now),
@@ -271,7 +294,47 @@ impl Core {
         warn!(why = refusal.what, "the session could not be opened again");
         self.phase = Phase::Lost;
         self.kept.replay.clear();
+        if let Transport::Events { source, .. } = self.transport {
+            self.abandon(source);
+        }
         self.refuse_queue(refusal);
+    }
+
+    /// When the first request has waited long enough for a session.
+    pub(super) fn patience_until(&self) -> Option<Instant> {
+        let since = self.kept.reopening_since.filter(|_| matches!(self.phase, Phase::Reopening))?;
+        let requests = self.queue.iter().filter(|waiting| waiting.message.kind() == Kind::Request);
+        requests.map(|waiting| waiting.since.max(since) + self.bounds.retry_timeout).min()
+    }
+
+    /// Refuses what has waited long enough; the session is tried to be opened all the same.
+    pub(super) fn refuse_overdue(&mut self, now: Instant) {
+        let Some(since) = self.kept.reopening_since.filter(|_| self.patience_until().is_some_and(|until| until <= now))
+        else {
+            return;
+        };
+        let why = self.kept.failed.as_deref().unwrap_or("it does not open the session again");
+        let what = format!("the remote server: {why}");
+        let refusal = Refusal { code: code::CHILD_UNAVAILABLE, kind: "remote-unavailable", what };
+        let bound = self.bounds.retry_timeout;
+        let is_overdue =
+            |waiting: &Waiting| waiting.message.kind() == Kind::Request && waiting.since.max(since) + bound <= now;
+        let (overdue, rest) = std::mem::take(&mut self.queue).into_iter().partition(is_overdue);
+        self.queue = rest;
+        self.refuse_all(overdue, &refusal);
+    }
+
+    /// A request has come that waits for a session: the next attempt comes soon.
+    pub(super) fn hasten(&mut self, message: &Message, now: Instant) {
+        if message.kind() != Kind::Request || !matches!(self.phase, Phase::Reopening) {
+            return;
+        }
+        for exchange in self.exchanges.values_mut() {
+            let opens = matches!(exchange.purpose, Purpose::Source | Purpose::Reopen | Purpose::Replay);
+            if opens && exchange.step == Step::Backoff && exchange.retry.is_none() {
+                exchange.due = exchange.due.map(|due| due.min(now + BACKOFF_MIN));
+            }
+        }
     }
 }
 

@@ -35,7 +35,8 @@ impl Core {
             Kind::Notification | Kind::Result | Kind::Error => {}
         }
         self.keep(&message);
-        self.enqueue(Waiting { message, moved: false });
+        self.hasten(&message, now);
+        self.enqueue(Waiting { message, moved: false, since: now });
         self.pump(now);
     }
 
@@ -123,7 +124,7 @@ impl Core {
     pub(super) fn pump(&mut self, now: Instant) {
         self.reopen_if_due(now);
         while self.gate.is_none() && self.may_send() {
-            let Some(Waiting { message, moved }) = self.queue.pop_front() else { return };
+            let Some(Waiting { message, moved, since: _ }) = self.queue.pop_front() else { return };
             self.queued_bytes -= message.bytes().len();
             let purpose = match (message.kind(), message.id()) {
                 (Kind::Request, Some(id)) => Purpose::Request { id, method: message.method().into() },
@@ -173,7 +174,10 @@ impl Core {
         };
         exchange.head = None;
         exchange.step = Step::Sent;
+        exchange.launched = Some(now);
         exchange.epoch = self.epoch;
+        exchange.in_session =
+            self.era == Era::Legacy && self.transport == Transport::Streamable && self.session.id.is_some();
         exchange.due = exchange.patience().map(|patience| now + patience);
         self.outputs.push_back(Output::Call(id, Box::new(request)));
     }

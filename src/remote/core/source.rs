@@ -60,21 +60,61 @@ impl Core {
         }
     }
 
-    /// The stream of HTTP+SSE is gone, and with it everything that was to come on it.
-    pub(super) fn source_lost(&mut self, what: &str, now: Instant) {
-        let what = match self.kept.refused.take() {
-            Some(refused) => format!("{}, and has no event stream either ({what})", refused.what),
-            None => format!("the remote server: {what}"),
+    /// The stream of HTTP+SSE broke. If there was a session, another one is asked for until there is one.
+    pub(super) fn source_broke(&mut self, id: ExchangeId, what: &str, now: Instant) {
+        let is_current = matches!(self.transport, Transport::Events { source, .. } if source == id);
+        let had_session = matches!(self.phase, Phase::Open | Phase::Reopening);
+        if !is_current || !had_session || self.closing.is_on() {
+            return self.source_failed(id, what);
+        }
+        let old = self.abandon(id);
+        self.move_harmless(now);
+        self.end_what_was_to_come(&lost(what));
+        if matches!(self.phase, Phase::Open) {
+            warn!(why = what, "the stream of the remote server broke");
+            self.begin_reopening(now);
+        } else {
+            self.forget_session();
+        }
+        let source = self.begin(Purpose::Source, None);
+        self.transport = Transport::Events { source, endpoint: None };
+        if let (Some(old), Some(new)) = (old, self.exchanges.get_mut(&source)) {
+            (new.attempts, new.failing_since, new.warned) = (old.attempts, old.failing_since, old.warned);
+            (new.head, new.retry) = (old.head, old.retry);
+        }
+        self.schedule(source, now);
+        self.kept.failed = Some(what.to_owned());
+    }
+
+    /// There is no stream of HTTP+SSE, nor will there be one if it is asked for again.
+    pub(super) fn source_failed(&mut self, id: ExchangeId, what: &str) {
+        self.abandon(id);
+        if !matches!(self.transport, Transport::Events { source, .. } if source == id) {
+            return;
+        }
+        let refusal = match self.kept.refused.take() {
+            Some(refused) => {
+                Refusal { what: format!("{}, and has no event stream either ({what})", refused.what), ..lost(what) }
+            }
+            None => lost(what),
         };
-        let refusal = Refusal { code: code::CHILD_EXITED, kind: "remote-lost", what };
-        let (phase, closing) = (self.phase, self.closing.is_on());
+        self.end_what_was_to_come(&refusal);
+        match self.phase {
+            Phase::Open | Phase::Reopening => {
+                self.phase = Phase::Reopening;
+                self.forget_session();
+                self.reopening_failed(&refusal);
+            }
+            Phase::New | Phase::Opening | Phase::Lost => {}
+        }
+    }
+
+    /// Nothing comes any more on the stream of HTTP+SSE.
+    fn end_what_was_to_come(&mut self, refusal: &Refusal) {
         let of_session = |purpose: &Purpose| match purpose {
             Purpose::Request { .. } | Purpose::Message | Purpose::Reopen | Purpose::Replay => true,
             Purpose::Stream | Purpose::Source | Purpose::Tools(_) | Purpose::Delete | Purpose::Over => false,
         };
-        if matches!(phase, Phase::Open) && !closing {
-            self.move_harmless();
-        }
         let gone: Vec<ExchangeId> =
             self.exchanges.iter().filter(|(_, exchange)| of_session(&exchange.purpose)).map(|(id, _)| *id).collect();
         for id in gone {
@@ -87,25 +127,10 @@ impl Core {
                     self.gave_up(&method);
                 }
                 _ => {
-                    self.give_up(id, &refusal);
+                    self.give_up(id, refusal);
                     self.end(id);
                 }
             }
-        }
-        match phase {
-            Phase::Open if !closing => {
-                warn!(why = refusal.what, "the stream of the remote server broke");
-                self.phase = Phase::Reopening;
-                self.forget_session();
-                let source = self.begin(Purpose::Source, None);
-                self.transport = Transport::Events { source, endpoint: None };
-                if !self.retry(source, now) {
-                    self.end(source);
-                    self.reopening_failed(&refusal);
-                }
-            }
-            Phase::Reopening | Phase::Open => self.reopening_failed(&refusal),
-            Phase::New | Phase::Opening | Phase::Lost => {}
         }
     }
 
@@ -118,13 +143,12 @@ impl Core {
             return false;
         }
         exchange.step = Step::Backoff;
-        self.abandon(source);
-        self.source_lost("it has forgotten the session", now);
+        self.source_broke(source, "it has forgotten the session", now);
         true
     }
 
     /// Requests that can be made twice, or that nobody got, wait for the next session; once each.
-    fn move_harmless(&mut self) {
+    fn move_harmless(&mut self, now: Instant) {
         let movable = |exchange: &Exchange| {
             let untaken = exchange.step == Step::Backoff;
             let harmless =
@@ -137,8 +161,12 @@ impl Core {
         for id in movable.into_iter().rev() {
             if let Some(message) = self.abandon(id).and_then(|exchange| exchange.message) {
                 self.queued_bytes += message.bytes().len();
-                self.queue.push_front(Waiting { message, moved: true });
+                self.queue.push_front(Waiting { message, moved: true, since: now });
             }
         }
     }
+}
+
+fn lost(what: &str) -> Refusal {
+    Refusal { code: code::CHILD_EXITED, kind: "remote-lost", what: format!("the remote server: {what}") }
 }

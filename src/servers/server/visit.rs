@@ -17,6 +17,16 @@ use crate::error::Reject;
 pub struct Visit {
     server: Arc<Server>,
     service: Arc<Service>,
+    purpose: Purpose,
+}
+
+/// What a visit is for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    /// Whatever somebody wants.
+    Anything,
+    /// What was begun before the server was taken out; who wants anything else is told this.
+    ToFinish(Reject),
 }
 
 impl Server {
@@ -53,14 +63,29 @@ impl Server {
         timeout(queue_timeout, coming).await.unwrap_or_else(|_| Err(late()))
     }
 
+    /// Visits what is left of it once it is served no more, to finish something; whoever wants to begin something is told
+    /// `otherwise`.
+    pub(in super::super) fn visit_remains(self: &Arc<Self>, otherwise: &Reject) -> Option<Visit> {
+        match &*self.phase.borrow() {
+            Phase::Up(service) | Phase::Leaving(service) if self.is_dismissed() => {
+                Some(self.receive(service, Purpose::ToFinish(otherwise.clone())))
+            }
+            Phase::Up(_) | Phase::Leaving(_) => None,
+            Phase::Asleep | Phase::Waiting | Phase::Stopping(_) | Phase::Failed(_) | Phase::Over => None,
+        }
+    }
+
+    /// The phase has to be held.
+    fn receive(self: &Arc<Self>, service: &Arc<Service>, purpose: Purpose) -> Visit {
+        self.visits.fetch_add(1, Ordering::Relaxed);
+        self.visits_begun.fetch_add(1, Ordering::Relaxed);
+        Visit { server: Arc::clone(self), service: Arc::clone(service), purpose }
+    }
+
     fn enter(self: &Arc<Self>) -> Result<Option<Visit>, Reject> {
         // Whoever lets it fall asleep holds the other side of this lock.
         match &*self.phase.borrow() {
-            Phase::Up(service) => {
-                self.visits.fetch_add(1, Ordering::Relaxed);
-                self.visits_begun.fetch_add(1, Ordering::Relaxed);
-                Ok(Some(Visit { server: Arc::clone(self), service: Arc::clone(service) }))
-            }
+            Phase::Up(service) => Ok(Some(self.receive(service, Purpose::Anything))),
             Phase::Asleep | Phase::Waiting | Phase::Stopping(_) => Ok(None),
             Phase::Failed(until) => {
                 let retry_after = until.saturating_duration_since(Instant::now());
@@ -92,6 +117,22 @@ impl Visit {
     /// What serves it, for as long as that may be.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
+    }
+
+    /// Checks that something may be begun that is not under way yet.
+    ///
+    /// # Errors
+    /// The server is served no more, and only finishes what it has.
+    pub fn may_begin(&self) -> Result<(), Reject> {
+        match &self.purpose {
+            Purpose::Anything => Ok(()),
+            Purpose::ToFinish(otherwise) => Err(otherwise.clone()),
+        }
+    }
+
+    /// The server.
+    pub fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.server)
     }
 
     /// The server's name.
