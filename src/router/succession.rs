@@ -59,6 +59,7 @@ impl Router {
                 successor.attach(*session, Profile { level, subscriptions, ..profile.clone() }, now);
             }
             self.subscriptions = Subscriptions::default();
+            self.listen.leave_to_successor();
             self.hand_over_listens(successor, now);
         }
         for (place, entry) in self.queue.take() {

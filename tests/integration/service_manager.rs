@@ -52,7 +52,9 @@ while True:
     assert_eq!(told(&manager).await, ready);
 
     mux.signal(Signal::TERM);
-    // 3 s for requests; twice 2 s and 5 s for the server; 1 s and 5 s for what is left.
-    assert!(told(&manager).await.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=18000000\n"));
+    // 3 s for requests; twice 2 s and 5 s for the server; 1 s and 5 s for what is left, and 3 s for the last spans.
+    let seconds = if cfg!(feature = "otel") { 21 } else { 18 };
+    let stopping = told(&manager).await;
+    assert!(stopping.starts_with(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={seconds}000000\n")), "{stopping}");
     assert_eq!(mux.stop_after_signal().await.0.code(), Some(0));
 }

@@ -156,6 +156,12 @@ impl Listen {
         *self = Self { wish: Wish::Changed, ..Self::default() };
     }
 
+    /// Nothing more is to be asked for here.
+    pub(in crate::router) fn leave_to_successor(&mut self) {
+        self.doubtful.clear();
+        self.wish = Wish::Followed;
+    }
+
     /// Until when the child has to acknowledge what it was asked.
     pub(in crate::router) fn deadline(&self) -> Option<Instant> {
         self.asked.as_ref().map(|asked| asked.deadline)
@@ -190,6 +196,9 @@ impl Listen {
 impl Router {
     /// Listens for what the sessions want now, if that is something else.
     pub(in crate::router) fn follow_wishes(&mut self, now: Instant) {
+        if self.is_retired() {
+            return self.listen.leave_to_successor();
+        }
         let serves = self.is_modern() && self.is_ready() && self.role == Role::Serving;
         if !serves || self.listen.asked.is_some() {
             return;
