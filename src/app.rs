@@ -205,9 +205,9 @@ impl App {
         };
         let servers = Servers::start(config.servers, guard, config.drain_timeout, &tasks);
         let source = source.map(Arc::new);
-        entrance::read_again(&mut reloads, &authenticator, &servers, source.clone());
+        entrance::read_again(&mut reloads, &authenticator, &servers, source.as_deref());
         if let Some(source) = source {
-            configuration::read_again(&mut reloads, source, &servers, remarks);
+            configuration::read_again(&mut reloads, source, &authenticator, &servers, remarks);
         }
         let reload = Arc::new(Notify::new());
         if config.reread == Reread::OnChange {

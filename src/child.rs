@@ -225,7 +225,8 @@ fn spawn_with(
     let backlog = Arc::new(Backlog::new(config.queue_bytes_max, tenancy.metrics.clone()));
     // Not within the span of whoever it is started for: it may outlive them.
     let server = config.server.as_ref().map(tracing::field::display);
-    let span = tracing::info_span!(parent: None, "child", server, number = tenancy.number, command = name);
+    // Of that level, since it says of every line which server it is about.
+    let span = tracing::error_span!(parent: None, "child", server, number = tenancy.number, command = name);
     let shared = (inbox, Arc::clone(&backlog), state_changes);
     let (era, cache, metrics) = (tenancy.era.clone(), tenancy.cache.clone(), tenancy.metrics.clone());
     let actor = ChildActor::new(config, &name, router, launcher, tenancy, shared, tracker.clone());

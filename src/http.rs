@@ -166,11 +166,12 @@ impl Http {
         let (since, asked, client) = (Instant::now(), self.asked(&request.method, path), way.client);
         let passage = |principal| Passage { asked, client, principal, server: None, session: None, since };
         let (headers, uri, host) = (&request.headers, &request.uri, way.host.as_deref());
-        let checked = self.guard.check(headers, uri, peer.local_ip(), host);
-        let for_operators = self.is_for_operators(door, path);
-        let cors = match checked
-            .and_then(|cors| if for_operators { Guard::only_own(&cors, headers, uri, host) } else { Ok(cors) })
-        {
+        let local = peer.local_ip();
+        let checked = match self.is_for_operators(door, path) {
+            true => self.guard.check_own(headers, uri, local, host),
+            false => self.guard.check(headers, uri, local, host),
+        };
+        let cors = match checked {
             Ok(cors) => cors,
             Err(reject) => {
                 debug!(kind = reject.wire().kind, "request refused by the guard");

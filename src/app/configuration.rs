@@ -5,16 +5,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
+use super::entrance;
+use crate::auth::{Authenticator, Change};
 use crate::config::{Again, AuthConfig, ForeignKey, Isolation, ServerConfig, ServerName, ServersConfig, Source};
 use crate::reload::Reloads;
 use crate::servers::{Changes, Server, Servers};
 
 /// Adds the file to what can be read again.
-pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &Arc<Servers>, remarks: Remarks) {
-    let servers = Arc::clone(servers);
+///
+/// All that it says is taken together, or nothing of it.
+pub(super) fn read_again(
+    reloads: &mut Reloads,
+    source: Arc<Source>,
+    authenticator: &Arc<Authenticator>,
+    servers: &Arc<Servers>,
+    remarks: Remarks,
+) {
+    let (authenticator, servers) = (Arc::clone(authenticator), Arc::clone(servers));
     let file = source.file().to_owned();
     reloads.add("configuration", vec![file], move || {
-        let Again { servers: now, restart, foreign_keys, exposed_file } = source.again()?;
+        let Again { servers: now, restart, foreign_keys, exposed_file, principals } = source.again()?;
         if let Some(now) = &now {
             let would_end = |name: &ServerName| {
                 let goes_on = |server: Arc<Server>| now.folderless.iter().any(|config| server.is(config));
@@ -24,6 +34,10 @@ pub(super) fn read_again(reloads: &mut Reloads, source: Arc<Source>, servers: &A
         }
         if !restart.is_empty() {
             warn!(keys = joined(&restart), "these keys have changed, and hold after a restart of mcp-mux");
+        }
+        if authenticator.set_principals(principals) == Change::Other {
+            info!("principals may do what the configuration file says now");
+            entrance::interrupt_all(&servers);
         }
         if let Some(now) = now {
             remarks.say(&now, exposed_file.as_deref(), &foreign_keys);

@@ -66,12 +66,12 @@ pub(super) fn authenticator(
     Ok(Arc::new(Authenticator::new(Methods { tokens, jwt, certificates }, principals)))
 }
 
-/// What can be read again; `source` is the whole file that the principals are in.
+/// What can be read again. That of the principals is, with the whole of the file that they are in; here, where there is no `source`.
 pub(super) fn read_again(
     reloads: &mut Reloads,
     authenticator: &Arc<Authenticator>,
     servers: &Arc<Servers>,
-    source: Option<Arc<Source>>,
+    source: Option<&Source>,
 ) {
     let Methods { tokens, jwt, certificates: _ } = authenticator.methods();
     if let Some(tokens) = tokens.clone() {
@@ -94,14 +94,10 @@ pub(super) fn read_again(
             Ok(())
         });
     }
-    if authenticator.has_file() {
+    if authenticator.has_file() && source.is_none() {
         let (authenticator, servers) = (Arc::clone(authenticator), Arc::clone(servers));
         // It looks itself at what its file is.
         reloads.add("principals", Vec::new(), move || {
-            // A file of which anything is wrong changes nothing.
-            if let Some(source) = &source {
-                source.again()?;
-            }
             if authenticator.reload()? == Change::Other {
                 interrupt_all(&servers);
             }
@@ -114,7 +110,7 @@ pub(super) fn read_again(
 }
 
 /// Whoever is being served has to show a credential that is good now.
-fn interrupt_all(servers: &Servers) {
+pub(super) fn interrupt_all(servers: &Servers) {
     servers.services().iter().for_each(|service| service.registry.interrupt_all());
 }
 

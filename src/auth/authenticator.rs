@@ -106,10 +106,15 @@ impl Authenticator {
     /// What is wrong with the file; then everything stays as it was.
     pub fn reload(&self) -> Result<Change, ConfigErrors> {
         let before = self.lock().principals.clone();
-        let principals = before.reload()?;
-        let change = if principals == before { Change::None } else { Change::Other };
-        *self.lock() = Known::new(principals);
-        Ok(change)
+        Ok(self.set_principals(before.reload()?))
+    }
+
+    /// From now on principals may do this.
+    pub(crate) fn set_principals(&self, principals: PrincipalsConfig) -> Change {
+        let mut known = self.lock();
+        let change = if principals == known.principals { Change::None } else { Change::Other };
+        *known = Known::new(principals);
+        change
     }
 
     /// Who sent these headers from there, with that certificate.

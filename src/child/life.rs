@@ -116,7 +116,7 @@ impl Running {
         let Process { pid, liveness, stdin, stdout, stderr, orders, exit } = process;
         let over = CancellationToken::new();
         let server = config.server.as_ref().map(tracing::field::display);
-        let span = tracing::info_span!(target: stderr::TARGET, parent: None, "child", server, command = name, pid);
+        let span = tracing::error_span!(target: stderr::TARGET, parent: None, "child", server, command = name, pid);
         let (backlog, lane) = (Arc::clone(backlog), backlog.open());
         let own_lane = lane.clone();
         let pump = async move { pump(&backlog, &own_lane, stdin).await };

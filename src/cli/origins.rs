@@ -27,6 +27,8 @@ pub(crate) struct Origins {
     pub(crate) file: Option<PathBuf>,
     /// Nothing of the file is known.
     pub(crate) file_unreadable: bool,
+    /// There is nothing in the file.
+    pub(crate) file_empty: bool,
     /// Everybody can read variables' values in the file.
     exposed: bool,
     /// The file's table of principals.
@@ -216,6 +218,7 @@ impl Origins {
                 let mut values = FileValues::read(file, definition, environment);
                 self.file = Some(values.path.clone());
                 self.exposed = values.exposed;
+                self.file_empty = values.is_empty;
                 self.principals = std::mem::take(&mut values.principals);
                 self.foreign = std::mem::take(&mut values.foreign);
                 self.problems.append(&mut values.problems);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::File;
 use super::known::below;
+use super::principals::PrincipalsConfig;
 use super::{Arrangement, Config, ConfigErrors, ForeignKey, Problem, ServerName, ServersConfig, Unusable};
 use crate::cli::{Cli, Settings};
 
@@ -16,6 +17,8 @@ pub struct Source {
     variable: Variable,
     file: PathBuf,
     arrangement: Arrangement,
+    /// There was nothing in the file at the start.
+    was_empty: bool,
     /// What the file said at the start that holds until the end.
     settings: Settings,
 }
@@ -34,6 +37,8 @@ pub(crate) struct Again {
     pub(crate) foreign_keys: Vec<ForeignKey>,
     /// The file, where everybody on the machine can read variables' values in it.
     pub(crate) exposed_file: Option<PathBuf>,
+    /// What each principal may do.
+    pub(crate) principals: PrincipalsConfig,
 }
 
 impl Source {
@@ -48,6 +53,7 @@ impl Source {
             variable: Box::new(variable),
             file: cli.origins.file.clone()?,
             arrangement: arrangement(cli),
+            was_empty: cli.origins.file_empty,
             settings: cli.origins.settings.clone(),
         })
     }
@@ -70,6 +76,10 @@ impl Source {
             };
             return Err(self.problem(wanted));
         }
+        // More likely somebody is about to write it than that everybody is to do everything.
+        if cli.origins.file_empty && !self.was_empty {
+            return Err(self.problem("a file with something in it: an empty one would take every limit away"));
+        }
         let restart = cli.origins.settings.differing(&self.settings);
         // Everything in it has to be right, whatever can be used at once.
         let mut config = Config::load_again(cli)?;
@@ -77,8 +87,9 @@ impl Source {
         if !restart.is_empty() {
             config = Config::load_again(self.read(Some(&self.settings))?)?;
         }
-        let servers = (self.arrangement == Arrangement::Several).then_some(config.servers);
-        Ok(Again { servers, restart, foreign_keys, exposed_file: config.exposed_file })
+        let servers = (self.arrangement == Arrangement::Several).then_some(config.servers.clone());
+        let Config { exposed_file, principals, .. } = config;
+        Ok(Again { servers, restart, foreign_keys, exposed_file, principals })
     }
 
     /// A mistake in what is said of a server that works is no reason to end it.

@@ -148,7 +148,8 @@ impl EventBody {
                         Settles::Nothing => self.audience.told(event.frame.len()),
                         Settles::Request => self.audience.answered(&event.frame, None),
                         Settles::Refused(outcome, code) => {
-                            self.audience.answered(&event.frame, Some(Verdict { outcome, code: Some(code) }));
+                            self.audience
+                                .answered(&event.frame, Some(Verdict { outcome, code: Some(code), kind: None }));
                         }
                     }
                     self.held.absorb(event.held);

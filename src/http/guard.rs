@@ -124,25 +124,36 @@ impl Guard {
             })
     }
 
-    /// The same for what is for operators: a page of another origin may not read it, not even one that may use the server. For the
-    /// own page nothing has to be said.
+    /// The same for what is for operators, which a page of another origin may not read, not even one that may use the server. For
+    /// the own page, wherever it is reached, nothing has to be said. (Browsers say where the page's scripts are from.)
     ///
     /// # Errors
-    /// [`Reject::OriginForbidden`].
-    pub fn only_own(cors: &Cors, headers: &HeaderMap, uri: &Uri, forwarded: Option<&str>) -> Result<Cors, Reject> {
-        let own = |origin: &HeaderValue| {
-            let origin = WebOrigin::parse(origin.to_str().ok()?)?;
-            let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-            let names = [host, uri.authority().map(|authority| authority.as_str()), forwarded];
-            // As the browser spelled it: with the same scheme, since that of a proxy is not known.
-            let of_origin =
-                |name: &str| WebOrigin::parse(&format!("{}://{name}", origin.scheme)).as_ref() == Some(&origin);
-            names.into_iter().flatten().any(of_origin).then_some(())
+    /// As [`Guard::check`].
+    pub fn check_own(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        local: Option<IpAddr>,
+        forwarded: Option<&str>,
+    ) -> Result<Cors, Reject> {
+        self.check_host(headers, uri, local, forwarded)?;
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let names = [host, uri.authority().map(|authority| authority.as_str()), forwarded];
+        let is_own = |origin: &HeaderValue| {
+            let origin = origin.to_str().ok().and_then(WebOrigin::parse);
+            origin.is_some_and(|origin| {
+                // As the browser spelled it: with the same scheme, since that of a proxy is not known.
+                let of_name = |name: &str| WebOrigin::parse(&format!("{}://{name}", origin.scheme));
+                names.iter().flatten().any(|name| of_name(name).as_ref() == Some(&origin))
+            })
         };
-        match &cors.origin {
-            Some(origin) if own(origin).is_none() => Err(Reject::OriginForbidden),
-            Some(_) | None => Ok(Cors { origin: None }),
-        }
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let admitted = match (origins.next(), origins.next()) {
+            (None, _) => !is_of_a_foreign_page(headers),
+            (Some(origin), None) => is_own(origin),
+            (Some(_), Some(_)) => false,
+        };
+        if admitted { Ok(Cors { origin: None }) } else { Err(Reject::OriginForbidden) }
     }
 
     /// The answer to `OPTIONS`: to a browser that asks what its page may send (Fetch, CORS-preflight request), or to
@@ -229,6 +240,35 @@ mod tests {
 
     fn admits_origin(guard: &Guard, origin: &str) -> bool {
         check(guard, &[("host", "localhost"), ("origin", origin)], "/mcp").is_ok()
+    }
+
+    #[test]
+    fn the_own_page_is_own_wherever_it_is_reached_and_no_other_is() {
+        let guard = guard(&["mux.example"], &["https://app.example", "*"]);
+        let local = Some("192.0.2.2".parse().unwrap());
+        let check = |pairs: &[(&'static str, &str)]| guard.check_own(&headers(pairs), &Uri::default(), local, None);
+        for (host, origin) in [
+            ("mux.example", "https://mux.example"),
+            ("mux.example:8443", "https://mux.example:8443"),
+            ("MUX.example", "http://mux.example:80"),
+            ("192.0.2.2:8000", "http://192.0.2.2:8000"),
+            ("localhost:8000", "http://localhost:8000"),
+        ] {
+            assert_eq!(check(&[("host", host), ("origin", origin)]), Ok(Cors { origin: None }), "{host} {origin}");
+        }
+        for (host, origin) in [
+            ("mux.example", "https://app.example"),
+            ("mux.example", "https://mux.example:8443"),
+            ("mux.example", "null"),
+            ("localhost:8000", "http://localhost:3000"),
+            ("localhost:8000", "http://127.0.0.1:8000"),
+        ] {
+            assert_eq!(check(&[("host", host), ("origin", origin)]), Err(Reject::OriginForbidden), "{host} {origin}");
+        }
+        let evil = [("host", "evil.example"), ("origin", "http://evil.example")];
+        assert_eq!(check(&evil), Err(Reject::HostForbidden));
+        assert_eq!(check(&[("host", "mux.example"), ("sec-fetch-site", "cross-site")]), Err(Reject::OriginForbidden));
+        assert_eq!(check(&[("host", "mux.example")]), Ok(Cors { origin: None }));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Http {
         let takes_messages = self.takes_messages(place.path, &request.method);
         // From now on it is seen, also if the server cannot be visited.
         let begin = |metrics: &ServerMetrics| match takes_messages {
-            true => Exchange::begin(metrics, Record::of(request, caller)),
+            true => Exchange::begin(metrics, Record::of(request, passage.asked, caller)),
             false => Exchange::none(),
         };
         let remains = self.remains_with_its_session(&place, request);

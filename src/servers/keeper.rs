@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Span, debug, error, info, info_span};
+use tracing::{Span, debug, error, error_span, info};
 
 use super::Loss;
 use super::server::{Phase, Server};
@@ -97,7 +97,7 @@ pub(super) async fn keep(
             turn = means.starts.turn(attempt, server.wanted()) => turn,
         };
         before.retain(|before| !before.is_gone());
-        let span = if named { info_span!("server", name = %server.name()) } else { Span::none() };
+        let span = if named { error_span!("server", name = %server.name()) } else { Span::none() };
         let Some(service) = span.in_scope(|| Service::start(config.clone(), &means)) else { return };
         let service = Arc::new(service);
         if !server.rise(&service) {

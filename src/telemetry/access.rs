@@ -56,7 +56,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) duration_seconds: f64,
     /// As in the metrics.
     pub(crate) outcome: &'static str,
-    /// What kind of error mcp-mux refused it with, where nothing of JSON-RPC was looked for.
+    /// What kind of error it was answered with, where that is of mcp-mux's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kind: Option<&'static str>,
     /// The HTTP status; none where the client had left.

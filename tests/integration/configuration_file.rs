@@ -58,13 +58,13 @@ async fn each_principal_has_a_process_with_its_own_variables_and_follows_them_wh
     assert_eq!(owner(&mux, "the-token-of-bob").await, "\"somebody\"");
     fs::write(&file, config("alice again")).unwrap();
     mux.signal(rustix::process::Signal::HUP);
-    mux.logged("read again files=\"principals\"").await;
+    mux.logged("read again files=\"configuration\"").await;
     assert_eq!(owner(&mux, "the-token-of-alice").await, "\"alice again\"");
 
     // What is wrong elsewhere in the file is a reason to leave these as they are, too.
     fs::write(&file, config("nobody").replace("\"isolation\"", "\"pool\":\"x\",\"isolation\"")).unwrap();
     mux.signal(rustix::process::Signal::HUP);
-    mux.logged("not read again: what was there stays files=\"principals\"").await;
+    mux.logged("not read again: what was there stays files=\"configuration\"").await;
     assert_eq!(owner(&mux, "the-token-of-alice").await, "\"alice again\"");
     let (_, _, log) = mux.stop().await;
     assert!(!log.contains("alice again") && !log.contains("the-token-of"), "{log}");

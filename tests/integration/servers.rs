@@ -98,6 +98,12 @@ async fn servers_come_go_and_change(telling: Telling) {
     write(&file, &text(json!({ "a": { "command": "${NONE}" } })));
     tell(&mux);
     mux.logged("mcp.json: mcpServers.a: must be a server that can be used, as the one that runs can").await;
+    // What else is in it is not taken either.
+    let nobody = json!({ "anonymous": { "tools": { "allow": ["none"] } } });
+    let servers = json!({ "a": { "command": "${NONE}" }, "c": server("hello c") });
+    write(&file, &json!({ "mcpServers": servers, "principals": nobody }).to_string());
+    tell(&mux);
+    mux.logged_times("mcpServers.a: must be a server that can be used, as the one that runs can", 2).await;
     assert_eq!((pid(&a).await, greeting(&a).await.as_str()), (pid_of_a, "\"hello a\""));
     assert_eq!(greeting(&session(&mux, "c").await).await, "\"hello c\"");
 

@@ -47,6 +47,8 @@ pub(crate) struct FileValues {
     pub(crate) principals: BTreeMap<String, PrincipalConfig>,
     /// Whether everybody can read variables' values in it.
     pub(crate) exposed: bool,
+    /// There is nothing in it.
+    pub(crate) is_empty: bool,
     /// What is wrong with it.
     pub(crate) problems: Vec<Problem>,
 }
@@ -69,6 +71,7 @@ impl FileValues {
                 foreign: Vec::new(),
                 principals: BTreeMap::new(),
                 exposed: false,
+                is_empty: table.is_empty(),
                 problems: Vec::new(),
             },
         };

@@ -34,7 +34,9 @@ pub(super) fn read(cli: &Cli, reader: &mut Reader, servers: Option<&ServersConfi
     let Origins { file, principals, .. } = &cli.origins;
     // One server is enough for that the variables of a principal are of use.
     let mut isolations = servers?.iter().map(|server| server.pool.isolation);
-    let isolation = isolations.find(|isolation| *isolation == Isolation::Principal).unwrap_or_default();
+    // Without a server, they are of no use and no mistake.
+    let of_none = if servers?.is_empty() { Isolation::Principal } else { Isolation::default() };
+    let isolation = isolations.find(|isolation| *isolation == Isolation::Principal).unwrap_or(of_none);
     let principals = PrincipalsConfig { default, entries: principals.clone(), file: file.clone(), isolation };
     principals.check(&mut reader.problems);
     Some(principals)

@@ -120,7 +120,7 @@ impl Fault {
     /// The response to the request with this id.
     pub(super) fn into_last(self, id: Option<&RawId>) -> Last {
         let (status, code, kind, message) = self.wire();
-        let verdict = Some(Verdict { outcome: self.outcome(), code: Some(code) });
+        let verdict = Some(Verdict { outcome: self.outcome(), code: Some(code), kind: Some(kind) });
         let own = |more: Value| {
             let mut data = json!({"source": "mcp-mux", "kind": kind});
             if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {

@@ -25,6 +25,7 @@ pub(in super::super) struct Record {
     client: String,
     transport: Option<&'static str>,
     revision: Option<&'static str>,
+    asked: Asked,
     method: Option<String>,
     name: Option<String>,
     bytes_in: usize,
@@ -34,7 +35,7 @@ pub(in super::super) struct Record {
 
 impl Record {
     /// Of something that this client sent; none where the access log is off and there are no traces.
-    pub(in super::super) fn of(request: &Parts, caller: &Caller) -> Option<Box<Self>> {
+    pub(in super::super) fn of(request: &Parts, asked: Asked, caller: &Caller) -> Option<Box<Self>> {
         let trace = Trace::begin(request, caller.way.client.address());
         (access::is_on() || trace.is_some()).then(|| {
             Box::new(Self {
@@ -43,6 +44,7 @@ impl Record {
                 client: caller.way.client.to_string(),
                 transport: None,
                 revision: None,
+                asked,
                 method: None,
                 name: None,
                 bytes_in: 0,
@@ -100,14 +102,15 @@ impl Record {
             client: &self.client,
             transport: self.transport,
             revision: self.revision,
-            asked: None,
+            // It was not found out what it is.
+            asked: Some(self.asked).filter(|_| self.method.is_none()),
             method: self.method.as_deref(),
             name: self.name.as_deref(),
             bytes_in: self.bytes_in,
             bytes_out,
             duration_seconds: took.as_secs_f64(),
             outcome: verdict.outcome.as_str(),
-            kind: None,
+            kind: verdict.kind,
             status: status.map(|status| status.as_u16()),
             code: verdict.code,
         };

@@ -12,18 +12,21 @@ pub(in super::super) struct Verdict {
     pub(in super::super) outcome: Outcome,
     /// The code of the error that it was answered with.
     pub(in super::super) code: Option<i32>,
+    /// What kind of error that was, where it is mcp-mux's own.
+    pub(in super::super) kind: Option<&'static str>,
 }
 
 impl From<&Reject> for Verdict {
     fn from(reject: &Reject) -> Self {
-        Self { outcome: reject.outcome(), code: Some(reject.wire().code) }
+        let wire = reject.wire();
+        Self { outcome: reject.outcome(), code: Some(wire.code), kind: Some(wire.kind) }
     }
 }
 
 impl Verdict {
     /// That, and no error.
     pub(in super::super) const fn of(outcome: Outcome) -> Self {
-        Self { outcome, code: None }
+        Self { outcome, code: None, kind: None }
     }
 
     /// What the server's answer to such a request means.
@@ -33,7 +36,7 @@ impl Verdict {
         let kind = kind(text).or_else(|| parsed().map(|message| message.kind()));
         if kind == Some(Kind::Error) {
             let code = parsed().as_ref().and_then(legacy::error_code);
-            return Self { outcome: Outcome::Error, code };
+            return Self { outcome: Outcome::Error, code, kind: None };
         }
         let says = |name: &str, value: &str| {
             may_say(text, name, value) && parsed().is_some_and(|message| result_says(&message, name, value))
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_told_from_an_error_however_it_is_spelled() {
-        let error = Verdict { outcome: Outcome::Error, code: Some(-32601) };
+        let error = Verdict { outcome: Outcome::Error, code: Some(-32601), kind: None };
         let ok = Verdict::of(Outcome::Ok);
         for (text, expected) in [
             (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, ok),
