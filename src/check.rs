@@ -1,6 +1,6 @@
 //! `mcp-mux check`: starts each server once, and shows what it speaks and what it has.
 //!
-//! A server is asked by mcp-mux's own parts: [`child::spawn`](crate::child::spawn) starts it, finds its era out and brings its
+//! A server is asked by mcp-mux's own parts: [`child::spawn`] starts it, finds its era out and brings its
 //! handshake about as it does for serving; then a session is attached to the child, and asks what a client would. So a server
 //! that works here works with mcp-mux. No port is opened, and no file is written.
 //!

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -300,7 +300,10 @@ fn metrics(request: &Parts) -> Result<Response<Body>, Refusal> {
     get(&request.method, || {
         let format = metrics::Format::accepted(request.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
         let mut response = Response::new(Body::from(Bytes::from(metrics::render_as(format))));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        headers.insert(VARY, HeaderValue::from_static("Accept"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     })
 }

@@ -83,8 +83,8 @@ pub(super) struct Secrets(Vec<String>);
 impl Secrets {
     /// Those of this server.
     pub(super) fn of(config: &ChildConfig) -> Self {
-        let values = config.env.values().map(|value| value.expose());
-        let mut values: Vec<_> = values.filter(|value| value.len() >= SECRET_BYTES_MIN).map(str::to_owned).collect();
+        let values = config.env.values().flat_map(|value| forms(value.expose()));
+        let mut values: Vec<_> = values.filter(|value| value.len() >= SECRET_BYTES_MIN).collect();
         // One may be a part of another.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self(values)
@@ -100,6 +100,16 @@ impl Secrets {
         }
         bounded(&text, characters_max)
     }
+}
+
+/// How a value may be written: as it is, its lines one by one (a key has several), and as JSON and other languages quote it.
+fn forms(value: &str) -> impl Iterator<Item = String> + use<> {
+    let parts: Vec<String> = std::iter::once(value).chain(value.lines().map(str::trim)).map(str::to_owned).collect();
+    parts.into_iter().flat_map(|part| {
+        let quoted = serde_json::to_string(&part).unwrap_or_default();
+        let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(str::to_owned);
+        std::iter::once(part).chain(inside)
+    })
 }
 
 #[cfg(test)]
@@ -134,6 +144,13 @@ mod tests {
         }
         let secrets = Secrets::of(&config);
         assert_eq!(secrets.clean("debug: hunter2-hunter2 and hunter2-hunter2-and-more", 100), "debug: *** and ***");
+        let key = "-----BEGIN\nMIIEpAIBAAKCAQEA\nqUoting\"it\\";
+        config.env.insert("KEY".to_owned(), Secret::new(key.to_owned()));
+        let of_several_lines = Secrets::of(&config);
+        for text in [key, "MIIEpAIBAAKCAQEA", r#"qUoting\"it\\"#, r#"-----BEGIN\nMIIEpAIBAAKCAQEA\nqUoting\"it\\"#] {
+            let cleaned = of_several_lines.clean(text, 100);
+            assert!(!cleaned.contains("MIIE") && !cleaned.contains("it"), "{text}: {cleaned}");
+        }
         assert_eq!(secrets.clean(&format!("{}hunter2-hunter2", "x".repeat(95)), 97), format!("{}**…", "x".repeat(95)));
     }
 }

@@ -425,8 +425,8 @@ fn read_child(cli: &Cli, reader: &mut Reader) -> Option<ChildConfig> {
             Ok((name, value)) => {
                 env.insert(name, value);
             }
-            // What stands behind the name may be a secret.
-            Err(wanted) => reader.problem("env", text.expose().split('=').next(), wanted),
+            // What stands behind the name may be a secret; and what has no name, too.
+            Err(wanted) => reader.problem("env", text.expose().split_once('=').map(|(name, _)| name), wanted),
         }
     }
     let clean_env = reader.read("clean-env", &cli.clean_env, values::switch);

@@ -101,7 +101,10 @@ async def cancelled(marker: str) -> bool:
 async def sample(marker: str, ctx: Context) -> str:
     """Ask the caller's model, give back what it said."""
     answer = await ctx.session.create_message(
-        [SamplingMessage(role="user", content=TextContent(type="text", text=marker))], max_tokens=64
+        [SamplingMessage(role="user", content=TextContent(type="text", text=marker))],
+        max_tokens=64,
+        # Without it the question goes to the stream of a GET, and is lost where that is not open yet.
+        related_request_id=ctx.request_id,
     )
     return answer.content.text if isinstance(answer.content, TextContent) else str(answer.content)
 

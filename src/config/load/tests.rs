@@ -296,7 +296,7 @@ fn variables_for_the_child_are_checked_without_telling_their_values() {
     let config = load(&["--env", "A=1", "--env", "B=x=y", "--env", "A=2", "--env", "C="]).unwrap();
     let env: Vec<_> = config.server().child.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(env, [("A", "2"), ("B", "x=y"), ("C", "")]);
-    assert_eq!(problem(&["--env", "NAME"]), "--env \"NAME\": must be NAME=VALUE");
+    assert_eq!(problem(&["--env", "perhaps-a-secret"]), "--env: must be NAME=VALUE");
     assert!(problem(&["--env", "=secret"]).starts_with("--env \"\": must be"));
     let own = problem(&["--env", "MCP_MUX_PORT=secret"]);
     assert!(own.contains("mcp-mux's own") && !own.contains("secret"), "{own}");
