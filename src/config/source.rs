@@ -87,8 +87,8 @@ impl Source {
         if !restart.is_empty() {
             config = Config::load_again(self.read(Some(&self.settings))?)?;
         }
-        let servers = (self.arrangement == Arrangement::Several).then_some(config.servers.clone());
-        let Config { exposed_file, principals, .. } = config;
+        let Config { servers, exposed_file, principals, .. } = config;
+        let servers = (self.arrangement == Arrangement::Several).then_some(servers);
         Ok(Again { servers, restart, foreign_keys, exposed_file, principals })
     }
 
